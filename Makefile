@@ -1,0 +1,79 @@
+# The commands of pokemon-il. Everything runs in .venv, which `make venv` makes.
+#   make dagger                      the main job on the game that is included
+#   make train ARGS="--steps 500"    one stage, with a setting changed
+CONFIG ?= configs/quest.yaml
+ARGS ?=
+PYTHON ?= $(firstword $(foreach v,3.11 3.10,$(shell command -v python$(v) >/dev/null 2>&1 && python$(v) -c 'import sys' >/dev/null 2>&1 && echo python$(v))) python3)
+BIN := .venv/bin
+PIPELINE := $(BIN)/python -m pipeline
+STAGES := collect preprocess train label evaluate dagger compare
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev $(STAGES) inspect rom test lint bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo '  CONFIG=configs/NAME.yaml chooses the experiment, ARGS="--section.key value" changes a setting.'
+
+venv: .venv/.installed  ## the virtual environment .venv with all that the pipeline needs
+
+# $(call debian,PACKAGE ...): install Debian packages as root or by sudo, or say how.
+define debian
+	if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run=sudo; else \
+	  echo "error: the system packages $(1) are missing; install them with: sudo apt-get install $(1)" >&2; exit 2; fi; \
+	echo "installing $(1) with apt-get"; \
+	$$run apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq $(1) >/dev/null
+endef
+
+.venv/.installed: setup.cfg pyproject.toml constraints.txt
+	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10; then \
+	  name=libmgba0.10; apt-cache show libmgba0.10t64 >/dev/null 2>&1 && name=libmgba0.10t64; \
+	  $(call debian,$$name); fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || \
+	  { echo "error: $(PYTHON) is not Python 3.10 or 3.11; say which with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call debian,python3-venv); fi
+	@echo "installing Python packages into .venv (a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+dev: .venv/.dev
+
+.venv/.dev: .venv/.installed
+	@command -v h5dump >/dev/null && command -v h5ls >/dev/null || { $(call debian,hdf5-tools); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+collect: venv  ## the expert (or a checkpoint) plays: a raw shard
+preprocess: venv  ## raw shards to 84x84 shards
+label: venv  ## the expert's button for every step
+train: venv  ## behavioural cloning on the labelled shards
+evaluate: venv  ## the network plays unseen games
+dagger: venv  ## the main job: rounds of all five, with a table at the end
+compare: venv  ## cloning against DAgger at equal labels (about an hour on 2 cores)
+$(STAGES):
+	@$(PIPELINE) $@ --config $(CONFIG) $(ARGS)
+
+inspect: venv  ## what lies in datasets/
+	@$(PIPELINE) data ls --config $(CONFIG) $(ARGS)
+
+rom:  ## build the game's cartridge from its source
+	@command -v arm-none-eabi-gcc >/dev/null || { $(call debian,gcc-arm-none-eabi); }
+	@$(MAKE) -C pipeline/games/quest/source
+
+lint: dev  ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: lint  ## all checks and tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: .venv/.bench  ## speed, as ratios against named baselines
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean:  ## remove what can be made again (not datasets, not checkpoints)
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache pipeline/games/quest/source/build
+	find pipeline tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,176 @@
+"""The command line: ``python -m pipeline STAGE --config FILE [--section.key value ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_origin
+
+import yaml
+
+from pipeline.config import Settings, load_settings, valid_keys
+from pipeline.errors import PipelineError
+from pipeline.reports.summary import rows_table, summary_table
+
+STAGES = {
+    "collect": "someone plays; write a raw shard",
+    "preprocess": "raw shards to 84x84 shards",
+    "train": "behavioural cloning on labelled shards",
+    "label": "the expert's button for every step of a shard",
+    "evaluate": "a checkpoint plays unseen games",
+    "dagger": "rounds of the five stages",
+    "compare": "cloning against DAgger at equal labels",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 2 a user's mistake, 130 interrupted."""
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command carries on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    if known.command == "data":
+        if rest:
+            raise PipelineError(f"data {known.action}: does not understand '{rest[0]}'")
+        result: dict[str, Any] = _data(known)
+    else:
+        settings = load_settings(known.config, read_overrides(known.command, rest))
+        result = _stage(known.command, settings)
+        print(_headline(known.command, result))
+    if known.json:
+        print(json.dumps(result, default=str))
+
+
+def _stage(name: str, settings: Settings) -> dict[str, Any]:
+    # Imported late: each stage brings only what it needs (train no emulator, collect no torch).
+    module = importlib.import_module(f"pipeline.{name}")
+    if name == "train" and settings.train.evaluate_every:
+        from pipeline.evaluate import evaluator
+
+        result: dict[str, Any] = module.run(settings, evaluator=evaluator(settings))
+    else:
+        result = module.run(settings)
+    return result
+
+
+def _headline(command: str, result: dict[str, Any]) -> str:
+    state = "up to date" if result.get("up_to_date") else "done"
+    shown = {key: value for key, value in result.items() if key != "up_to_date"}
+    return f"{command}: {state}\n{summary_table(shown)}"
+
+
+def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
+    """``--section.key value``, ``--key=value``, ``--flag``: dotted keys and their values.
+
+    A key without a section is one of the top level (``--game``) or else of the stage's own
+    section (``evaluate --episodes 40`` is ``--evaluate.episodes 40``).
+
+    Raises:
+        PipelineError: an unknown key, with the nearest valid one, or a value without a key.
+    """
+    keys = valid_keys()
+    overrides: dict[str, Any] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if not word.startswith("--"):
+            raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
+        name, equals, value = word[2:].partition("=")
+        position += 1
+        values = [value] if equals else []
+        while not equals and position < len(words) and not words[position].startswith("--"):
+            values.append(words[position])
+            position += 1
+        key = _full_key(stage, name.replace("-", "_"), keys)
+        overrides[key] = _value(key, values)
+    return overrides
+
+
+def _full_key(stage: str, name: str, keys: Sequence[str]) -> str:
+    for key in (name, f"{stage}.{name}"):
+        if key in keys:
+            return key
+    short = [key.partition(".")[2] for key in keys if key.startswith(f"{stage}.")]
+    near = difflib.get_close_matches(name, [*keys, *short], n=1, cutoff=0.0)[0]
+    raise PipelineError(f"the command line: unknown key '--{name}'; the nearest is '--{near}'")
+
+
+def _value(key: str, words: Sequence[str]) -> Any:
+    section, _, name = key.rpartition(".")
+    model = Settings.model_fields[section].annotation if section else Settings
+    kind = model.model_fields[name].annotation  # type: ignore[union-attr]
+    if get_origin(kind) is list:
+        return list(words)
+    if not words:
+        if kind is bool:
+            return True
+        raise PipelineError(f"the command line: --{key} needs a value")
+    if len(words) > 1:
+        raise PipelineError(f"the command line: --{key} takes one value, not {len(words)}")
+    try:
+        value = yaml.safe_load(words[0])
+    except yaml.YAMLError:
+        return words[0]
+    return value if isinstance(value, (bool, int, float)) or value is None else words[0]
+
+
+def _data(known: argparse.Namespace) -> dict[str, Any]:
+    from pipeline.shards import npz, table
+
+    if known.action == "import":
+        result = npz.import_episodes(
+            known.files, load_settings(known.config), name=known.name, game_name=known.game
+        )
+        print(summary_table(result))
+        return result
+    if known.action == "show":
+        result = table.describe(Path(known.file))
+        print(summary_table(result))
+        return result
+    settings = load_settings(known.config)
+    rows = table.list_shards(settings.paths.datasets)
+    print(rows_table(rows))
+    return {"shards": rows}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pokemon-il",
+        description="Imitation learning from pixels for Game Boy Advance games.",
+        epilog="Any setting is an option: --train.steps 500, or --steps 500 for the stage's own.",
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, help="YAML of settings; none takes the defaults")
+    shared.add_argument("--json", action="store_true", help="end with one JSON object on a line")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in STAGES.items():
+        commands.add_parser(name, help=text, description=text, parents=[shared], allow_abbrev=False)
+    data = commands.add_parser("data", help="look into shards: ls, show, import")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("ls", help="table of all shards", parents=[shared])
+    show = actions.add_parser("show", help="what one shard holds", parents=[shared])
+    show.add_argument("file")
+    brought = actions.add_parser("import", help="episode_*.npz to a raw shard", parents=[shared])
+    brought.add_argument("files", nargs="+")
+    brought.add_argument("--name", default="import", help="stem of the shard's file name")
+    brought.add_argument("--game", default=None, help="the game that was played")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Stage 1, collect: someone plays the game; frames, buttons, rewards and RAM become a raw shard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Settings
+from pipeline.emulator.seeds import episode_seeds
+from pipeline.rollouts import make_player, parts_folder, play_parts, seal
+from pipeline.shards.provenance import fingerprint
+from pipeline.shards.reader import Shard
+from pipeline.shards.writer import publish_name
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Play ``collect.episodes`` episodes and publish them as one raw shard.
+
+    The player is the expert, a checkpoint, or DAgger's mixture of both. Where the expert played,
+    its button is the step's label already; the rest is for the label stage.
+
+    Returns:
+        The shard's path, frames, labels, success rate and mean length; ``up_to_date`` when such
+        a shard was there before.
+
+    Raises:
+        PipelineError: see `make_player`; the disk is full; a worker was killed. Whatever was
+            finished is kept and the same command carries on.
+    """
+    collect = settings.collect
+    player = make_player(
+        settings,
+        policy=collect.policy,
+        beta=collect.beta,
+        mode=collect.mode,
+        start_state=collect.start_state,
+        max_steps=collect.max_steps,
+        patience=collect.patience,
+        sticky=collect.sticky,
+    )
+    seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
+    decisive = collect.model_dump(mode="json", exclude={"name", "workers", "policy"})
+    mark = fingerprint("collect", decisive, player.game.identity, player.actor)
+    folder = settings.shard_folder(player.game.name)
+    path, up_to_date = publish_name(folder, f"{collect.name}-raw", mark)
+    if not up_to_date:
+        header = player.header(mark, "collect", decisive)
+        parts, _ = play_parts(
+            player,
+            seeds.tolist(),
+            header,
+            parts_folder(path, mark),
+            workers=collect.workers,
+            title="collect",
+        )
+        seal(parts, path, header)
+    with Shard(path) as shard:
+        return {
+            "shard": str(path),
+            "up_to_date": up_to_date,
+            "episodes": shard.n_episodes,
+            "frames": shard.n_frames,
+            "labels": int(np.count_nonzero(shard.column("label_status") == 1)),
+            "success_rate": float(shard.success.mean()),
+            "length_mean": float(shard.lengths.mean()),
+            "return_mean": float(shard.returns.mean()),
+        }

@@ -1,0 +1,280 @@
+"""Settings: one YAML an experiment, read into typed, validated, documented fields.
+
+Defaults live here once. ``Settings`` is what every stage's ``run(settings)`` takes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import PipelineError
+
+Mode = Literal["argmax", "sampled"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(Section):
+    datasets: Path = Path("datasets")
+    """Folder of the shards: ``DATASETS/GAME/*.h5``."""
+    checkpoints: Path = Path("checkpoints")
+    """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
+
+
+class Collect(Section):
+    name: str = "collect"
+    """Stem of the shard's file name."""
+    episodes: int = Field(5, ge=1)
+    policy: str = "expert"
+    """Who plays: ``expert``, or the path of a checkpoint."""
+    beta: float = Field(1.0, ge=0, le=1)
+    """Probability that the expert rather than the checkpoint presses the button of a step."""
+    mode: Mode = "sampled"
+    """How a checkpoint chooses: the likeliest button, or one drawn by its probabilities."""
+    workers: int = Field(0, ge=0)
+    """Processes, one emulator each; 0 takes one a core."""
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    first: int = Field(0, ge=0)
+    """Where in that sequence to begin, so that a later collection repeats no game."""
+    max_steps: int = Field(1000, ge=1)
+    """Steps after which an episode is truncated."""
+    patience: int = Field(0, ge=0)
+    """Truncate after so many steps without a new milestone; 0 never does."""
+    start_state: str | None = None
+    """Name of a start state in game.yaml; none takes the game's default."""
+    sticky: float | None = Field(None, ge=0, lt=1)
+    """Sticky-action probability; none takes the game's own."""
+
+
+class Preprocess(Section):
+    shards: list[str] = []
+    """Raw shards to read; empty takes every raw shard of the game."""
+    size: int = Field(84, ge=8)
+    workers: int = Field(0, ge=0)
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the root episodes that goes to the validation split, chosen by hash."""
+    drop_null_actions: bool = False
+    """Leave out steps whose button changed neither the screen nor the state."""
+    drop_broken_episodes: bool = False
+    """Leave out episodes that end in neither success, failure nor truncation."""
+
+
+class Train(Section):
+    shards: list[str] = []
+    """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
+    steps: int = Field(10_000, ge=1)
+    """Updates to do, those before a resume included."""
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
+    gradient_clip: float = Field(0.0, ge=0)
+    """Largest norm of the gradient; 0 leaves it alone."""
+    hidden: int = Field(256, ge=1)
+    shift: int = Field(0, ge=0, le=3)
+    """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
+    seed: int = Field(0, ge=0)
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms only."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Autocast type; ``auto`` takes bf16 where the machine has it."""
+    workers: int = Field(0, ge=0)
+    """DataLoader workers; 0 reads in the training process."""
+    threads: int = Field(0, ge=0)
+    """Torch threads; 0 takes one a core."""
+    log_every: int = Field(50, ge=1)
+    validate_every: int = Field(500, ge=0)
+    """Steps between measurements on the validation split; 0 never."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between evaluations in the emulator, which choose ``best.pt``; 0 never."""
+    evaluate_episodes: int = Field(20, ge=1)
+    save_every: int = Field(1000, ge=0)
+    """Steps between periodic checkpoints; 0 keeps only best and final."""
+    resume: bool = True
+    """Carry on from the run's last checkpoint."""
+    start_from: Path | None = None
+    """Checkpoint whose weights the training starts from (not its optimizer)."""
+
+
+class Label(Section):
+    shards: list[str] = []
+    """Processed shards to label; empty takes every one that has no labelled version yet."""
+    relabel: bool = False
+    """Ask again for steps that already have a label."""
+    workers: int = Field(0, ge=0)
+
+
+class Expert(Section):
+    kind: Literal["program"] = "program"
+    path: Path | None = None
+    """The program's file; none takes the game's ``expert.py``."""
+    isolation: Literal["process"] = "process"
+    timeout: float = Field(60.0, gt=0)
+    """Seconds the expert may take for one answer."""
+
+
+class Evaluate(Section):
+    checkpoint: str | None = None
+    """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
+    name: str = "evaluate"
+    """Stem of the rollouts' shard and of the report."""
+    episodes: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    purpose: Literal["evaluate", "select"] = "evaluate"
+    """Which of the disjoint seed sets: ``select`` is for choosing between checkpoints."""
+    mode: Mode = "argmax"
+    workers: int = Field(0, ge=0)
+    max_steps: int = Field(1000, ge=1)
+    patience: int = Field(0, ge=0)
+    start_state: str | None = None
+    sticky: float | None = Field(None, ge=0, lt=1)
+    keep_rollouts: bool = True
+    """Publish the rollouts as a raw shard."""
+    video: bool = False
+    """Write a GIF of the first episode that succeeded (else of the first)."""
+
+
+class Dagger(Section):
+    rounds: int = Field(10, ge=1)
+    episodes: int = Field(5, ge=1)
+    """Episodes played in each round."""
+    steps: int = Field(10_000, ge=1)
+    """Training steps in each round."""
+    beta: Literal["first", "linear", "exponential", "constant"] = "first"
+    """Schedule of the expert's share: ``first`` is 1 in round 0 and 0 after it."""
+    beta_decay: float = Field(0.5, ge=0, le=1)
+    """Rounds' factor of ``exponential``; the value of ``constant``; per-round step of ``linear``."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
+
+
+class Settings(Section):
+    run: str = "default"
+    """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
+    game: str = "quest"
+    """A game's name, or the folder of one."""
+    rom: Path | None = None
+    """The cartridge image; none takes the one that the game brings."""
+    track: bool = False
+    """Log training to Weights & Biases too (needs the extra ``track``)."""
+    paths: Paths = Paths()
+    collect: Collect = Collect()
+    preprocess: Preprocess = Preprocess()
+    train: Train = Train()
+    label: Label = Label()
+    expert: Expert = Expert()
+    evaluate: Evaluate = Evaluate()
+    dagger: Dagger = Dagger()
+
+    def shard_folder(self, game_name: str) -> Path:
+        return self.paths.datasets / game_name
+
+    def run_folder(self) -> Path:
+        return self.paths.checkpoints / self.run
+
+
+def valid_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every key as it is written on the command line, such as ``train.steps``."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += valid_keys(kind, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay ``over`` upon ``base``, section by section; neither is changed."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = (
+            merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        )
+    return out
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings from a YAML file (none: the defaults) and lay ``overrides`` upon them.
+
+    ``overrides`` maps dotted keys (``train.steps``) to values.
+
+    Raises:
+        PipelineError: no such file, not YAML, an unknown key (the nearest valid one is named),
+            or a value of the wrong type or out of range.
+    """
+    tree: dict[str, Any] = {}
+    where = "the command line"
+    if path is not None:
+        where = str(path)
+        tree = _read_yaml(path)
+    validated(tree, where)
+    for dotted, value in (overrides or {}).items():
+        nested: Any = value
+        for part in reversed(dotted.split(".")):
+            nested = {part: nested}
+        tree = merge(tree, nested)
+        validated(tree, "the command line")
+    return validated(tree, where)
+
+
+def validated(tree: Mapping[str, Any], where: str) -> Settings:
+    """Check a nested mapping of settings; ``where`` names its origin in the error."""
+    try:
+        return Settings.model_validate(dict(tree))
+    except ValidationError as error:
+        raise PipelineError(_one_line(error, where)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        found = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(str(path), found, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else "give an existing file with --config"
+        raise PipelineError(
+            f"{path}: cannot read the configuration ({os.strerror(error.errno or 0)}); {hint}"
+        ) from None
+    except UnicodeDecodeError:
+        raise PipelineError(f"{path}: not a text file; give a YAML file with --config") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise PipelineError(f"{path}, line {line}: not valid YAML ({problem}); mend it") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise PipelineError(f"{path}: expected sections such as 'train:', found a bare value")
+    return tree
+
+
+def _one_line(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        keys = valid_keys()
+        sections = sorted({k.split(".")[0] for k in keys})
+        near = difflib.get_close_matches(key, keys + sections, n=1, cutoff=0.0)
+        return f"{where}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
+    problem = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {key} is {first['input']!r}: {problem}"

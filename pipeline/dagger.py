@@ -1,0 +1,146 @@
+"""The loop of rounds: collect, preprocess, label, train, evaluate, and again.
+
+Dataset Aggregation (Ross, Gordon and Bagnell 2011): the student plays, the expert labels what the
+student saw, training goes on with the sum of all rounds. Nothing here that a person could not do
+with five make commands a round; every stage says "up to date" for what it did before, so that an
+interrupted loop carries on where it stood.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pipeline import collect, evaluate, label, preprocess, train
+from pipeline.config import Dagger, Settings
+from pipeline.rollouts import EXPERT
+
+
+def beta(dagger: Dagger, round_: int) -> float:
+    """The expert's share of the steps in a round, in [0, 1].
+
+    ``first`` is the paper's parameter-free schedule: 1 in round 0, then 0.
+    """
+    if round_ == 0:
+        return 1.0
+    if dagger.beta == "first":
+        return 0.0
+    if dagger.beta == "constant":
+        return dagger.beta_decay
+    if dagger.beta == "linear":
+        return max(0.0, 1.0 - round_ * dagger.beta_decay)
+    return float(dagger.beta_decay**round_)
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Run all rounds, then evaluate the last network on unseen games.
+
+    Returns:
+        The final evaluation's figures and a row a round: beta, labels in all, agreement,
+        success rate with interval, seconds.
+    """
+    started = perf_counter()
+    labelled: list[str] = []
+    rows: list[dict[str, Any]] = []
+    checkpoint: Path | None = None
+    for round_ in range(settings.dagger.rounds):
+        row, checkpoint = _round(settings, round_, checkpoint, labelled)
+        rows.append(row)
+    assert checkpoint is not None
+    final = settings.run_folder() / "final.pt"
+    _copy(checkpoint, final)
+    result = evaluate.run(
+        _change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
+    )
+    keep = {k: v for k, v in result.items() if k not in ("up_to_date", "report")}
+    return {
+        "checkpoint": str(final),
+        "labels": rows[-1]["labels"],
+        **keep,
+        "seconds": perf_counter() - started,
+        "rounds": rows,
+    }
+
+
+def _round(
+    settings: Settings, round_: int, checkpoint: Path | None, labelled: list[str]
+) -> tuple[dict[str, Any], Path]:
+    """One round; ``labelled`` grows by its shard."""
+    started = perf_counter()
+    dagger = settings.dagger
+    share = beta(dagger, round_)
+    name = f"{settings.run}-round-{round_:02d}"
+    print(f"round {round_ + 1} of {dagger.rounds}: {'the expert' if share == 1 else 'the student'}"
+          f" plays {dagger.episodes} episodes (beta {share:g})", flush=True)
+    played = collect.run(
+        _change(
+            settings,
+            collect={
+                "name": name,
+                "episodes": dagger.episodes,
+                "first": settings.collect.first + round_ * dagger.episodes,
+                "policy": EXPERT if checkpoint is None else str(checkpoint),
+                "beta": share,
+            },
+        )
+    )
+    small = preprocess.run(_change(settings, preprocess={"shards": [played["shard"]]}))
+    answers = label.run(_change(settings, label={"shards": small["shards"]}))
+    labelled += answers["shards"]
+    # The steps of all rounds so far: a network that goes on from the last round's has had them.
+    trained = train.run(
+        _change(
+            settings,
+            run=f"{settings.run}/round-{round_:02d}",
+            train={
+                "shards": list(labelled),
+                "steps": dagger.steps,
+                "start_from": None if checkpoint is None else str(checkpoint),
+            },
+        )
+    )
+    checkpoint = Path(trained["checkpoint"])
+    judged = evaluate.run(
+        _change(
+            settings,
+            run=f"{settings.run}/round-{round_:02d}",
+            evaluate={
+                "checkpoint": str(checkpoint),
+                "name": "evaluate",
+                "episodes": dagger.evaluate_episodes,
+                "purpose": "select",
+                "keep_rollouts": False,
+                "video": False,
+            },
+        )
+    )
+    row = {
+        "round": round_,
+        "beta": share,
+        "labels": trained["labels"],
+        "agreement": trained["validation_agreement"],
+        "success_rate": judged["success_rate"],
+        "interval": f"{judged['success_low']:.2f}-{judged['success_high']:.2f}",
+        "milestones_mean": judged["milestones_mean"],
+        "seconds": round(perf_counter() - started, 1),
+    }
+    return row, checkpoint
+
+
+def _change(settings: Settings, run: str | None = None, **sections: dict[str, Any]) -> Settings:
+    """Settings with some keys of some sections replaced."""
+    tree = settings.model_dump()
+    for section, values in sections.items():
+        tree[section].update(values)
+    if run is not None:
+        tree["run"] = run
+    return Settings.model_validate(tree)
+
+
+def _copy(source: Path, target: Path) -> None:
+    half = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    shutil.copyfile(source, half)
+    os.replace(half, target)

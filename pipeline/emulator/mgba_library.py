@@ -1,0 +1,64 @@
+"""The door to mGBA's shared library: imported late, silent, and free of Python callbacks.
+
+mGBA's Python package installs Python functions that C calls at each frame and for each line of
+its log. The first such call spins for ever once ``torch`` has been imported (it waits in cffi's
+start-up), which is why no callback and no Python logger ever comes into being here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from typing import Any, NamedTuple
+
+from pipeline.errors import PipelineError
+
+
+class Mgba(NamedTuple):
+    """The parts of the ``mgba`` package in use; none of them has type stubs."""
+
+    ffi: Any
+    lib: Any
+    load_path: Any
+    Image: Any
+    version: str
+    silence: tuple[Any, ...]
+    """What the silent C logger is made of, kept alive as long as the library is in use."""
+
+
+@functools.cache
+def load_mgba() -> Mgba:
+    """Import ``mgba`` and silence its log by a filter in C.
+
+    Raises:
+        PipelineError: the package or the system library behind it is not installed.
+    """
+    try:
+        native = importlib.import_module("mgba._pylib")
+        core = importlib.import_module("mgba.core")
+        image = importlib.import_module("mgba.image")
+        package = importlib.import_module("mgba")
+    except ModuleNotFoundError:
+        raise PipelineError(
+            "mgba: the emulator's Python package is not installed (it exists for Python 3.10 and "
+            "3.11); run 'pip install mgba==0.10.2'"
+        ) from None
+    except ImportError as error:
+        found = re.search(r"lib[\w.+-]+\.so[\w.]*", str(error))
+        library = found.group(0) if found else "libmgba.so.0.10"
+        raise PipelineError(
+            f"{library}: the emulator's system library is missing; run 'sudo apt-get install "
+            "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64)"
+        ) from None
+    ffi, lib = native.ffi, native.lib
+    logger = ffi.new("struct mStandardLogger *")
+    log_filter = ffi.new("struct mLogFilter *")
+    lib.mStandardLoggerInit(logger)
+    lib.mLogFilterInit(log_filter)
+    log_filter.defaultLevels = 0
+    logger.d.filter = log_filter
+    lib.mLogSetDefaultLogger(ffi.addressof(logger, "d"))
+    return Mgba(
+        ffi, lib, core.load_path, image.Image, str(package.__version__), (logger, log_filter)
+    )

@@ -1,0 +1,170 @@
+"""Stage 5, evaluate: a checkpoint plays games that it never saw, and is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Settings
+from pipeline.emulator.seeds import episode_seeds
+from pipeline.errors import PipelineError
+from pipeline.games.description import GameDescription
+from pipeline.reports.statistics import wilson_interval
+from pipeline.reports.video import write_gif
+from pipeline.rollouts import (
+    EXPERT,
+    Outcome,
+    Player,
+    make_player,
+    outcomes_of,
+    parts_folder,
+    play_parts,
+    seal,
+)
+from pipeline.shards.provenance import fingerprint
+from pipeline.shards.reader import Shard
+from pipeline.shards.writer import publish_name
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Play ``evaluate.episodes`` unseen games and report how it went.
+
+    The seeds come from a set that no other stage plays; were one of them trained on all the same
+    (rollouts of an evaluation can be labelled), the evaluation is refused.
+
+    Returns:
+        ``episodes, success_rate, success_low, success_high`` (Wilson, 95 %), ``return_mean,
+        return_std, length_mean, milestones_mean, milestones`` and where report, rollouts (a raw
+        shard) and video lie.
+
+    Raises:
+        PipelineError: see `make_player`; seeds that were trained on.
+    """
+    evaluate = settings.evaluate
+    policy = evaluate.checkpoint or str(settings.run_folder() / "final.pt")
+    player = make_player(
+        settings,
+        policy=policy,
+        beta=0.0,
+        mode=evaluate.mode,
+        start_state=evaluate.start_state,
+        max_steps=evaluate.max_steps,
+        patience=evaluate.patience,
+        sticky=evaluate.sticky,
+    )
+    seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
+    if policy != EXPERT:
+        _refuse_trained_seeds(Path(policy), seeds)
+    decisive = evaluate.model_dump(mode="json", exclude={"name", "workers", "checkpoint", "video"})
+    mark = fingerprint("evaluate", decisive, player.game.identity, player.actor)
+    report = settings.run_folder() / f"{evaluate.name}.json"
+    result = _read_report(report, mark)
+    if result is None or (evaluate.video and not result["video"]):
+        result = _play(settings, player, seeds.tolist(), decisive, mark)
+        result["report"] = str(report)
+        _write_report(report, result, mark)
+        result["up_to_date"] = False
+    return result
+
+
+def _play(
+    settings: Settings, player: Player, seeds: Sequence[int], decisive: dict[str, Any], mark: str
+) -> dict[str, Any]:
+    evaluate = settings.evaluate
+    header = player.header(mark, "evaluate", decisive)
+    folder = settings.shard_folder(player.game.name)
+    path, up_to_date = publish_name(folder, f"{evaluate.name}-raw", mark)
+    parts = parts_folder(path, mark) if evaluate.keep_rollouts else None
+    if up_to_date and evaluate.keep_rollouts:
+        outcomes = outcomes_of(path)
+    else:
+        played, outcomes = play_parts(
+            player, seeds, header, parts, workers=evaluate.workers, title="evaluate"
+        )
+        if parts is not None:
+            seal(played, path, header)
+    result = figures(outcomes, player.game)
+    result["mode"] = evaluate.mode
+    result["sticky"] = player.play.sticky
+    result["rollouts"] = str(path) if evaluate.keep_rollouts else None
+    result["video"] = None
+    if evaluate.video and evaluate.keep_rollouts:
+        result["video"] = str(_video(path, settings.run_folder() / f"{evaluate.name}.gif"))
+    return result
+
+
+def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any]:
+    """What n episodes say: rates with intervals, means, and each milestone's count and step."""
+    n = len(outcomes)
+    successes = sum(outcome.success for outcome in outcomes)
+    low, high = wilson_interval(successes, n)
+    returns = np.array([outcome.return_ for outcome in outcomes])
+    steps = np.array([outcome.milestones for outcome in outcomes]).reshape(n, -1)
+    rows = []
+    for i, milestone in enumerate(game.milestones):
+        reached = steps[:, i][steps[:, i] >= 0]
+        rows.append(
+            {
+                "milestone": milestone.name,
+                "reached": len(reached),
+                "rate": len(reached) / n,
+                "median_step": float(median(reached.tolist())) if len(reached) else None,
+            }
+        )
+    return {
+        "episodes": n,
+        "success_rate": successes / n,
+        "success_low": low,
+        "success_high": high,
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "length_mean": float(np.mean([outcome.length for outcome in outcomes])),
+        "milestones_mean": float((steps >= 0).sum(axis=1).mean()),
+        "milestones": rows,
+    }
+
+
+def _refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
+    from pipeline.policies.checkpoint import load_checkpoint
+
+    trained = np.asarray(load_checkpoint(checkpoint).trained_seeds, np.uint32)
+    common = np.intersect1d(trained, seeds)
+    if len(common):
+        raise PipelineError(
+            f"{checkpoint}: was trained on {len(common)} of these {len(seeds)} games; "
+            "choose another --evaluate.seed"
+        )
+
+
+def _video(rollouts: Path, target: Path) -> Path:
+    with Shard(rollouts) as shard:
+        won = np.flatnonzero(shard.success)
+        chosen = int(won[0]) if len(won) else 0
+        start = int(shard.starts[chosen])
+        write_gif(target, shard.read_frames(start, start + int(shard.lengths[chosen])))
+    return target
+
+
+def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
+    try:
+        report = json.loads(path.read_text())
+        known = report.pop("fingerprint") == mark
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None  # none yet, or not ours: it is written anew
+    rollouts = report.get("rollouts")
+    if not known or (rollouts and not Path(rollouts).exists()):
+        return None
+    return {**report, "up_to_date": True}
+
+
+def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    half.write_text(json.dumps({"fingerprint": mark, **result}, indent=2) + "\n")
+    os.replace(half, path)

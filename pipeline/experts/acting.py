@@ -1,0 +1,76 @@
+"""Experts as actors: alone, or mixed with a network by DAgger's beta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.emulator.rollout import Actor, Choice
+from pipeline.errors import PipelineError
+from pipeline.experts.program import Answers, ProgramExpert
+from pipeline.frames import Frames
+from pipeline.shards.schema import LabelStatus
+
+State = dict[str, Any]
+
+
+def _stack(states: Sequence[State]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+
+class ExpertActor:
+    """Presses what the expert says; its choice is kept as the step's label.
+
+    Raises:
+        PipelineError: the expert failed for a state. An expert that plays must know every state
+            it comes to; pressing something else in its name would poison the demonstration.
+    """
+
+    def __init__(self, expert: ProgramExpert, buttons: Sequence[str]) -> None:
+        self._expert = expert
+        self._buttons = buttons
+
+    def act(
+        self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
+    ) -> list[Choice]:
+        answers = self._expert.answer(_stack(states))
+        self._refuse_failures(answers)
+        return [Choice(int(button), int(button)) for button in answers.buttons]
+
+    def _refuse_failures(self, answers: Answers) -> None:
+        for i, status in enumerate(answers.status):
+            if status != LabelStatus.LABELLED:
+                raise PipelineError(
+                    f"{self._expert.path}: the expert failed while playing "
+                    f"({LabelStatus(status).name.lower()}: {answers.reasons.get(i, '')}); mend it"
+                )
+
+
+class MixedActor:
+    """DAgger's mixture policy: at each step the expert with probability beta, else the network.
+
+    Ross, Gordon and Bagnell 2011, "A Reduction of Imitation Learning and Structured Prediction to
+    No-Regret Online Learning": pi_i = beta_i * expert + (1 - beta_i) * student. The coin is the
+    episode's own generator, so an episode does not depend on those played beside it. The expert
+    is asked only for the steps that it plays.
+    """
+
+    def __init__(self, expert: Actor, network: Actor, beta: float) -> None:
+        self._expert = expert
+        self._network = network
+        self._beta = beta
+
+    def act(
+        self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
+    ) -> list[Choice]:
+        by_expert = [rng.random() < self._beta for rng in rngs]
+        choices: dict[int, Choice] = {}
+        for actor, turn in ((self._expert, True), (self._network, False)):
+            rows = [i for i, expert in enumerate(by_expert) if expert is turn]
+            if rows:
+                chosen = actor.act(frames[rows], [states[i] for i in rows], [rngs[i] for i in rows])
+                choices.update(zip(rows, chosen, strict=True))
+        return [choices[i] for i in range(len(states))]

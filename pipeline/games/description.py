@@ -1,0 +1,200 @@
+"""A game is data: what ``game.yaml`` says, read into typed, validated fields."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+
+FORMAT = 1
+GAMES = Path(__file__).parent
+BUTTONS = ("A", "B", "START", "SELECT", "UP", "DOWN", "LEFT", "RIGHT", "L", "R")
+TYPES = {"u8": "u1", "s8": "i1", "u16": "<u2", "s16": "<i2", "u32": "<u4", "s32": "<i4"}
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a number lies: at ``address``, or ``offset`` bytes behind what ``pointer`` points to."""
+
+    type: str
+    """One of TYPES; little-endian."""
+    address: int | None = None
+    pointer: str | None = None
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.type[1:]) // 8
+
+
+@dataclass(frozen=True)
+class MapWindow:
+    """The part of a live grid of cells that the screen shows, with the player in it.
+
+    The addresses hold the grid's width and height (s32) and a pointer to its u16 cells. The player
+    stands on the cell (x + border, y + border), with ``columns // 2`` cells to the left and
+    ``above`` cells above inside the window.
+    """
+
+    width: int
+    height: int
+    cells: int
+    x: str
+    y: str
+    border: int
+    columns: int
+    rows: int
+    above: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """An element chosen by RAM: its place is ``stride`` times the number at ``location``."""
+
+    location: Location
+    stride: int
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A number, an array or a map window that is read from RAM before every step."""
+
+    name: str
+    location: Location
+    bit: int | None = None
+    mask: int | None = None
+    xor: Location | None = None
+    index: Index | None = None
+    count: int | None = None
+    stride: int = 0
+    window: MapWindow | None = None
+    outside: int = 0
+    """What a window holds beyond the grid's edge."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(TYPES[self.location.type])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.window is not None:
+            return (self.window.rows, self.window.columns)
+        return () if self.count is None else (self.count,)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A step: frames with the button held, then frames without."""
+
+    hold: int
+    release: int
+
+
+@dataclass(frozen=True)
+class Reset:
+    """What makes every episode another game, all of it drawn from the episode's seed."""
+
+    idle_frames: tuple[int, int] = (0, 0)
+    seed: Location | None = None
+
+
+@dataclass(frozen=True)
+class StartState:
+    """Where an episode begins: ``frames`` after the console is switched on, or a saved state."""
+
+    name: str
+    frames: int = 0
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Milestone:
+    name: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Reward:
+    milestone: float = 1.0
+    success: float = 0.0
+    failure: float = 0.0
+    step: float = 0.0
+
+
+@dataclass(frozen=True)
+class GameDescription:
+    """All that the pipeline knows about a game; the fields follow the keys of ``game.yaml``."""
+
+    name: str
+    folder: Path
+    title: str
+    platform: str
+    rom_file: Path | None
+    rom_sha1: str
+    rom_title: str | None
+    rom_code: str | None
+    buttons: tuple[str, ...]
+    timing: Timing
+    sticky_action_probability: float
+    max_steps: int
+    rtc_ms: int
+    reset: Reset
+    start_states: Mapping[str, StartState]
+    """The first is the default."""
+    pointers: Mapping[str, int]
+    variables: Mapping[str, Variable]
+    milestones: tuple[Milestone, ...]
+    success: str
+    failure: str | None
+    reward: Reward
+
+
+def load_game(name_or_folder: str | Path) -> GameDescription:
+    """Read the description of a game that comes with the pipeline, or of a folder's ``game.yaml``.
+
+    Raises:
+        PipelineError: no such game, or a mistake in its description, with its place.
+    """
+    from pipeline.games.parsing import parse_game
+
+    given = str(name_or_folder)
+    known = sorted(p.parent.name for p in GAMES.glob("*/game.yaml"))
+    if given in known:
+        return parse_game(GAMES / given / "game.yaml")
+    if (Path(given) / "game.yaml").is_file():
+        return parse_game(Path(given) / "game.yaml")
+    raise PipelineError(
+        f"game '{given}' is unknown; give one of: {', '.join(known) or '(none)'}, or a folder that "
+        "holds a game.yaml"
+    )
+
+
+def find_rom(game: GameDescription, rom: Path | None = None) -> Path:
+    """The cartridge image to play: ``rom``, or the one that the game brings; its hash is checked.
+
+    Raises:
+        PipelineError: there is none, or it is another one than the description was written for.
+    """
+    path = rom if rom is not None else game.rom_file
+    if path is None:
+        raise PipelineError(
+            f"{game.name}: this game brings no ROM; give your own with --rom FILE "
+            f"(sha1 {game.rom_sha1})"
+        )
+    if not path.is_file():
+        raise PipelineError(
+            f"{path}: there is no ROM; give one with --rom FILE (sha1 {game.rom_sha1})"
+        )
+    found = hashlib.sha1(path.read_bytes()).hexdigest()
+    if found != game.rom_sha1:
+        raise PipelineError(
+            f"{path}: this ROM has sha1 {found}, but {game.name} needs {game.rom_sha1}; "
+            "give the right one with --rom FILE"
+        )
+    return path

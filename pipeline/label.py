@@ -1,0 +1,175 @@
+"""Stage 4, label: the expert says what the right button was, offline, from what the shard holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline.config import Expert, Settings
+from pipeline.errors import PipelineError
+from pipeline.executor import cores
+from pipeline.experts.program import ProgramExpert
+from pipeline.games.description import GameDescription, load_game
+from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.reader import Shard, check_shards
+from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.table import newest_shards
+from pipeline.shards.writer import publish_name, relabel
+
+BATCH = 256
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Label processed shards; each gives a new shard with the same frames.
+
+    No emulator takes part: the expert is asked about the RAM state stored with each step. A
+    failed answer is stored as unlabelled with its status, never as a button. Labels that a shard
+    has already are kept unless ``label.relabel``.
+
+    Raises:
+        PipelineError: no shard to label, a shard of another game, or a program that does not load.
+    """
+    game = load_game(settings.game)
+    program = settings.expert.path or game.folder / "expert.py"
+    expert = settings.expert.model_copy(update={"path": program})
+    sources = _sources(settings, game)
+    check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
+    rows = [_label_shard(source, settings, expert, game) for source in sources]
+    asked = sum(row["asked"] for row in rows)
+    seconds = sum(row.pop("seconds") for row in rows)
+    return {
+        "up_to_date": all(row["up_to_date"] for row in rows),
+        "shards": [row["shard"] for row in rows],
+        "frames": sum(row["frames"] for row in rows),
+        "labels": sum(row["labels"] for row in rows),
+        "asked": asked,
+        "labels_per_second": asked / seconds if asked else None,
+        "by_shard": rows,
+    }
+
+
+def _sources(settings: Settings, game: GameDescription) -> list[Path]:
+    if settings.label.shards:
+        return [Path(shard) for shard in settings.label.shards]
+    folder = settings.shard_folder(game.name)
+    sources = [p for p in newest_shards(folder, kind="processed") if "-labelled-v" not in p.name]
+    if not sources:
+        raise PipelineError(
+            f"{folder}: no processed shard to label; run 'collect' and 'preprocess' first"
+        )
+    return sources
+
+
+def _label_shard(
+    source: Path, settings: Settings, expert: Expert, game: GameDescription
+) -> dict[str, Any]:
+    with ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) as program, Shard(
+        source
+    ) as shard:
+        decisive = {"relabel": settings.label.relabel}
+        mark = fingerprint("label", decisive, program.identity, shard.header.shard_id)
+        stem = source.stem.rpartition("-v")[0].removesuffix("-labelled")
+        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", mark)
+        asked, reasons, seconds = 0, Counter[str](), 0.0
+        if not up_to_date:
+            started = perf_counter()
+            buttons = shard.column("expert_actions").copy()
+            status = shard.column("label_status").copy()
+            todo = np.flatnonzero(
+                np.ones(len(status), bool)
+                if settings.label.relabel
+                else status != LabelStatus.LABELLED
+            )
+            asked = len(todo)
+            reasons = _ask(shard, todo, buttons, status, expert, game, settings.label.workers)
+            relabel(
+                source,
+                target,
+                buttons,
+                status,
+                provenance(
+                    "label",
+                    settings=decisive,
+                    fingerprint=mark,
+                    actor=shard.header.provenance.get("actor", {}),
+                    parents=[{"path": source.name, "shard_id": shard.header.shard_id}],
+                    expert=program.identity,
+                ),
+            )
+            seconds = perf_counter() - started
+    return _row(target, up_to_date, asked, reasons, seconds)
+
+
+def _row(
+    target: Path, up_to_date: bool, asked: int, reasons: Counter[str], seconds: float
+) -> dict[str, Any]:
+    with Shard(target) as shard:
+        status = shard.column("label_status")
+        unlabelled = {
+            kind.name.lower(): int(np.count_nonzero(status == kind))
+            for kind in LabelStatus
+            if kind != LabelStatus.LABELLED and np.any(status == kind)
+        }
+    return {
+        "shard": str(target),
+        "up_to_date": up_to_date,
+        "frames": len(status),
+        "labels": int(np.count_nonzero(status == LabelStatus.LABELLED)),
+        "asked": asked,
+        "unlabelled": ", ".join(f"{n} {kind}" for kind, n in unlabelled.items()) or None,
+        "first_reason": next(iter(reasons), None),
+        "seconds": seconds,
+    }
+
+
+def _ask(
+    shard: Shard,
+    todo: NDArray[np.intp],
+    buttons: NDArray[np.uint8],
+    status: NDArray[np.uint8],
+    expert: Expert,
+    game: GameDescription,
+    workers: int,
+) -> Counter[str]:
+    """Fill ``buttons`` and ``status`` (n,) in place for the steps in ``todo``; return the reasons.
+
+    One program process a thread: the threads only wait for their process, so they do not stand
+    in each other's way. HDF5 is read by this thread alone, a window of frames at a time.
+    """
+    reasons: Counter[str] = Counter()
+    shares = [todo[first : first + BATCH] for first in range(0, len(todo), BATCH)]
+    threads = min(workers or cores(), max(1, len(shares)))
+    programs = [
+        ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) for _ in range(threads)
+    ]
+    try:
+        with ThreadPoolExecutor(threads) as pool, tqdm(
+            total=len(todo), desc="label", unit="step", disable=None
+        ) as bar:
+            for first in range(0, len(shares), threads):
+                wave = shares[first : first + threads]
+                batches = [_columns(shard, share) for share in wave]
+                answer: Callable[..., Any] = ProgramExpert.answer
+                for share, answers in zip(wave, pool.map(answer, programs, batches), strict=False):
+                    buttons[share] = answers.buttons
+                    status[share] = answers.status
+                    reasons.update(answers.reasons.values())
+                    bar.update(len(share))
+    finally:
+        for program in programs:
+            program.close()
+    buttons[status != LabelStatus.LABELLED] = NO_ACTION
+    return reasons
+
+
+def _columns(shard: Shard, share: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    first, last = int(share[0]), int(share[-1]) + 1
+    return {name: shard.state(name, first, last)[share - first] for name in shard.state_names}

@@ -1,0 +1,256 @@
+"""Episodes played in several processes, sealed into one raw shard: what collect and evaluate share.
+
+A job is a picklable function of (settings, seeds) that publishes its own part; running it twice
+gives the same bytes. Parts of an interrupted run are kept and found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Expert, Mode, Settings
+from pipeline.emulator.env import GBAEnv
+from pipeline.emulator.rollout import Actor, play_episodes
+from pipeline.errors import PipelineError
+from pipeline.executor import local_executor, run_jobs
+from pipeline.experts.acting import ExpertActor, MixedActor
+from pipeline.experts.program import ProgramExpert
+from pipeline.frames import FrameContract
+from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.shards.provenance import provenance
+from pipeline.shards.reader import Shard
+from pipeline.shards.schema import Episode, ShardHeader
+from pipeline.shards.writer import ShardWriter, merge_parts
+
+EXPERT = "expert"
+# Episodes a job plays, at most as many at a time: a network is asked for several at once.
+EPISODES_PER_JOB = 8
+LOCKSTEP = 4
+
+
+@dataclass(frozen=True)
+class Play:
+    """Everything that decides how an episode goes, its seed apart."""
+
+    game: str
+    rom: Path
+    policy: str
+    beta: float
+    mode: Mode
+    expert: Expert
+    start_state: str
+    max_steps: int
+    patience: int
+    sticky: float
+
+
+@dataclass(frozen=True)
+class Job:
+    play: Play
+    seeds: tuple[int, ...]
+    part: Path | None
+    header: ShardHeader
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one episode."""
+
+    seed: int
+    return_: float
+    length: int
+    success: bool
+    milestones: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Player:
+    """A game, its cartridge and its player, resolved from settings and checked."""
+
+    game: GameDescription
+    play: Play
+    actor: dict[str, Any]
+
+    def header(self, fingerprint: str, stage: str, settings: dict[str, Any]) -> ShardHeader:
+        return ShardHeader(
+            kind="raw",
+            game=self.game.name,
+            rom_sha1=self.game.rom_sha1,
+            actions=self.game.buttons,
+            timing=self.game.timing.as_dict(),
+            frame_contract=FrameContract(160, 240, "none"),
+            milestones=tuple(m.name for m in self.game.milestones),
+            provenance=provenance(
+                stage, settings=settings, fingerprint=fingerprint, actor=self.actor, parents=[]
+            ),
+        )
+
+
+def make_player(
+    settings: Settings,
+    *,
+    policy: str,
+    beta: float,
+    mode: Mode,
+    start_state: str | None,
+    max_steps: int,
+    patience: int,
+    sticky: float | None,
+) -> Player:
+    """Resolve and check who plays what, before any process starts.
+
+    Raises:
+        PipelineError: no game, ROM, start state, expert program or checkpoint, or a checkpoint
+            that was made for another game, ROM, timing or set of buttons.
+    """
+    game = load_game(settings.game)
+    rom = find_rom(game, settings.rom)
+    start = start_state or next(iter(game.start_states))
+    if start not in game.start_states:
+        raise PipelineError(
+            f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
+        )
+    expert = settings.expert
+    if expert.path is None:
+        expert = expert.model_copy(update={"path": game.folder / "expert.py"})
+    actor: dict[str, Any] = {}
+    if policy == EXPERT or beta > 0:
+        actor["expert"] = _program(expert, game).identity
+    if policy != EXPERT:
+        # Imported late: the expert alone plays without torch.
+        from pipeline.policies.checkpoint import check_fits, load_checkpoint
+
+        check_fits(load_checkpoint(Path(policy)), game)
+        sha256 = hashlib.sha256(Path(policy).read_bytes()).hexdigest()
+        actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
+    actor["beta"] = 1.0 if policy == EXPERT else beta
+    sticky = game.sticky_action_probability if sticky is None else sticky
+    play = Play(
+        str(game.folder), rom, policy, beta, mode, expert, start, max_steps, patience, sticky
+    )
+    return Player(game, play, actor)
+
+
+def play_parts(
+    player: Player,
+    seeds: Sequence[int],
+    header: ShardHeader,
+    folder: Path | None,
+    *,
+    workers: int,
+    title: str,
+) -> tuple[list[Path], list[Outcome]]:
+    """Play one episode a seed; return the parts (none without ``folder``) and the outcomes.
+
+    Parts that an earlier, interrupted run published in ``folder`` are not played again.
+    """
+    jobs: list[Job] = []
+    outcomes: dict[int, Outcome] = {}
+    parts: list[Path] = []
+    for first in range(0, len(seeds), EPISODES_PER_JOB):
+        chunk = tuple(int(seed) for seed in seeds[first : first + EPISODES_PER_JOB])
+        part = folder / f"part-{first:06d}.h5" if folder else None
+        if part is not None:
+            parts.append(part)
+            if part.exists():
+                outcomes.update((o.seed, o) for o in outcomes_of(part))
+                continue
+        jobs.append(Job(player.play, chunk, part, header))
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with local_executor(workers) as executor:
+        for done in run_jobs(
+            executor, play_job, jobs, title=title, unit="episode", weight=len, total=len(seeds)
+        ):
+            outcomes.update((outcome.seed, outcome) for outcome in done)
+    return parts, [outcomes[int(seed)] for seed in seeds]
+
+
+def seal(parts: Sequence[Path], target: Path, header: ShardHeader) -> None:
+    """Join the parts into the published shard and remove them."""
+    merge_parts(parts, target, header)
+    shutil.rmtree(parts[0].parent)
+
+
+def parts_folder(target: Path, fingerprint: str) -> Path:
+    return target.parent / f".{target.stem}-{fingerprint[:12]}.parts"
+
+
+def play_job(job: Job) -> list[Outcome]:
+    """Play the job's episodes and publish its part."""
+    with ExitStack() as stack:
+        play = job.play
+        lockstep = min(LOCKSTEP, len(job.seeds)) if play.policy != EXPERT else 1
+        envs = [
+            GBAEnv(play.game, play.rom, sticky_action_probability=play.sticky)
+            for _ in range(lockstep)
+        ]
+        actor = _actor(play, envs[0].game, stack)
+        episodes = play_episodes(
+            envs,
+            actor,
+            job.seeds,
+            start_state=play.start_state,
+            max_steps=play.max_steps,
+            patience=play.patience,
+            keep_frames=job.part is not None,
+        )
+        if job.part is None:
+            return [_outcome(episode) for episode in episodes]
+        start = envs[0].start_state_bytes(play.start_state)
+        writer = stack.enter_context(ShardWriter(job.part, job.header, start_states=[start]))
+        return list(_written(episodes, writer, play.start_state))
+
+
+def _written(
+    episodes: Iterator[Episode], writer: ShardWriter, start_state: str
+) -> Iterator[Outcome]:
+    for episode in episodes:
+        # The game itself is the root: whoever replays or relabels it stays on its side of the
+        # split.
+        writer.append(replace(episode, root=f"{start_state}-{episode.seed:08x}", start_state=0))
+        yield _outcome(episode)
+
+
+def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
+    network: Actor | None = None
+    if play.policy != EXPERT:
+        from pipeline.policies.acting import NetworkActor
+
+        network = NetworkActor(Path(play.policy), game, mode=play.mode)
+        if play.beta == 0:
+            return network
+    expert = ExpertActor(stack.enter_context(_program(play.expert, game)), game.buttons)
+    return expert if network is None else MixedActor(expert, network, play.beta)
+
+
+def _program(expert: Expert, game: GameDescription) -> ProgramExpert:
+    return ProgramExpert(expert.path or game.folder / "expert.py", game.buttons, expert.timeout)
+
+
+def _outcome(episode: Episode) -> Outcome:
+    return Outcome(
+        int(episode.seed),
+        float(episode.return_),
+        len(episode.actions),
+        bool(episode.success),
+        tuple(int(step) for step in episode.milestones),
+    )
+
+
+def outcomes_of(part: Path) -> list[Outcome]:
+    """The outcomes of a raw shard's episodes, in its order."""
+    with Shard(part) as shard:
+        columns = (shard.seeds, shard.returns, shard.lengths, shard.success, shard.milestones)
+        return [
+            Outcome(int(s), float(r), int(n), bool(ok), tuple(np.asarray(m).tolist()))
+            for s, r, n, ok, m in zip(*columns, strict=True)
+        ]

@@ -1,0 +1,107 @@
+"""How a file gets its name: written beside it under another one, made durable, then linked.
+
+A name under ``datasets/`` is therefore whole or absent, and never overwritten.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def temporary_beside(target: Path) -> Path:
+    """The name under which ``target`` is written; leftovers of dead processes are removed.
+
+    Raises:
+        PipelineError: ``target`` exists, or its folder cannot be made or written.
+    """
+    refuse_existing(target)
+    host = socket.gethostname().replace("/", "_")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for old in target.parent.glob(f".{target.name}.tmp-{host}-*"):
+            if not _alive(old.name.rpartition("-")[2]):
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    return target.parent / f".{target.name}.tmp-{host}-{os.getpid()}"
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Make the closed file ``temporary`` durable and give it its name.
+
+    Raises:
+        PipelineError: ``target`` exists by now, or the disk refuses. ``temporary`` is left.
+    """
+    try:
+        _sync(temporary)
+        try:
+            os.link(temporary, target)  # unlike a rename, fails where the name is taken
+        except FileExistsError:
+            raise already_there(target) from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            refuse_existing(target)
+            os.replace(temporary, target)
+        else:
+            temporary.unlink()
+        _sync(target.parent)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+
+
+def refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise already_there(target)
+
+
+def already_there(target: Path) -> PipelineError:
+    return PipelineError(
+        f"{target}: exists already, and a published shard is never overwritten; "
+        "choose another name, or remove it first"
+    )
+
+
+def cannot_write(target: Path, error: OSError | RuntimeError) -> PipelineError:
+    """The one line for a disk that refuses; HDF5 hides the reason in its text."""
+    text = str(error)
+    code = getattr(error, "errno", None)
+    if code is None:
+        code = next((c for c in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) if _names(text, c)), None)
+    reason = os.strerror(code) if code else (text.splitlines() or ["unknown reason"])[0]
+    if code == errno.ENOSPC:
+        todo = "make room and run the same command again"
+    elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        todo = "choose a folder that you may write (paths.datasets)"
+    else:
+        todo = "mend that and run the same command again"
+    return PipelineError(f"{target}: cannot write the shard ({reason}); nothing is published; {todo}")
+
+
+def _names(text: str, code: int) -> bool:
+    return os.strerror(code) in text or f"errno = {code}," in text
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

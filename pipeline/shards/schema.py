@@ -1,0 +1,163 @@
+"""The shard, schema version 1: the names, types and meanings of everything in a file.
+
+One file holds some whole episodes of one game by one actor and never changes once published.
+The table of datasets is in the README of ``datasets/``; this module is its one source in code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frames import FrameContract, Frames
+
+FORMAT = "pokemon-il"
+SCHEMA_VERSION = 1
+
+NO_ACTION = 255
+"""The expert's button where the expert was not asked, or gave none."""
+
+FRAMES_PER_CHUNK = 16
+"""Frames of a chunk: the best trade of size, write and read speed for these screens."""
+
+TRAIN, VALIDATION = 0, 1
+"""The splits."""
+
+Array = NDArray[Any]
+Kind = Literal["raw", "processed"]
+
+
+class LabelStatus(IntEnum):
+    """What became of the question put to the expert at a step."""
+
+    UNLABELLED = 0
+    LABELLED = 1
+    REFUSED = 2
+    FAILED = 3
+    TIMED_OUT = 4
+    INVALID = 5
+
+
+STEP_COLUMNS: dict[str, np.dtype[Any]] = {
+    "actions": np.dtype("u1"),
+    "expert_actions": np.dtype("u1"),
+    "label_status": np.dtype("u1"),
+    "rewards": np.dtype("<f4"),
+    "terminated": np.dtype("?"),
+    "truncated": np.dtype("?"),
+}
+"""Datasets with one number a step, in the order in which they are written."""
+
+EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
+    "start": np.dtype("<u8"),
+    "length": np.dtype("<u4"),
+    "seed": np.dtype("<u4"),
+    "return": np.dtype("<f4"),
+    "success": np.dtype("?"),
+    "split": np.dtype("u1"),
+    "milestones": np.dtype("<i4"),
+    "start_state": np.dtype("<u2"),
+}
+"""Datasets of ``/episodes`` with one row an episode; beside them ``root`` and ``final_frame``."""
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What holds for the whole shard; stored as root attributes.
+
+    ``provenance`` has the keys stage, settings, fingerprint, code_version, packages, emulator,
+    actor and parents (a list of ``{"file": ..., "shard_id": ...}``). ``shard_id`` is empty until
+    the shard is published: it derives from the content.
+    """
+
+    kind: Kind
+    game: str
+    rom_sha1: str
+    actions: tuple[str, ...]
+    timing: Mapping[str, int]
+    frame_contract: FrameContract
+    milestones: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    shard_id: str = ""
+
+    def attributes(self) -> dict[str, Any]:
+        """The root attributes, ``shard_id`` and ``complete`` left out."""
+        return {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "kind": self.kind,
+            "game": self.game,
+            "rom_sha1": self.rom_sha1,
+            "actions": list(self.actions),
+            "timing": canonical_json(self.timing),
+            "frame_contract": canonical_json(self.frame_contract.as_dict()),
+            "milestones": list(self.milestones),
+            "provenance": canonical_json(self.provenance),
+        }
+
+
+@dataclass
+class Episode:
+    """One episode of T steps on a screen of H by W.
+
+    Step i sees ``frames[i]`` and ``state[...][i]``, presses ``actions[i]``, and then gets
+    ``rewards[i]``, ``terminated[i]``, ``truncated[i]``. ``final_frame`` is the screen after the
+    last step.
+    """
+
+    frames: Frames
+    """(T,H,W,3) u8, the screen before each step."""
+    actions: NDArray[np.uint8]
+    """(T,) u8, the button executed (after stickiness), an index into the header's actions."""
+    expert_actions: NDArray[np.uint8]
+    """(T,) u8, the right button, or NO_ACTION."""
+    label_status: NDArray[np.uint8]
+    """(T,) u8, a LabelStatus."""
+    rewards: NDArray[np.float32]
+    """(T,) f32."""
+    terminated: NDArray[np.bool_]
+    """(T,) bool: the step ended the episode by success or failure."""
+    truncated: NDArray[np.bool_]
+    """(T,) bool: the step was the last allowed."""
+    state: dict[str, Array]
+    """Each RAM variable before each step, (T,...)."""
+    final_frame: Frames
+    """(H,W,3) u8."""
+    seed: int
+    success: bool
+    root: str
+    """Identity of the recorded episode that this one descends from; it decides the split."""
+    split: int = TRAIN
+    milestones: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    """(M,) i32, the step at which each milestone was reached, or -1."""
+    start_state: int = 0
+    """Row of ``/start_states``."""
+
+    @property
+    def return_(self) -> float:
+        """Sum of the rewards."""
+        return float(self.rewards.sum(dtype=np.float64))
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON whose text is a function of the value alone: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
+    """The shard's identity (32 hex digits): its header and the digest of every dataset.
+
+    The same content gives the same identity on every machine and however it was appended.
+    """
+    described = {"header": header.attributes(), "datasets": dict(digests)}
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:32]

@@ -1,0 +1,274 @@
+"""Writing a shard: whole episodes in, one published file out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from pipeline.shards.columns import Column, EncodedChunk, write_fixed
+from pipeline.shards.names import fingerprint, publish_name
+from pipeline.shards.publish import cannot_write, publish, temporary_beside
+from pipeline.shards.schema import (
+    EPISODE_COLUMNS,
+    FRAMES_PER_CHUNK,
+    STEP_COLUMNS,
+    Array,
+    Episode,
+    ShardHeader,
+    content_id,
+)
+
+__all__ = ["ShardWriter", "fingerprint", "publish_name"]
+
+Compression = Literal["gzip"] | None
+
+
+class ShardWriter:
+    """Write episodes into one shard; a context manager that publishes on a clean exit.
+
+    The file's bytes and its ``shard_id`` are functions of the header, the episodes and the
+    start states: no time, no path, no process enters them. Memory: one chunk a dataset and a few
+    numbers an episode. Nothing appears under ``path`` before the exit, and nothing is left
+    behind when the block raises.
+
+    Raises:
+        PipelineError: ``path`` exists, its folder cannot be written, or the disk is full.
+        ValueError: an episode that contradicts the header or itself (a mistake in the caller).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: ShardHeader,
+        *,
+        compression: Compression = "gzip",
+        level: int = 1,
+        start_states: Sequence[bytes] = (),
+    ) -> None:
+        self.path = Path(path)
+        self.header = header
+        self.shard_id = ""
+        """The identity of the content; known after the exit."""
+        self.n_frames = 0
+        self.n_episodes = 0
+        self._level = level if compression == "gzip" else None
+        self._start_states = list(start_states)
+        self._columns: dict[str, Column] = {}
+        self._state: dict[str, Column] | None = None
+        self._episodes: dict[str, list[object]] = {name: [] for name in EPISODE_COLUMNS}
+        self._roots: list[bytes] = []
+        self._file: h5py.File | None = None
+
+    def __enter__(self) -> ShardWriter:
+        self._temporary = temporary_beside(self.path)
+        try:
+            self._file = h5py.File(self._temporary, "w-", libver=("earliest", "v110"))
+            self._create()
+        except OSError as error:
+            self._discard()
+            raise cannot_write(self.path, error) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            self._seal()
+            publish(self._temporary, self.path)
+        except (OSError, RuntimeError) as error:
+            raise cannot_write(self.path, error) from None
+        finally:
+            self._discard()
+
+    def append(self, episode: Episode) -> None:
+        """Append one episode with its frames."""
+        if len(episode.frames) != len(episode):
+            raise ValueError(f"{len(episode)} steps, but {len(episode.frames)} frames")
+        self.append_steps(episode)
+        self.append_frames(episode.frames)
+
+    def append_steps(self, episode: Episode) -> None:
+        """Append an episode without its frames, which must follow (``episode.frames`` is unread).
+
+        For streams whose frames come in blocks of their own.
+        """
+        self._check(episode)
+        steps = len(episode)
+        columns: dict[str, Array] = {
+            name: np.asarray(getattr(episode, name)) for name in STEP_COLUMNS
+        }
+        with self._disk():
+            for name, column in columns.items():
+                self._columns[name].append(column)
+            for name, column in self._state_columns(episode).items():
+                column.append(np.asarray(episode.state[name]))
+            self._columns["final_frame"].append(episode.final_frame[None])
+        row: dict[str, object] = {
+            "start": self.n_frames,
+            "length": steps,
+            "seed": episode.seed,
+            "return": episode.return_,
+            "success": episode.success,
+            "split": episode.split,
+            "milestones": np.asarray(episode.milestones, np.int32),
+            "start_state": episode.start_state,
+        }
+        for name, entry in row.items():
+            self._episodes[name].append(entry)
+        self._roots.append(episode.root.encode())
+        self.n_frames += steps
+        self.n_episodes += 1
+
+    def append_frames(self, frames: Array) -> None:
+        """Append frames (k,H,W,3) u8 of the steps given to :meth:`append_steps`."""
+        with self._disk():
+            self._columns["frames"].append(frames)
+
+    def append_encoded(self, chunk: EncodedChunk) -> None:
+        """Append a chunk of FRAMES_PER_CHUNK frames that was compressed elsewhere."""
+        with self._disk():
+            self._columns["frames"].append_encoded(chunk)
+
+    def _create(self) -> None:
+        file = self._open_file()
+        contract = self.header.frame_contract
+        shape = (contract.height, contract.width, 3)
+        byte = np.dtype("u1")
+        self._columns["frames"] = Column(
+            file, "frames", shape, byte, chunk_rows=FRAMES_PER_CHUNK, level=self._level
+        )
+        for name, kind in STEP_COLUMNS.items():
+            self._columns[name] = Column(file, name, (), kind)
+        file.create_group("state")
+        episodes = file.create_group("episodes")
+        self._columns["final_frame"] = Column(
+            episodes, "final_frame", shape, byte, chunk_rows=1, level=self._level
+        )
+
+    def _open_file(self) -> h5py.File:
+        if self._file is None:
+            raise ValueError("use the ShardWriter in a with block")
+        return self._file
+
+    def _state_columns(self, episode: Episode) -> dict[str, Column]:
+        """The columns of /state, made after the first episode's variables."""
+        if self._state is None:
+            group = self._open_file()["state"]
+            self._state = {}
+            for name in sorted(episode.state):
+                values = np.asarray(episode.state[name])
+                self._state[name] = Column(
+                    group, name, values.shape[1:], values.dtype.newbyteorder("<")
+                )
+        if set(self._state) != set(episode.state):
+            odd = ", ".join(sorted(set(self._state) ^ set(episode.state)))
+            raise ValueError(f"state variables differ from the shard's first episode: {odd}")
+        return self._state
+
+    def _check(self, episode: Episode) -> None:
+        steps = len(episode)
+        if not steps:
+            raise ValueError("an episode needs at least one step")
+        columns = {name: getattr(episode, name) for name in STEP_COLUMNS}
+        columns |= {f"state {name}": values for name, values in episode.state.items()}
+        for name, values in columns.items():
+            if len(values) != steps:
+                raise ValueError(f"{steps} steps, but {len(values)} rows of {name}")
+        if int(episode.actions.max()) >= len(self.header.actions):
+            raise ValueError(f"action {episode.actions.max()} of {len(self.header.actions)}")
+        if len(episode.milestones) != len(self.header.milestones):
+            raise ValueError(
+                f"{len(episode.milestones)} milestones, but the header names "
+                f"{len(self.header.milestones)}"
+            )
+        if not episode.root:
+            raise ValueError("an episode needs a root: the identity of its recording")
+
+    def _seal(self) -> None:
+        """Write all that is known only now, the identity and the mark of completeness last."""
+        file = self._open_file()
+        if self._columns["frames"].rows != self.n_frames:
+            raise ValueError(f"{self.n_frames} steps, but {self._columns['frames'].rows} frames")
+        if not self.n_episodes:
+            raise ValueError("a shard needs at least one episode")
+        digests = {c.name: c.finish() for c in self._columns.values()}
+        digests |= {c.name: c.finish() for c in (self._state or {}).values()}
+        episodes = file["episodes"]
+        for name, kind in EPISODE_COLUMNS.items():
+            values = np.array(self._episodes[name], kind)
+            digests[f"/episodes/{name}"] = write_fixed(episodes, name, values)
+        longest = max(map(len, self._roots))
+        roots = np.array(self._roots, h5py.string_dtype("utf-8", longest))
+        digests["/episodes/root"] = write_fixed(episodes, "root", roots)
+        if self._start_states:
+            digests["/start_states"] = write_start_states(file, self._start_states)
+        self.shard_id = write_header(file, self.header, digests)
+        file.close()
+
+    def _discard(self) -> None:
+        """Close and remove the temporary file, if it is still there."""
+        if self._file is not None:
+            with suppress(OSError, RuntimeError):  # a full disk fails here a second time
+                self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _disk(self) -> _Disk:
+        return _Disk(self.path)
+
+
+class _Disk:
+    """Turns what HDF5 raises when the disk refuses into the one clear line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(value, (OSError, RuntimeError)):
+            raise cannot_write(self._path, value) from None
+
+
+def write_header(file: h5py.File, header: ShardHeader, digests: dict[str, str]) -> str:
+    """Write the root attributes; return the shard_id."""
+    shard_id = content_id(header, digests)
+    for name, value in header.attributes().items():
+        if isinstance(value, list):
+            value = np.array(value, h5py.string_dtype())
+        file.attrs[name] = value
+    file.attrs["shard_id"] = shard_id
+    file.attrs["complete"] = True
+    return shard_id
+
+
+def write_start_states(file: h5py.File, states: Sequence[bytes]) -> str:
+    """Write save states as rows of bytes, padded to the longest; attribute ``lengths`` tells."""
+    longest = max(map(len, states))
+    column = Column(file, "start_states", (longest,), np.dtype("u1"), chunk_rows=1, level=6)
+    for state in states:
+        row = np.zeros((1, longest), np.uint8)
+        row[0, : len(state)] = np.frombuffer(state, np.uint8)
+        column.append(row)
+    digest = column.finish()
+    lengths = np.array([len(state) for state in states], "<u4")
+    file["start_states"].attrs["lengths"] = lengths
+    return hashlib.sha256(digest.encode() + lengths.tobytes()).hexdigest()
