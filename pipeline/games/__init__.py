@@ -1,0 +1,5 @@
+"""Games as data: one folder a game, read by :func:`load_game`."""
+
+from pipeline.games.description import GameDescription, find_rom, load_game
+
+__all__ = ["GameDescription", "find_rom", "load_game"]
