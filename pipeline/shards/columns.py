@@ -74,7 +74,8 @@ class Column:
         self._written = 0
         self._held = np.empty((self.chunk_rows, *self.row_shape), dtype)
         self._hash = hashlib.sha256()
-        self.name = f"{parent.name.rstrip("/")}/{name}"
+        self.name = parent.name.rstrip("/") + "/" + name
+        """Path of the dataset in the file."""
         self._dataset = parent.create_dataset(
             name,
             shape=(0, *self.row_shape),

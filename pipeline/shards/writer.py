@@ -271,4 +271,6 @@ def write_start_states(file: h5py.File, states: Sequence[bytes]) -> str:
     digest = column.finish()
     lengths = np.array([len(state) for state in states], "<u4")
     file["start_states"].attrs["lengths"] = lengths
-    return hashlib.sha256(digest.encode() + lengths.tobytes()).hexdigest()
+    digest = hashlib.sha256(digest.encode() + lengths.tobytes()).hexdigest()
+    file["start_states"].attrs["sha256"] = digest
+    return digest

@@ -1,0 +1,320 @@
+"""Reading a shard. No reader trusts a file: everything is checked when it is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract, Frames
+from pipeline.shards.checks import check_content, open_file, read_header
+from pipeline.shards.schema import (
+    STEP_COLUMNS,
+    Array,
+    Episode,
+    Kind,
+    LabelStatus,
+    ShardHeader,
+)
+
+
+class Transition(NamedTuple):
+    """(s, a, r, s', done): ``done`` is true at the last step of an episode that ended itself or
+    was truncated."""
+
+    frame: Frames
+    action: int
+    reward: float
+    next_frame: Frames
+    done: bool
+
+
+class Shard:
+    """One published shard, opened at the first use and checked whole before anything is read.
+
+    Pickles and survives a fork: each process opens the file for itself. Memory: the columns of
+    ``/episodes`` (without the final frames); everything else is read when asked for.
+
+    Raises:
+        PipelineError: at the first use: no such file, not HDF5, truncated, foreign, of a newer
+            schema, incomplete, or contradicting itself; one line that lists all that is wrong.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        self._pid = -1
+        self._header: ShardHeader | None = None
+        self._episodes: dict[str, Array] = {}
+
+    def __enter__(self) -> Shard:
+        self._opened()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_pid": -1}
+
+    def _opened(self) -> h5py.File:
+        if self._file is None or self._pid != os.getpid():
+            file = open_file(self.path)
+            try:
+                header = read_header(file, self.path)
+                if header != self._header:  # else: checked before this handle was opened
+                    self._episodes = check_content(file, header, self.path)
+                    self._header = header
+            except BaseException:
+                file.close()
+                raise
+            self._file, self._pid = file, os.getpid()
+        return self._file
+
+    @property
+    def header(self) -> ShardHeader:
+        if self._header is None:
+            self._opened()
+        assert self._header is not None
+        return self._header
+
+    def _episode_column(self, name: str) -> Array:
+        if self._header is None:
+            self._opened()
+        return self._episodes[name]
+
+    @property
+    def n_frames(self) -> int:
+        return int(self.lengths.sum(dtype=np.int64))
+
+    @property
+    def n_episodes(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(E,) the first step of each episode."""
+        return self._episode_column("start").astype(np.int64)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(E,) steps."""
+        return self._episode_column("length").astype(np.int64)
+
+    @property
+    def seeds(self) -> NDArray[np.uint32]:
+        return self._episode_column("seed")
+
+    @property
+    def success(self) -> NDArray[np.bool_]:
+        return self._episode_column("success")
+
+    @property
+    def splits(self) -> NDArray[np.uint8]:
+        """(E,) 0 train, 1 validation."""
+        return self._episode_column("split")
+
+    @property
+    def roots(self) -> list[str]:
+        """(E,) identity of the recording that each episode descends from."""
+        return [root.decode() for root in self._episode_column("root").tolist()]
+
+    @property
+    def returns(self) -> NDArray[np.float32]:
+        return self._episode_column("return")
+
+    @property
+    def milestones(self) -> NDArray[np.int32]:
+        """(E,M) the step at which each milestone was reached, or -1."""
+        return self._episode_column("milestones")
+
+    @property
+    def start_state_rows(self) -> NDArray[np.uint16]:
+        """(E,) row of /start_states (of the raw shard, where this one is processed)."""
+        return self._episode_column("start_state")
+
+    @property
+    def final_frames(self) -> Frames:
+        """(E,H,W,3) u8, read anew at each use."""
+        return self._read("episodes/final_frame", 0, self.n_episodes)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._opened()["state"]))
+
+    def read_frames(self, start: int, stop: int) -> Frames:
+        """Frames (stop-start,H,W,3) u8 of the steps from ``start`` up to ``stop``."""
+        return self._read("frames", start, stop)
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """A column with one number a step: actions, expert_actions, label_status, rewards,
+        terminated or truncated."""
+        if name not in STEP_COLUMNS:
+            raise KeyError(f"{name} is none of {', '.join(STEP_COLUMNS)}")
+        return self._read(name, start, self.n_frames if stop is None else stop)
+
+    def state(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """A RAM variable before each step from ``start`` up to ``stop``, (stop-start,...)."""
+        if name not in self.state_names:
+            known = ", ".join(self.state_names) or "none"
+            raise PipelineError(
+                f"{self.path}: no state variable '{name}' was recorded; there are: {known}"
+            )
+        return self._read(f"state/{name}", start, self.n_frames if stop is None else stop)
+
+    def episode(self, index: int, *, frames: bool = True) -> Episode:
+        """Episode ``index``; without ``frames`` it has none (0,H,W,3), all else is read."""
+        start = int(self.starts[index])
+        stop = start + int(self.lengths[index])
+        columns = {name: self.column(name, start, stop) for name in STEP_COLUMNS}
+        return Episode(
+            frames=self.read_frames(start, stop if frames else start),
+            state={name: self.state(name, start, stop) for name in self.state_names},
+            final_frame=self._read("episodes/final_frame", index, index + 1)[0],
+            seed=int(self.seeds[index]),
+            success=bool(self.success[index]),
+            root=self.roots[index],
+            split=int(self.splits[index]),
+            milestones=self.milestones[index],
+            start_state=int(self.start_state_rows[index]),
+            **columns,
+        )
+
+    def start_states(self) -> list[bytes]:
+        """The save states that the episodes began from; none in a processed shard."""
+        file = self._opened()
+        if "start_states" not in file:
+            return []
+        lengths = file["start_states"].attrs["lengths"]
+        rows = (self._read("start_states", i, i + 1)[0] for i in range(len(lengths)))
+        return [row[:n].tobytes() for row, n in zip(rows, lengths, strict=True)]
+
+    def transitions(self, block: int = 256) -> Iterator[Transition]:
+        """Every (s, a, r, s', done) in order; at most ``block`` frames are held."""
+        for index in range(self.n_episodes):
+            start = int(self.starts[index])
+            stop = start + int(self.lengths[index])
+            actions = self.column("actions", start, stop)
+            rewards = self.column("rewards", start, stop)
+            done = self.column("terminated", start, stop) | self.column("truncated", start, stop)
+            frames = self.read_frames(start, min(start + block, stop))
+            for low in range(start, stop, block):
+                high = min(low + block, stop)
+                if high < stop:
+                    following = self.read_frames(high, min(high + block, stop))
+                else:
+                    following = self._read("episodes/final_frame", index, index + 1)
+                for i in range(low, high):
+                    yield Transition(
+                        frames[i - low],
+                        int(actions[i - start]),
+                        float(rewards[i - start]),
+                        frames[i - low + 1] if i + 1 < high else following[0],
+                        bool(done[i - start]),
+                    )
+                frames = following
+
+    def _read(self, name: str, start: int, stop: int) -> Array:
+        file = self._opened()
+        dataset = file[name]
+        if not 0 <= start <= stop <= len(dataset):
+            raise IndexError(f"rows {start} to {stop} of {len(dataset)} of /{name}")
+        try:
+            values: Array = dataset[start:stop]
+        except (OSError, RuntimeError):
+            raise PipelineError(
+                f"{self.path}: /{name} is damaged at rows {start} to {stop - 1}; "
+                "make the shard anew, or leave it out"
+            ) from None
+        return values
+
+
+def check_shards(
+    paths: Sequence[Path],
+    *,
+    kind: Kind | None = None,
+    game: str | None = None,
+    rom_sha1: str | None = None,
+    actions: Sequence[str] | None = None,
+    contract: FrameContract | None = None,
+    timing: dict[str, int] | None = None,
+    labelled: bool = False,
+) -> list[ShardHeader]:
+    """Check that shards fit what is asked and one another, before a stage starts.
+
+    What is None must merely be the same in all of them (``kind`` may then differ). With
+    ``labelled``, at least one step of all of them must be labelled.
+
+    Raises:
+        PipelineError: a file that is no valid shard, or one line with every mismatch.
+    """
+    headers: list[ShardHeader] = []
+    wrong: list[str] = []
+    labels = 0
+    for path in paths:
+        try:
+            with Shard(path) as shard:
+                headers.append(shard.header)
+                if labelled:
+                    status = shard.column("label_status")
+                    labels += int((status == LabelStatus.LABELLED).sum())
+        except PipelineError as error:
+            wrong.append(str(error))
+    if headers:
+        first = headers[0]
+        expected: dict[str, object] = {
+            "kind": kind,
+            "game": game or first.game,
+            "rom_sha1": rom_sha1 or first.rom_sha1,
+            "actions": tuple(actions) if actions is not None else first.actions,
+            "frame_contract": contract or first.frame_contract,
+            "timing": timing or first.timing,
+        }
+        good = [p for p in paths if not any(w.startswith(f"{p}: ") for w in wrong)]
+        for path, header in zip(good, headers, strict=True):
+            for name, value in expected.items():
+                found = getattr(header, name)
+                if value is not None and found != value:
+                    wrong.append(f"{path}: {_WORDS[name]} {_show(found)}, not {_show(value)}")
+    if labelled and not labels and not wrong:
+        names = ", ".join(str(path) for path in paths) or "no shards"
+        wrong.append(f"{names}: no labelled frames; run the label stage first")
+    if wrong:
+        raise PipelineError("; ".join(wrong))
+    return headers
+
+
+_WORDS = {
+    "kind": "the shard is",
+    "game": "the game is",
+    "rom_sha1": "the ROM's sha1 is",
+    "actions": "the actions are",
+    "frame_contract": "the frames are",
+    "timing": "the timing is",
+}
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return str(value)

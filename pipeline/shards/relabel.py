@@ -1,0 +1,84 @@
+"""A labelled copy of a shard: the frames move over as they are stored, without recompression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.shards.columns import Column
+from pipeline.shards.publish import cannot_write, publish, temporary_beside
+from pipeline.shards.reader import Shard
+from pipeline.shards.schema import NO_ACTION, STEP_COLUMNS, LabelStatus, ShardHeader
+from pipeline.shards.writer import write_header
+
+_LABELS = ("expert_actions", "label_status")
+
+
+def relabel(
+    source: Path,
+    target: Path,
+    expert_actions: NDArray[np.uint8],
+    label_status: NDArray[np.uint8],
+    provenance: Mapping[str, Any],
+) -> ShardHeader:
+    """Publish ``target``: ``source`` with other labels, (N,) u8 each, and its own provenance.
+
+    Everything else, the split and the roots among it, stays. Cost: a copy of the stored bytes.
+    The ``shard_id`` is the one that the same content would get from a ShardWriter.
+
+    Raises:
+        PipelineError: ``source`` is no valid shard, ``target`` exists, or the disk refuses.
+        ValueError: labels of another length, out of range, or at odds with their status.
+    """
+    with Shard(source) as shard:
+        header = replace(shard.header, provenance=provenance, shard_id="")
+        _check(shard.n_frames, len(header.actions), expert_actions, label_status)
+    temporary = temporary_beside(target)
+    try:
+        with (
+            h5py.File(source, "r", locking=False) as old,
+            h5py.File(temporary, "w-", libver=("earliest", "v110")) as new,
+        ):
+            for name in old:
+                if name not in _LABELS:
+                    h5py.h5o.copy(old.id, name.encode(), new.id, name.encode())
+            for name, values in zip(_LABELS, (expert_actions, label_status), strict=True):
+                column = Column(new, name, (), STEP_COLUMNS[name])
+                column.append(values)
+                column.finish()
+            header = replace(header, shard_id=write_header(new, header, stored_digests(new)))
+        publish(temporary, target)
+    except (OSError, RuntimeError) as error:
+        raise cannot_write(target, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return header
+
+
+def stored_digests(file: h5py.File) -> dict[str, str]:
+    """The digest that each dataset carries, by its path."""
+    digests: dict[str, str] = {}
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            digests[f"/{name}"] = str(item.attrs["sha256"])
+
+    file.visititems(note)
+    return digests
+
+
+def _check(
+    steps: int, buttons: int, expert: NDArray[np.uint8], status: NDArray[np.uint8]
+) -> None:
+    if expert.shape != (steps,) or status.shape != (steps,):
+        raise ValueError(f"{steps} steps, but labels {expert.shape} and status {status.shape}")
+    if ((expert >= buttons) & (expert != NO_ACTION)).any():
+        raise ValueError(f"a label is not below {buttons}")
+    if ((status == LabelStatus.LABELLED) != (expert != NO_ACTION)).any():
+        raise ValueError("label_status contradicts expert_actions")
