@@ -8,10 +8,9 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.emulator.seeds import episode_seeds
-from pipeline.rollouts import make_player, parts_folder, play_parts, seal
-from pipeline.shards.provenance import fingerprint
+from pipeline.rollouts import make_player, mark_of, parts_folder, play_parts, seal
+from pipeline.shards.names import publish_name
 from pipeline.shards.reader import Shard
-from pipeline.shards.writer import publish_name
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -41,16 +40,15 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
     decisive = collect.model_dump(mode="json", exclude={"name", "workers", "policy"})
-    mark = fingerprint("collect", decisive, player.game.identity, player.actor)
+    header = player.header("collect", decisive)
     folder = settings.shard_folder(player.game.name)
-    path, up_to_date = publish_name(folder, f"{collect.name}-raw", mark)
+    path, up_to_date = publish_name(folder, f"{collect.name}-raw", mark_of(header))
     if not up_to_date:
-        header = player.header(mark, "collect", decisive)
         parts, _ = play_parts(
             player,
             seeds.tolist(),
             header,
-            parts_folder(path, mark),
+            parts_folder(path, header),
             workers=collect.workers,
             title="collect",
         )

@@ -74,6 +74,8 @@ class Preprocess(Section):
 class Train(Section):
     shards: list[str] = []
     """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
+    max_labels: int = Field(0, ge=0)
+    """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
     steps: int = Field(10_000, ge=1)
     """Updates to do, those before a resume included."""
     batch_size: int = Field(64, ge=1)
@@ -115,6 +117,8 @@ class Label(Section):
     """Processed shards to label; empty takes every one that has no labelled version yet."""
     relabel: bool = False
     """Ask again for steps that already have a label."""
+    limit: int = Field(0, ge=0)
+    """Ask for so many steps of a shard only, spread evenly over it; 0 asks for all."""
     workers: int = Field(0, ge=0)
 
 
@@ -163,6 +167,21 @@ class Dagger(Section):
     """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
 
 
+class Compare(Section):
+    seeds: list[int] = [0, 1, 2]
+    """Training seeds; each has demonstrations, rollouts and a network of its own."""
+    labels: list[int] = [500, 1000, 2000]
+    """Budgets of expert labels, rising; DAgger spends the difference in each round."""
+    updates: list[int] = [500, 1000, 2000]
+    """Training steps in all that each method has had at each budget."""
+    episodes: int = Field(100, ge=1)
+    """Unseen games that each network is judged by."""
+    rollouts: int = Field(5, ge=1)
+    """Episodes that the student plays for each round's labels."""
+    demonstrations: int = Field(20, ge=1)
+    """Episodes the expert plays, with noise and without; enough for the largest budget."""
+
+
 class Settings(Section):
     run: str = "default"
     """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
@@ -180,6 +199,7 @@ class Settings(Section):
     expert: Expert = Expert()
     evaluate: Evaluate = Evaluate()
     dagger: Dagger = Dagger()
+    compare: Compare = Compare()
 
     def shard_folder(self, game_name: str) -> Path:
         return self.paths.datasets / game_name
@@ -241,6 +261,16 @@ def validated(tree: Mapping[str, Any], where: str) -> Settings:
         return Settings.model_validate(dict(tree))
     except ValidationError as error:
         raise PipelineError(_one_line(error, where)) from None
+
+
+def change(settings: Settings, run: str | None = None, **sections: dict[str, Any]) -> Settings:
+    """Settings with some keys of some sections replaced; ``run`` renames the run."""
+    tree = settings.model_dump()
+    for section, values in sections.items():
+        tree[section].update(values)
+    if run is not None:
+        tree["run"] = run
+    return Settings.model_validate(tree)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from pipeline import collect, evaluate, label, preprocess, train
-from pipeline.config import Dagger, Settings
+from pipeline.config import Dagger, Settings, change
 from pipeline.rollouts import EXPERT
 
 
@@ -53,7 +53,7 @@ def run(settings: Settings) -> dict[str, Any]:
     final = settings.run_folder() / "final.pt"
     _copy(checkpoint, final)
     result = evaluate.run(
-        _change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
+        change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
     )
     keep = {k: v for k, v in result.items() if k not in ("up_to_date", "report")}
     return {
@@ -73,10 +73,13 @@ def _round(
     dagger = settings.dagger
     share = beta(dagger, round_)
     name = f"{settings.run}-round-{round_:02d}"
-    print(f"round {round_ + 1} of {dagger.rounds}: {'the expert' if share == 1 else 'the student'}"
-          f" plays {dagger.episodes} episodes (beta {share:g})", flush=True)
+    print(
+        f"round {round_ + 1} of {dagger.rounds}: {'the expert' if share == 1 else 'the student'}"
+        f" plays {dagger.episodes} episodes (beta {share:g})",
+        flush=True,
+    )
     played = collect.run(
-        _change(
+        change(
             settings,
             collect={
                 "name": name,
@@ -87,12 +90,12 @@ def _round(
             },
         )
     )
-    small = preprocess.run(_change(settings, preprocess={"shards": [played["shard"]]}))
-    answers = label.run(_change(settings, label={"shards": small["shards"]}))
+    small = preprocess.run(change(settings, preprocess={"shards": [played["shard"]]}))
+    answers = label.run(change(settings, label={"shards": small["shards"]}))
     labelled += answers["shards"]
     # The steps of all rounds so far: a network that goes on from the last round's has had them.
     trained = train.run(
-        _change(
+        change(
             settings,
             run=f"{settings.run}/round-{round_:02d}",
             train={
@@ -104,7 +107,7 @@ def _round(
     )
     checkpoint = Path(trained["checkpoint"])
     judged = evaluate.run(
-        _change(
+        change(
             settings,
             run=f"{settings.run}/round-{round_:02d}",
             evaluate={
@@ -128,16 +131,6 @@ def _round(
         "seconds": round(perf_counter() - started, 1),
     }
     return row, checkpoint
-
-
-def _change(settings: Settings, run: str | None = None, **sections: dict[str, Any]) -> Settings:
-    """Settings with some keys of some sections replaced."""
-    tree = settings.model_dump()
-    for section, values in sections.items():
-        tree[section].update(values)
-    if run is not None:
-        tree["run"] = run
-    return Settings.model_validate(tree)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -22,14 +22,15 @@ from pipeline.rollouts import (
     Outcome,
     Player,
     make_player,
+    mark_of,
     outcomes_of,
     parts_folder,
     play_parts,
     seal,
 )
-from pipeline.shards.provenance import fingerprint
+from pipeline.shards.names import publish_name
 from pipeline.shards.reader import Shard
-from pipeline.shards.writer import publish_name
+from pipeline.shards.schema import ShardHeader
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -62,11 +63,12 @@ def run(settings: Settings) -> dict[str, Any]:
     if policy != EXPERT:
         _refuse_trained_seeds(Path(policy), seeds)
     decisive = evaluate.model_dump(mode="json", exclude={"name", "workers", "checkpoint", "video"})
-    mark = fingerprint("evaluate", decisive, player.game.identity, player.actor)
+    header = player.header("evaluate", decisive)
+    mark = mark_of(header)
     report = settings.run_folder() / f"{evaluate.name}.json"
     result = _read_report(report, mark)
     if result is None or (evaluate.video and not result["video"]):
-        result = _play(settings, player, seeds.tolist(), decisive, mark)
+        result = _play(settings, player, seeds.tolist(), header)
         result["report"] = str(report)
         _write_report(report, result, mark)
         result["up_to_date"] = False
@@ -74,13 +76,12 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _play(
-    settings: Settings, player: Player, seeds: Sequence[int], decisive: dict[str, Any], mark: str
+    settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
 ) -> dict[str, Any]:
     evaluate = settings.evaluate
-    header = player.header(mark, "evaluate", decisive)
     folder = settings.shard_folder(player.game.name)
-    path, up_to_date = publish_name(folder, f"{evaluate.name}-raw", mark)
-    parts = parts_folder(path, mark) if evaluate.keep_rollouts else None
+    path, up_to_date = publish_name(folder, f"{evaluate.name}-raw", mark_of(header))
+    parts = parts_folder(path, header) if evaluate.keep_rollouts else None
     if up_to_date and evaluate.keep_rollouts:
         outcomes = outcomes_of(path)
     else:

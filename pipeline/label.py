@@ -18,11 +18,11 @@ from pipeline.errors import PipelineError
 from pipeline.executor import cores
 from pipeline.experts.program import ProgramExpert
 from pipeline.games.description import GameDescription, load_game
-from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.names import newest_versions, publish_name, stem_and_version
+from pipeline.shards.provenance import make_provenance, parent
 from pipeline.shards.reader import Shard, check_shards
+from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, LabelStatus
-from pipeline.shards.table import newest_shards
-from pipeline.shards.writer import publish_name, relabel
 
 BATCH = 256
 
@@ -60,7 +60,11 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
     if settings.label.shards:
         return [Path(shard) for shard in settings.label.shards]
     folder = settings.shard_folder(game.name)
-    sources = [p for p in newest_shards(folder, kind="processed") if "-labelled-v" not in p.name]
+    sources = [
+        path
+        for path in newest_versions(folder.glob("*.h5"))
+        if Shard(path).header.kind == "processed" and "-labelled-v" not in path.name
+    ]
     if not sources:
         raise PipelineError(
             f"{folder}: no processed shard to label; run 'collect' and 'preprocess' first"
@@ -71,13 +75,20 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
 def _label_shard(
     source: Path, settings: Settings, expert: Expert, game: GameDescription
 ) -> dict[str, Any]:
-    with ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) as program, Shard(
-        source
-    ) as shard:
-        decisive = {"relabel": settings.label.relabel}
-        mark = fingerprint("label", decisive, program.identity, shard.header.shard_id)
-        stem = source.stem.rpartition("-v")[0].removesuffix("-labelled")
-        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", mark)
+    with (
+        ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) as program,
+        Shard(source) as shard,
+    ):
+        decisive = settings.label.model_dump(include={"relabel", "limit"})
+        told = make_provenance(
+            "label",
+            decisive,
+            parents=[parent(source, shard.header)],
+            actor={**shard.header.provenance.get("actor", {}), "labels": program.identity},
+            actor_sha256=program.sha256,
+        )
+        stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
+        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", told["fingerprint"])
         asked, reasons, seconds = 0, Counter[str](), 0.0
         if not up_to_date:
             started = perf_counter()
@@ -88,22 +99,11 @@ def _label_shard(
                 if settings.label.relabel
                 else status != LabelStatus.LABELLED
             )
+            if 0 < settings.label.limit < len(todo):
+                todo = todo[np.linspace(0, len(todo) - 1, settings.label.limit).round().astype(int)]
             asked = len(todo)
             reasons = _ask(shard, todo, buttons, status, expert, game, settings.label.workers)
-            relabel(
-                source,
-                target,
-                buttons,
-                status,
-                provenance(
-                    "label",
-                    settings=decisive,
-                    fingerprint=mark,
-                    actor=shard.header.provenance.get("actor", {}),
-                    parents=[{"path": source.name, "shard_id": shard.header.shard_id}],
-                    expert=program.identity,
-                ),
-            )
+            relabel(source, target, buttons, status, told)
             seconds = perf_counter() - started
     return _row(target, up_to_date, asked, reasons, seconds)
 
@@ -151,9 +151,10 @@ def _ask(
         ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) for _ in range(threads)
     ]
     try:
-        with ThreadPoolExecutor(threads) as pool, tqdm(
-            total=len(todo), desc="label", unit="step", disable=None
-        ) as bar:
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            tqdm(total=len(todo), desc="label", unit="step", disable=None) as bar,
+        ):
             for first in range(0, len(shares), threads):
                 wave = shares[first : first + threads]
                 batches = [_columns(shard, share) for share in wave]

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from pipeline.experts.acting import ExpertActor, MixedActor
 from pipeline.experts.program import ProgramExpert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, find_rom, load_game
-from pipeline.shards.provenance import provenance
+from pipeline.shards.merge import merge_parts
+from pipeline.shards.provenance import make_provenance
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode, ShardHeader
-from pipeline.shards.writer import ShardWriter, merge_parts
+from pipeline.shards.writer import ShardWriter
 
 EXPERT = "expert"
 # Episodes a job plays, at most as many at a time: a network is asked for several at once.
@@ -79,17 +81,29 @@ class Player:
     play: Play
     actor: dict[str, Any]
 
-    def header(self, fingerprint: str, stage: str, settings: dict[str, Any]) -> ShardHeader:
+    def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
+        """The header of the raw shard that this player fills.
+
+        ``settings`` are those that decide the result; with the game and the player they make the
+        fingerprint.
+        """
+        description = (self.game.folder / "game.yaml").read_bytes()
+        decisive = {**settings, "description": hashlib.sha256(description).hexdigest()}
+        shas = [str(one["sha256"]) for one in self.actor.values() if isinstance(one, dict)]
         return ShardHeader(
             kind="raw",
             game=self.game.name,
             rom_sha1=self.game.rom_sha1,
             actions=self.game.buttons,
-            timing=self.game.timing.as_dict(),
+            timing={"hold": self.game.timing.hold, "release": self.game.timing.release},
             frame_contract=FrameContract(160, 240, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
-            provenance=provenance(
-                stage, settings=settings, fingerprint=fingerprint, actor=self.actor, parents=[]
+            provenance=make_provenance(
+                stage,
+                decisive,
+                actor=self.actor,
+                actor_sha256=" ".join(shas),
+                emulator=f"mgba {metadata.version('mgba')}",
             ),
         )
 
@@ -174,14 +188,20 @@ def play_parts(
     return parts, [outcomes[int(seed)] for seed in seeds]
 
 
+def mark_of(header: ShardHeader) -> str:
+    """The fingerprint in a header's provenance."""
+    return str(header.provenance["fingerprint"])
+
+
 def seal(parts: Sequence[Path], target: Path, header: ShardHeader) -> None:
     """Join the parts into the published shard and remove them."""
     merge_parts(parts, target, header)
     shutil.rmtree(parts[0].parent)
 
 
-def parts_folder(target: Path, fingerprint: str) -> Path:
-    return target.parent / f".{target.stem}-{fingerprint[:12]}.parts"
+def parts_folder(target: Path, header: ShardHeader) -> Path:
+    """The hidden folder beside ``target`` where its parts wait to be joined."""
+    return target.parent / f".{target.stem}-{mark_of(header)[:12]}.parts"
 
 
 def play_job(job: Job) -> list[Outcome]:

@@ -25,9 +25,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
     """Two columns, name and value; rows (a list of mappings) follow as a table of their own."""
     plain = {k: v for k, v in result.items() if not _is_rows(v) and not isinstance(v, Mapping)}
     parts = [tabulate([(k, show(v)) for k, v in plain.items()], tablefmt="simple_outline")]
-    parts += [
-        f"{name}\n" + rows_table(value) for name, value in result.items() if _is_rows(value)
-    ]
+    parts += [f"{name}\n" + rows_table(value) for name, value in result.items() if _is_rows(value)]
     return "\n".join(parts)
 
 

@@ -1,0 +1,189 @@
+"""Cloning against DAgger, at equal expert labels, equal updates and equal noise.
+
+Three curves over budgets of labels, for several training seeds:
+
+- ``dagger``: the first budget is demonstrations, each later one labels of what the student saw;
+- ``cloning``: demonstrations of the expert under the same noise - the control without which a
+  gain could be the noise's and not the on-policy labels';
+- ``cloning_clean``: demonstrations without noise, what a naive recording would give.
+
+Every query to the expert is counted, one label a query. All are judged on the same unseen games.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import collect, evaluate, label, preprocess, train
+from pipeline.config import Settings, change
+from pipeline.errors import PipelineError
+from pipeline.reports.plots import plot_comparison
+from pipeline.reports.statistics import wilson_interval
+
+METHODS = ("dagger", "cloning", "cloning_clean")
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Train and judge every method at every budget for every seed; resumes where it stood.
+
+    Returns:
+        ``rows``: a row for each method and budget, pooled over the seeds (success with Wilson
+        95 % interval, each seed's own rate, milestones); the files of table and plot.
+
+    Raises:
+        PipelineError: budgets that do not rise or do not match the updates.
+    """
+    compare = settings.compare
+    if sorted(set(compare.labels)) != compare.labels or len(compare.labels) != len(compare.updates):
+        raise PipelineError("compare.labels must rise, and compare.updates have as many entries")
+    # Without a validation split, so that every label asked for is one learned from.
+    settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
+    cells: list[dict[str, Any]] = []
+    for seed in compare.seeds:
+        cells += _dagger(settings, seed)
+        cells += _cloning(settings, seed, "cloning", sticky=None)
+        cells += _cloning(settings, seed, "cloning_clean", sticky=0.0)
+    rows = list(_pooled(cells, settings))
+    folder = settings.run_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "compare.json"
+    table.write_text(json.dumps({"rows": rows, "cells": cells}, indent=2) + "\n")
+    plot = plot_comparison(rows, folder / "compare.png")
+    return {"table": str(table), "plot": str(plot), "rows": rows}
+
+
+def _pooled(cells: list[dict[str, Any]], settings: Settings) -> Iterator[dict[str, Any]]:
+    for method in METHODS:
+        for labels in settings.compare.labels:
+            same = [c for c in cells if c["method"] == method and c["labels"] == labels]
+            n = sum(cell["episodes"] for cell in same)
+            successes = sum(round(cell["success_rate"] * cell["episodes"]) for cell in same)
+            low, high = wilson_interval(successes, n)
+            yield {
+                "method": method,
+                "labels": labels,
+                "updates": same[0]["updates"],
+                "episodes": n,
+                "success_rate": successes / n,
+                "success_low": low,
+                "success_high": high,
+                "by_seed": [cell["success_rate"] for cell in same],
+                "milestones_mean": float(np.mean([cell["milestones_mean"] for cell in same])),
+            }
+
+
+def _demonstrations(settings: Settings, seed: int, method: str, sticky: float | None) -> list[str]:
+    """Labelled shards of the expert's own play."""
+    return _labelled(
+        settings,
+        {
+            "name": f"{settings.run}-{method}-{seed}",
+            "episodes": settings.compare.demonstrations,
+            "seed": seed,
+            "policy": "expert",
+            "sticky": sticky,
+        },
+    )
+
+
+def _labelled(settings: Settings, played: dict[str, Any], limit: int = 0) -> list[str]:
+    raw = collect.run(change(settings, collect=played))
+    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    answers = label.run(change(settings, label={"shards": small["shards"], "limit": limit}))
+    shards: list[str] = answers["shards"]
+    return shards
+
+
+def _cloning(
+    settings: Settings, seed: int, method: str, sticky: float | None
+) -> Iterator[dict[str, Any]]:
+    shards = _demonstrations(settings, seed, method, sticky)
+    for labels, updates in zip(settings.compare.labels, settings.compare.updates, strict=True):
+        run_name = f"{settings.run}/{method}-{seed}-{labels}"
+        checkpoint = _train(settings, run_name, seed, shards, updates, labels, None)
+        yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
+
+
+def _dagger(settings: Settings, seed: int) -> Iterator[dict[str, Any]]:
+    compare = settings.compare
+    shards = _demonstrations(settings, seed, "cloning", None)
+    demonstrated = compare.labels[0]
+    checkpoint: str | None = None
+    before = (0, 0)
+    for round_, (labels, updates) in enumerate(zip(compare.labels, compare.updates, strict=True)):
+        run_name = f"{settings.run}/dagger-{seed}-{labels}"
+        if checkpoint is not None:
+            played = {
+                "name": f"{settings.run}-dagger-{seed}-round-{round_}",
+                "episodes": compare.rollouts,
+                "seed": seed,
+                "first": compare.demonstrations + round_ * compare.rollouts,
+                "policy": checkpoint,
+                "beta": 0.0,
+            }
+            shards = shards + _labelled(settings, played, labels - before[0])
+        checkpoint = _train(
+            settings, run_name, seed, shards, updates - before[1], demonstrated, checkpoint
+        )
+        before = (labels, updates)
+        yield _judged(settings, run_name, checkpoint, "dagger", seed, labels, updates)
+
+
+def _train(
+    settings: Settings,
+    run_name: str,
+    seed: int,
+    shards: list[str],
+    steps: int,
+    first_labels: int,
+    start_from: str | None,
+) -> str:
+    """Train on the first ``first_labels`` of the first shard and on all of the others."""
+    result = train.run(
+        change(
+            settings,
+            run=run_name,
+            train={
+                "shards": shards,
+                "steps": steps,
+                "seed": seed,
+                "max_labels": first_labels,
+                "start_from": start_from,
+            },
+        )
+    )
+    checkpoint: str = result["checkpoint"]
+    return checkpoint
+
+
+def _judged(
+    settings: Settings,
+    run_name: str,
+    checkpoint: str,
+    method: str,
+    seed: int,
+    labels: int,
+    updates: int,
+) -> dict[str, Any]:
+    result = evaluate.run(
+        change(
+            settings,
+            run=run_name,
+            evaluate={
+                "checkpoint": checkpoint,
+                "name": "evaluate",
+                "episodes": settings.compare.episodes,
+                "keep_rollouts": False,
+                "video": False,
+            },
+        )
+    )
+    kept = ("episodes", "success_rate", "milestones_mean", "length_mean")
+    cell = {"method": method, "seed": seed, "labels": labels, "updates": updates}
+    print({**cell, **{k: result[k] for k in kept}}, flush=True)
+    return {**cell, **{k: result[k] for k in kept}, "report": str(Path(result["report"]))}
