@@ -1,0 +1,1 @@
+"""The real console: mGBA core, RAM reader, Gymnasium environment, rollouts. Knows no torch."""

@@ -34,4 +34,5 @@ def episode_seeds(purpose: Purpose, base: int, count: int, first: int = 0) -> ND
     for factor in (0x2545F491, 0x1B873593):  # odd: invertible modulo 2**30, as is the shift
         low = (low * np.uint64(factor)) & np.uint64(_MASK)
         low ^= low >> np.uint64(15)
-    return (low | np.uint64(_CODES[purpose] << _LOW_BITS)).astype(np.uint32)
+    seeds: NDArray[np.uint32] = (low | np.uint64(_CODES[purpose] << _LOW_BITS)).astype(np.uint32)
+    return seeds

@@ -77,7 +77,9 @@ class Place:
     def one_of(self, names: Iterable[str]) -> str:
         name = self.text()
         if name not in set(names):
-            raise self.mistake(f"unknown '{name}'; the nearest valid one is '{nearest(name, names)}'")
+            raise self.mistake(
+                f"unknown '{name}'; the nearest valid one is '{nearest(name, names)}'"
+            )
         return name
 
     def integer(self, low: int, high: int) -> int:
@@ -132,7 +134,7 @@ def read_tree(file: Path) -> Place:
         PipelineError: it cannot be read or is not YAML; the line is named.
     """
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        tree = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise PipelineError(
             f"{file}: cannot read the game's description ({os.strerror(error.errno or 0)})"

@@ -19,7 +19,7 @@ TYPES = {"u8": "u1", "s8": "i1", "u16": "<u2", "s16": "<i2", "u32": "<u4", "s32"
 
 @dataclass(frozen=True)
 class Location:
-    """Where a number lies: at ``address``, or ``offset`` bytes behind what ``pointer`` points to."""
+    """Where a number lies: at ``address``, or ``offset`` bytes behind a pointer's target."""
 
     type: str
     """One of TYPES; little-endian."""

@@ -28,11 +28,28 @@ from pipeline.games.description import (
 _RAM = ((0x02000000, 0x02040000), (0x03000000, 0x03008000))
 _BLOCK = 0x40000
 _KEYS = (
-    "format name title platform rom buttons timing sticky_action_probability max_steps rtc reset "
-    "start_states pointers variables milestones success failure reward"
-).split()
+    "format",
+    "name",
+    "title",
+    "platform",
+    "rom",
+    "buttons",
+    "timing",
+    "sticky_action_probability",
+    "max_steps",
+    "rtc",
+    "reset",
+    "start_states",
+    "pointers",
+    "variables",
+    "milestones",
+    "success",
+    "failure",
+    "reward",
+)
 _LOCATION_KEYS = ("address", "pointer", "offset", "type")
-_VARIABLE_KEYS = (*_LOCATION_KEYS, "bit", "mask", "xor", "index", "count", "stride", "map", "outside")
+_CHANGE_KEYS = ("bit", "mask", "xor", "index", "count", "stride")
+_VARIABLE_KEYS = (*_LOCATION_KEYS, *_CHANGE_KEYS, "map", "outside")
 _MAP_KEYS = ("width", "height", "cells", "x", "y", "border", "columns", "rows", "above")
 
 
@@ -47,9 +64,7 @@ def parse_game(file: Path) -> GameDescription:
     top = tree.table(_KEYS)
     folder = file.parent
     rom = top.get("rom").table(("file", "sha1", "title", "code"))
-    pointers = {
-        name: _address(place, 4) for name, place in top.get("pointers", {}).items()
-    }
+    pointers = {name: _address(place, 4) for name, place in top.get("pointers", {}).items()}
     variables = _variables(top.get("variables"), pointers)
     return GameDescription(
         name=_name(top.get("name")),
@@ -64,7 +79,7 @@ def parse_game(file: Path) -> GameDescription:
         timing=_timing(top.get("timing")),
         sticky_action_probability=_sticky(top.get("sticky_action_probability", 0.0)),
         max_steps=top.get("max_steps").integer(1, 10**9),
-        rtc_ms=_rtc(top.get("rtc", datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC))),
+        rtc_ms=_rtc(top.get("rtc", datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc))),
         reset=_reset(top.get("reset", {}), pointers),
         start_states=_start_states(top.get("start_states", {"power_on": {"frames": 0}}), folder),
         pointers=pointers,
@@ -98,7 +113,9 @@ def _name(place: Place) -> str:
 
 def _sha1(place: Place) -> str:
     if not re.fullmatch(r"[0-9a-f]{40}", str(place.value)):
-        raise place.mistake(f"expected 40 small hexadecimal digits in quotes, found {place.value!r}")
+        raise place.mistake(
+            f"expected 40 small hexadecimal digits in quotes, found {place.value!r}"
+        )
     return str(place.value)
 
 
@@ -134,7 +151,13 @@ def _reset(place: Place, pointers: dict[str, int]) -> Reset:
     bounds = [element.integer(0, 100_000) for element in idle.elements()]
     if len(bounds) != 2 or bounds[0] > bounds[1]:
         raise idle.mistake(f"expected [lowest, highest], found {idle.value!r}")
-    seed = _location_of(table.get("seed"), pointers) if "seed" in table else None
+    seed = None
+    if "seed" in table:
+        seed = _location_of(table.get("seed"), pointers)
+        if seed.address is None:
+            raise table.get("seed").mistake(
+                "the seed is written to an 'address', not behind a pointer"
+            )
     return Reset((bounds[0], bounds[1]), seed)
 
 
@@ -216,7 +239,9 @@ def _map_variable(name: str, table: Table, earlier: dict[str, Variable]) -> Vari
             raise place.mistake(f"'{place.value}' is an array; expected a single number")
     columns, rows = grid.get("columns").integer(1, 255), grid.get("rows").integer(1, 255)
     window = MapWindow(
-        *(_address(grid.get(key), 4) for key in ("width", "height", "cells")),
+        width=_address(grid.get("width"), 4),
+        height=_address(grid.get("height"), 4),
+        cells=_address(grid.get("cells"), 4),
         x=grid.get("x").text(),
         y=grid.get("y").text(),
         border=grid.get("border", 0).integer(0, 255),
@@ -293,5 +318,3 @@ def _reward(place: Place) -> Reward:
             for key in ("milestone", "success", "failure", "step")
         }
     )
-
-

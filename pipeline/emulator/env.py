@@ -1,0 +1,184 @@
+"""A game as a Gymnasium environment: the screen in, one of ten buttons out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.emulator.core import HEIGHT, KEY_BITS, WIDTH, Emulator
+from pipeline.emulator.ram import State, StateReader
+from pipeline.errors import PipelineError
+from pipeline.games.checked import nearest
+from pipeline.games.conditions import Condition
+from pipeline.games.description import GameDescription, find_rom, load_game
+
+
+class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """One emulator that plays one game.
+
+    Observation: the screen, (160,240,3) u8. Action: index into ``game.buttons``. One step holds the
+    button for ``game.timing.hold`` frames and nothing for ``game.timing.release`` frames; with the
+    sticky-action probability it presses the button of the step before instead (as in the Arcade
+    Learning Environment).
+
+    An episode is a function of (start state, seed, actions): the seed draws the idle frames before
+    step 0 and the stickiness, and its low 32 bits are written where the game takes its own
+    randomness from. ``info`` holds
+
+    - ``state``: every variable of the game, before the next step;
+    - ``milestones``: name -> number of steps after which it was first reached, or -1. One that
+      already holds at the reset has 0 and is not rewarded;
+    - ``success``: whether the game is won;
+    - ``action``: the button that was pressed, after stickiness (-1 after a reset).
+
+    Args:
+        game: name of a game, folder of one, or its description.
+        rom: cartridge image; None takes the game's own.
+        render_mode: None or "rgb_array".
+        sticky_action_probability, max_steps: None takes the game's own.
+
+    Raises:
+        PipelineError: no such game, no ROM, another ROM, mGBA is not installed.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
+
+    def __init__(
+        self,
+        game: str | Path | GameDescription = "quest",
+        rom: str | Path | None = None,
+        render_mode: str | None = None,
+        sticky_action_probability: float | None = None,
+        max_steps: int | None = None,
+    ) -> None:
+        self.game = game if isinstance(game, GameDescription) else load_game(game)
+        if render_mode not in (None, "rgb_array"):
+            raise PipelineError(f"render_mode is {render_mode!r}; give None or 'rgb_array'")
+        self.render_mode = render_mode
+        self.rom = find_rom(self.game, None if rom is None else Path(rom))
+        timing = self.game.timing
+        self.metadata = {**self.metadata, "render_fps": 60 / (timing.hold + timing.release)}
+        self.sticky_action_probability = (
+            self.game.sticky_action_probability
+            if sticky_action_probability is None
+            else sticky_action_probability
+        )
+        self.max_steps = self.game.max_steps if max_steps is None else max_steps
+        self.observation_space = gymnasium.spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(self.game.buttons))
+        self.emulator = Emulator(self.rom, self.game.rtc_ms)
+        self._reader = StateReader(self.game, self.emulator)
+        self._keys = tuple(KEY_BITS[button] for button in self.game.buttons)
+        shapes = {name: variable.shape for name, variable in self.game.variables.items()}
+        self._milestone_conditions = {
+            milestone.name: Condition(milestone.when, shapes) for milestone in self.game.milestones
+        }
+        self._success = Condition(self.game.success, shapes)
+        failure = self.game.failure
+        self._failure = None if failure is None else Condition(failure, shapes)
+        self._start_states: dict[str, bytes] = {}
+        self._state: State = {}
+        self._milestones: dict[str, int] = {}
+        self._pending: dict[str, Condition] = {}
+        self._steps = 0
+        self._last_action = -1
+
+    def start_state(self, name: str | None = None) -> bytes:
+        """The save state in which an episode begins, as ``Emulator.load_state`` takes it.
+
+        Raises:
+            PipelineError: the game has no start state of that name.
+        """
+        states = self.game.start_states
+        name = next(iter(states)) if name is None else name
+        if name not in states:
+            raise PipelineError(
+                f"{self.game.name} has no start state '{name}'; the nearest one is "
+                f"'{nearest(name, states)}'"
+            )
+        if name not in self._start_states:
+            described = states[name]
+            if described.file is not None:
+                self._start_states[name] = described.file.read_bytes()
+            else:
+                self.emulator.reset()
+                self.emulator.run(described.frames)
+                self._start_states[name] = self.emulator.save_state()
+        return self._start_states[name]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Begin an episode; ``options={"start_state": NAME}`` chooses where.
+
+        Raises:
+            PipelineError: an unknown option or start state.
+        """
+        super().reset(seed=seed)
+        chosen = dict(options or {})
+        start_state = chosen.pop("start_state", None)
+        if chosen:
+            raise PipelineError(
+                f"unknown reset option '{next(iter(chosen))}'; the only one is 'start_state'"
+            )
+        game_seed = int(self.np_random.integers(1 << 32)) if seed is None else seed & 0xFFFFFFFF
+        self.emulator.load_state(self.start_state(start_state))
+        place = self.game.reset.seed
+        if place is not None and place.address is not None:
+            self.emulator.write(place.address, game_seed, place.size)
+        low, high = self.game.reset.idle_frames
+        self.emulator.run(int(self.np_random.integers(low, high + 1)))
+        self._steps, self._last_action = 0, -1
+        self._state = self._reader.read()
+        self._milestones = dict.fromkeys(self._milestone_conditions, -1)
+        self._pending = dict(self._milestone_conditions)
+        self._mark_milestones()
+        return self.emulator.screen(), self._info(success=False)
+
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Press a button; the law of the environment stands with the class."""
+        if self._last_action >= 0 and self.np_random.random() < self.sticky_action_probability:
+            action = self._last_action
+        self._last_action = action = int(action)
+        timing, reward = self.game.timing, self.game.reward
+        self.emulator.step(self._keys[action], timing.hold, timing.release)
+        self._steps += 1
+        self._state = self._reader.read()
+        total = reward.step + reward.milestone * self._mark_milestones()
+        success = self._success.holds(self._state)
+        failure = not success and self._failure is not None and self._failure.holds(self._state)
+        total += reward.success * success + reward.failure * failure
+        truncated = self._steps >= self.max_steps
+        return (
+            self.emulator.screen(),
+            float(total),
+            success or failure,
+            truncated,
+            self._info(success=success),
+        )
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The screen, (160,240,3) u8, if ``render_mode`` is "rgb_array"."""
+        return self.emulator.screen() if self.render_mode == "rgb_array" else None
+
+    def _mark_milestones(self) -> int:
+        """Note the milestones reached by now; how many are new."""
+        reached = [name for name, when in self._pending.items() if when.holds(self._state)]
+        for name in reached:
+            self._milestones[name] = self._steps
+            del self._pending[name]
+        return len(reached)
+
+    def _info(self, *, success: bool) -> dict[str, Any]:
+        return {
+            "state": self._state,
+            "milestones": dict(self._milestones),
+            "success": success,
+            "action": self._last_action,
+        }

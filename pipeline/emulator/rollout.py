@@ -1,0 +1,180 @@
+"""Playing episodes: several emulators in step, so that a network is asked in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.emulator.env import GBAEnv
+from pipeline.emulator.ram import State
+from pipeline.games.description import GameDescription
+from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an actor answers for one step."""
+
+    button: int
+    """Index of the button to press."""
+    expert: int = NO_ACTION
+    """The expert's button, if the expert was asked."""
+
+
+class Actor(Protocol):
+    """Whoever plays."""
+
+    def act(
+        self, frames: Frames, states: list[State], rngs: list[np.random.Generator]
+    ) -> list[Choice]:
+        """One choice for each of B games.
+
+        Args:
+            frames: (B,160,240,3) u8, the screens.
+            states: the variables of each game.
+            rngs: each episode's own source of randomness; take no other.
+        """
+        ...
+
+
+@dataclass
+class _Play:
+    """An episode in progress."""
+
+    env: GBAEnv
+    seed: int
+    rng: np.random.Generator
+    screen: Frames
+    info: dict[str, Any]
+    frames: list[Frames] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    expert_actions: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+    last_milestone: int = 0
+
+
+def play_episodes(
+    envs: Sequence[GBAEnv],
+    actor: Actor,
+    seeds: Sequence[int],
+    *,
+    start_state: str | None = None,
+    max_steps: int | None = None,
+    patience: int = 0,
+    keep_frames: bool = True,
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[Episode]:
+    """Play one episode for each seed and give them as they end.
+
+    The envs go in lockstep, one batch of questions a step; an env whose episode ends takes the
+    next seed. What is played is a function of the arguments alone, and an episode's content does
+    not depend on the other episodes or the number of envs (as long as the actor's answers do not
+    depend on the batch); only the order in which they are given does.
+
+    Args:
+        envs: emulators of the same game, each its own.
+        actor: who chooses the buttons.
+        seeds: one an episode; the actor's generator is ``default_rng([seed, 1])``.
+        start_state: name in ``game.yaml``; None takes the first.
+        max_steps: truncate after so many steps; None leaves it to the env.
+        patience: truncate after so many steps without a new milestone; 0 never does.
+        keep_frames: False leaves ``Episode.frames`` with no rows, to spare memory.
+        on_step: called with the number of steps just played, over all envs.
+    """
+    waiting = iter([int(seed) for seed in seeds])
+    options = {} if start_state is None else {"start_state": start_state}
+
+    def begin(env: GBAEnv) -> _Play | None:
+        seed = next(waiting, None)
+        if seed is None:
+            return None
+        screen, info = env.reset(seed=seed, options=options)
+        return _Play(env, seed, np.random.default_rng([seed, 1]), screen, info)
+
+    plays = [play for env in envs if (play := begin(env)) is not None]
+    while plays:
+        choices = actor.act(
+            np.stack([play.screen for play in plays]),
+            [play.info["state"] for play in plays],
+            [play.rng for play in plays],
+        )
+        going: list[_Play] = []
+        for play, choice in zip(plays, choices, strict=True):
+            _advance(play, choice, max_steps, patience, keep_frames)
+            if not (play.terminated or play.truncated):
+                going.append(play)
+                continue
+            yield _episode(play, start_state)
+            following = begin(play.env)
+            if following is not None:
+                going.append(following)
+        if on_step is not None:
+            on_step(len(plays))
+        plays = going
+
+
+def _advance(
+    play: _Play, choice: Choice, max_steps: int | None, patience: int, keep_frames: bool
+) -> None:
+    if keep_frames:
+        play.frames.append(play.screen)
+    play.states.append(play.info["state"])
+    play.expert_actions.append(choice.expert)
+    play.screen, reward, terminated, truncated, play.info = play.env.step(choice.button)
+    play.actions.append(play.info["action"])
+    play.rewards.append(reward)
+    steps = len(play.actions)
+    play.last_milestone = max(play.last_milestone, *play.info["milestones"].values(), 0)
+    if max_steps is not None and steps >= max_steps:
+        truncated = True
+    if patience and steps - play.last_milestone >= patience:
+        truncated = True
+    play.terminated, play.truncated = terminated, truncated and not terminated
+
+
+def _episode(play: _Play, start_state: str | None) -> Episode:
+    game = play.env.game
+    steps = len(play.actions)
+    expert_actions = np.asarray(play.expert_actions, np.uint8)
+    terminated, truncated = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
+    terminated[-1], truncated[-1] = play.terminated, play.truncated
+    names = list(game.start_states)
+    return Episode(
+        frames=np.stack(play.frames)
+        if play.frames
+        else np.empty((0, *play.screen.shape), np.uint8),
+        actions=np.asarray(play.actions, np.uint8),
+        expert_actions=expert_actions,
+        label_status=np.where(
+            expert_actions == NO_ACTION, LabelStatus.UNLABELLED, LabelStatus.LABELLED
+        ).astype(np.uint8),
+        rewards=np.asarray(play.rewards, np.float32),
+        terminated=terminated,
+        truncated=truncated,
+        state=_columns(game, play.states),
+        final_frame=play.screen,
+        seed=play.seed,
+        success=bool(play.info["success"]),
+        root=f"{game.name}/{start_state or names[0]}/{play.seed:08x}",
+        milestones=np.asarray(list(play.info["milestones"].values()), np.int32),
+        start_state=0 if start_state is None else names.index(start_state),
+    )
+
+
+def _columns(game: GameDescription, states: list[State]) -> dict[str, NDArray[Any]]:
+    """(T,...) arrays, one a variable, of the variable's own type."""
+    return {
+        name: np.asarray([state[name] for state in states], variable.dtype).reshape(
+            len(states), *variable.shape
+        )
+        for name, variable in game.variables.items()
+    }
