@@ -162,7 +162,7 @@ class Dagger(Section):
     beta: Literal["first", "linear", "exponential", "constant"] = "first"
     """Schedule of the expert's share: ``first`` is 1 in round 0 and 0 after it."""
     beta_decay: float = Field(0.5, ge=0, le=1)
-    """Rounds' factor of ``exponential``; the value of ``constant``; per-round step of ``linear``."""
+    """``exponential``: factor a round; ``constant``: the value; ``linear``: decrease a round."""
     evaluate_episodes: int = Field(20, ge=1)
     """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from pipeline.config import Settings
+from pipeline.config import Settings, change
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
@@ -98,6 +98,23 @@ def _play(
     if evaluate.video and evaluate.keep_rollouts:
         result["video"] = str(_video(path, settings.run_folder() / f"{evaluate.name}.gif"))
     return result
+
+
+def evaluator(settings: Settings) -> Callable[[Path], dict[str, Any]]:
+    """What training asks to choose its best checkpoint: few episodes, on seeds of their own."""
+
+    def judge(checkpoint: Path) -> dict[str, Any]:
+        chosen = {
+            "checkpoint": str(checkpoint),
+            "name": f"select-{checkpoint.stem}",
+            "episodes": settings.train.evaluate_episodes,
+            "purpose": "select",
+            "keep_rollouts": False,
+            "video": False,
+        }
+        return run(change(settings, evaluate=chosen))
+
+    return judge
 
 
 def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any]:

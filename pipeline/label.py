@@ -75,10 +75,8 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
 def _label_shard(
     source: Path, settings: Settings, expert: Expert, game: GameDescription
 ) -> dict[str, Any]:
-    with (
-        ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) as program,
-        Shard(source) as shard,
-    ):
+    program = ProgramExpert(expert.path or Path(), game.buttons, expert.timeout)
+    with Shard(source) as shard:
         decisive = settings.label.model_dump(include={"relabel", "limit"})
         told = make_provenance(
             "label",

@@ -16,7 +16,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 
 def serve(path: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # a line at a time
     # What the program prints must not be taken for an answer.
     os.dup2(2, 1)
     spec = spec_from_file_location("expert_program", path)
@@ -25,18 +25,18 @@ def serve(path: str) -> None:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     act = module.act
-    print(json.dumps("ready"), file=answers, flush=True)
+    answers.write("\"ready\"\n")
     for line in sys.stdin:
         batch = json.loads(line)
         names = list(batch["state"])
-        rows = zip(*batch["state"].values()) if names else ([] for _ in range(batch["count"]))
+        columns = batch["state"].values()
+        rows = zip(*columns, strict=True) if names else ([] for _ in range(batch["count"]))
         for row in rows:
             try:
-                answer = json.dumps(act(dict(zip(names, row))))
+                answer = json.dumps(act(dict(zip(names, row, strict=True))))
             except Exception as error:  # noqa: BLE001 - any failure of the program is its answer
                 answer = "null " + f"{type(error).__name__}: {error}".replace("\n", " ")
             answers.write(answer + "\n")
-        answers.flush()
 
 
 if __name__ == "__main__":

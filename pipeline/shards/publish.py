@@ -82,7 +82,9 @@ def cannot_write(target: Path, error: OSError | RuntimeError) -> PipelineError:
         todo = "choose a folder that you may write (paths.datasets)"
     else:
         todo = "mend that and run the same command again"
-    return PipelineError(f"{target}: cannot write the shard ({reason}); nothing is published; {todo}")
+    return PipelineError(
+        f"{target}: cannot write the shard ({reason}); nothing is published; {todo}"
+    )
 
 
 def _names(text: str, code: int) -> bool:

@@ -73,9 +73,7 @@ def stored_digests(file: h5py.File) -> dict[str, str]:
     return digests
 
 
-def _check(
-    steps: int, buttons: int, expert: NDArray[np.uint8], status: NDArray[np.uint8]
-) -> None:
+def _check(steps: int, buttons: int, expert: NDArray[np.uint8], status: NDArray[np.uint8]) -> None:
     if expert.shape != (steps,) or status.shape != (steps,):
         raise ValueError(f"{steps} steps, but labels {expert.shape} and status {status.shape}")
     if ((expert >= buttons) & (expert != NO_ACTION)).any():

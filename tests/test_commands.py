@@ -1,0 +1,70 @@
+"""The command line: exit codes, one line for a mistake, one JSON line for machines."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words], capture_output=True, text=True, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ("collect", "--game", "zelda"),
+            "error: game 'zelda' is unknown; give one of: quest, or a folder that holds a game.yaml",
+        ),
+        (
+            ("train", "--stepz", "5"),
+            "error: the command line: unknown key '--stepz'; the nearest is '--steps'",
+        ),
+        (
+            ("collect", "--rom", "none.gba"),
+            "error: none.gba: there is no ROM; give one with --rom FILE",
+        ),
+        (
+            ("label",),
+            "error: datasets/quest: no processed shard to label; run 'collect' and 'preprocess' "
+            "first",
+        ),
+        (
+            ("evaluate",),
+            "error: checkpoints/default/final.pt: no such checkpoint",
+        ),
+        (
+            ("collect", "--start_state", "moon"),
+            "error: quest has no start state 'moon'; it has: power_on",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_exit_code_2(
+    words: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_stage_has_help(tmp_path: Path) -> None:
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for stage in ("collect", "preprocess", "train", "label", "evaluate", "dagger", "data"):
+        assert f"\n    {stage} " in done.stdout
+        assert run(stage, "--help", cwd=tmp_path).returncode == 0
+
+
+def test_data_ls_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
+    done = run("data", "ls", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1]) == {"shards": []}

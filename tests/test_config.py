@@ -1,0 +1,120 @@
+"""Settings: what is wrong in them is said in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import read_overrides
+from pipeline.config import Settings, change, load_settings
+from pipeline.errors import PipelineError
+
+
+def _refusal(path: Path | None = None, **overrides: object) -> str:
+    with pytest.raises(PipelineError) as caught:
+        load_settings(path, {key.replace("__", "."): value for key, value in overrides.items()})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_committed_configurations_are_valid() -> None:
+    found = sorted(Path("configs").glob("*.yaml"))
+    assert found
+    for path in found:
+        assert load_settings(path).game == "quest"
+
+
+def test_defaults_are_those_of_the_plan() -> None:
+    settings = Settings()
+    assert (settings.train.learning_rate, settings.train.weight_decay) == (1e-4, 1e-5)
+    assert (settings.train.batch_size, settings.train.hidden) == (64, 256)
+    assert (settings.dagger.rounds, settings.dagger.episodes) == (10, 5)
+    assert (settings.dagger.steps, settings.collect.max_steps) == (10_000, 1000)
+
+
+def test_a_yaml_and_the_command_line_lie_upon_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("run: mine\ntrain:\n  steps: 7\n  seed: 3\n")
+    settings = load_settings(path, {"train.steps": "9", "train.learning_rate": "1e-3"})
+    assert settings.run == "mine"
+    assert (settings.train.steps, settings.train.seed) == (9, 3)
+    assert settings.train.learning_rate == 1e-3
+
+
+def test_an_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("train:\n  stepz: 7\n")
+    expected = f"{path}: unknown key 'train.stepz'; the nearest valid one is 'train.steps'"
+    assert _refusal(path) == expected
+    path.write_text("trian:\n  steps: 7\n")
+    assert _refusal(path) == f"{path}: unknown key 'trian'; the nearest valid one is 'train'"
+
+
+def test_a_value_of_the_wrong_kind_names_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("train: {steps: many}\n")
+    assert _refusal(path).startswith(f"{path}: train.steps is 'many': input should be a valid int")
+    message = _refusal(collect__beta=1.5)
+    assert message == (
+        "the command line: collect.beta is 1.5: input should be less than or equal to 1"
+    )
+
+
+def test_a_missing_configuration_names_the_nearest_file(tmp_path: Path) -> None:
+    (tmp_path / "quest.yaml").write_text("run: a\n")
+    missing = tmp_path / "qest.yaml"
+    assert _refusal(missing) == (
+        f"{missing}: cannot read the configuration (No such file or directory); "
+        f"did you mean {tmp_path / 'quest.yaml'}?"
+    )
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("run: a\ntrain: [1, 2\ngame: quest\n")
+    assert _refusal(path).startswith(f"{path}, line 3: not valid YAML (")
+    path.write_text("just words\n")
+    assert _refusal(path) == f"{path}: expected sections such as 'train:', found a bare value"
+
+
+def test_the_stages_own_section_may_be_left_out_on_its_command_line() -> None:
+    words = ["--episodes", "40", "--mode=sampled", "--train.steps", "5", "--game", "quest"]
+    assert read_overrides("evaluate", words) == {
+        "evaluate.episodes": 40,
+        "evaluate.mode": "sampled",
+        "train.steps": 5,
+        "game": "quest",
+    }
+
+
+def test_lists_and_switches_are_read_from_the_command_line() -> None:
+    assert read_overrides("train", ["--shards", "a.h5", "b.h5", "--deterministic"]) == {
+        "train.shards": ["a.h5", "b.h5"],
+        "train.deterministic": True,
+    }
+    assert read_overrides("train", ["--shards", "a.h5"]) == {"train.shards": ["a.h5"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--epizodes", "4"],
+            "the command line: unknown key '--epizodes'; the nearest is '--episodes'",
+        ),
+        (["4"], "the command line: '4' stands alone; write --key value"),
+        (["--episodes"], "the command line: --evaluate.episodes needs a value"),
+        (["--episodes", "4", "5"], "the command line: --evaluate.episodes takes one value, not 2"),
+    ],
+)
+def test_a_wrong_option_says_what_would_be_right(words: list[str], message: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        read_overrides("evaluate", words)
+    assert str(caught.value) == message
+
+
+def test_changed_settings_leave_the_old_ones_alone() -> None:
+    old = Settings()
+    new = change(old, run="other", train={"steps": 5})
+    assert (new.run, new.train.steps, new.train.batch_size) == ("other", 5, 64)
+    assert (old.run, old.train.steps) == ("default", 10_000)
