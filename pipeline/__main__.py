@@ -133,13 +133,13 @@ def _data(known: argparse.Namespace) -> dict[str, Any]:
     from pipeline.shards import npz, table
 
     if known.action == "import":
-        result = npz.import_episodes(
+        result: dict[str, Any] = npz.import_episodes(
             known.files, load_settings(known.config), name=known.name, game_name=known.game
         )
         print(summary_table(result))
         return result
     if known.action == "show":
-        result = table.describe(Path(known.file))
+        result = dict(table.describe(Path(known.file)))
         print(summary_table(result))
         return result
     settings = load_settings(known.config)

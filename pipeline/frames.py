@@ -43,5 +43,5 @@ def resize(frames: Frames, contract: FrameContract) -> Frames:
     out = np.empty((len(frames), contract.height, contract.width, 3), np.uint8)
     size = (contract.width, contract.height)
     for i, frame in enumerate(frames):
-        out[i] = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
+        out[i] = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
     return out

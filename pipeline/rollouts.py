@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -34,7 +34,7 @@ from pipeline.shards.writer import ShardWriter
 
 EXPERT = "expert"
 # Episodes a job plays, at most as many at a time: a network is asked for several at once.
-EPISODES_PER_JOB = 8
+EPISODES_PER_JOB = 4
 LOCKSTEP = 4
 
 
@@ -210,34 +210,32 @@ def play_job(job: Job) -> list[Outcome]:
         play = job.play
         lockstep = min(LOCKSTEP, len(job.seeds)) if play.policy != EXPERT else 1
         envs = [
-            GBAEnv(play.game, play.rom, sticky_action_probability=play.sticky)
+            GBAEnv(
+                play.game,
+                play.rom,
+                sticky_action_probability=play.sticky,
+                max_steps=play.max_steps,
+            )
             for _ in range(lockstep)
         ]
         actor = _actor(play, envs[0].game, stack)
+        start = envs[0].start_state(play.start_state)
         episodes = play_episodes(
             envs,
             actor,
             job.seeds,
             start_state=play.start_state,
-            max_steps=play.max_steps,
             patience=play.patience,
             keep_frames=job.part is not None,
         )
         if job.part is None:
             return [_outcome(episode) for episode in episodes]
-        start = envs[0].start_state_bytes(play.start_state)
         writer = stack.enter_context(ShardWriter(job.part, job.header, start_states=[start]))
-        return list(_written(episodes, writer, play.start_state))
-
-
-def _written(
-    episodes: Iterator[Episode], writer: ShardWriter, start_state: str
-) -> Iterator[Outcome]:
-    for episode in episodes:
-        # The game itself is the root: whoever replays or relabels it stays on its side of the
-        # split.
-        writer.append(replace(episode, root=f"{start_state}-{episode.seed:08x}", start_state=0))
-        yield _outcome(episode)
+        outcomes = []
+        for episode in episodes:
+            writer.append(replace(episode, start_state=0))
+            outcomes.append(_outcome(episode))
+        return outcomes
 
 
 def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:

@@ -93,9 +93,7 @@ def test_importing_a_module_brings_nothing_it_must_not(
 
 
 def test_files_are_rooms_not_halls() -> None:
-    long = [
-        path.name for path in files_of(".") if len(path.read_text().splitlines()) > 400
-    ]
+    long = [path.name for path in files_of(".") if len(path.read_text().splitlines()) > 400]
     assert long == []
 
 

@@ -68,7 +68,11 @@ class Emulator:
         self.iwram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.iwram), IWRAM_SIZE)
 
     def reset(self) -> None:
-        """Switch the console off and on; the RAM is zero and the screen stale until a frame ran."""
+        """Switch a console with a fresh cartridge on: RAM zero, cartridge save memory erased.
+
+        The screen is stale until a frame ran.
+        """
+        self._erase_cartridge()
         self._wrapper.reset()
         self._core.setKeys(self._core, 0)
         self._fix_clock()
@@ -125,12 +129,14 @@ class Emulator:
     def load_state(self, state: bytes) -> None:
         """Take up a state of ``save_state``, or a save state of mGBA itself, of the same cartridge.
 
-        A raw mGBA state holds no picture: the screen is then the stale one until a frame ran.
+        Cartridge save memory that the state does not hold is erased. A raw mGBA state holds no
+        picture: the screen is then the stale one until a frame ran.
 
         Raises:
             PipelineError: not a save state, or one of another cartridge.
         """
         lib = self._lib
+        self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
         try:
             loaded = lib.mCoreLoadStateNamed(self._core, file, _STATE_PARTS)
@@ -156,6 +162,14 @@ class Emulator:
                 block[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
                 return
         raise ValueError(f"0x{address:08X} is outside the console's RAM")
+
+    def _erase_cartridge(self) -> None:
+        # The save memory outlives a reset, and a state recorded before the game first touched it
+        # holds none: without this an episode could see what the one before it had saved.
+        savedata = self._ffi.addressof(self._board.memory, "savedata")
+        size = self._lib.GBASavedataSize(savedata)
+        if size:
+            self._core.savedataRestore(self._core, b"\xff" * size, size, True)
 
     def _fix_clock(self) -> None:
         self._core.rtc.override = _RTC_FIXED

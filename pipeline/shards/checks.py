@@ -248,7 +248,8 @@ def _ranges(file: h5py.File, header: ShardHeader, episodes: dict[str, Array]) ->
     none(~np.isfinite(file["rewards"][:]), "/rewards is not finite")
     none(episodes["split"] > VALIDATION, "/episodes/split is neither 0 nor 1")
     reached = episodes["milestones"]
-    none(((reached < -1) | (reached > lengths[:, None])).any(axis=1), "/episodes/milestones is off")
+    off = np.any((reached < -1) | (reached > lengths[:, None]), axis=1)
+    none(np.asarray(off), "/episodes/milestones is outside its episode")
     return wrong + _start_states(file, episodes)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import h5py
 
 from pipeline.shards.publish import publish, temporary_beside
-from pipeline.shards.schema import canonical_json
 
 _VERSION = re.compile(r"(?P<stem>.+)-v(?P<version>\d{3,})\.h5")
 
@@ -34,21 +31,6 @@ def newest_versions(paths: Iterable[Path]) -> list[Path]:
         if best is None or stem_and_version(best)[1] < version:
             newest[path.parent, stem] = path
     return sorted(newest.values())
-
-
-def fingerprint(
-    stage: str,
-    settings: Mapping[str, Any],
-    parents: Sequence[str] = (),
-    actor: str = "",
-) -> str:
-    """What a shard depends on, as 64 hex digits: a rerun with the same one has nothing to do.
-
-    ``settings`` are those of the stage that change its result (no worker count), ``parents`` the
-    shard ids that it reads, ``actor`` the sha256 of the expert program or checkpoint.
-    """
-    text = canonical_json([stage, settings, list(parents), actor])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def publish_name(folder: Path, stem: str, fingerprint: str) -> tuple[Path, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,45 +11,50 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.names import fingerprint
-from pipeline.shards.schema import ShardHeader
+from pipeline.shards.schema import canonical_json
 
 _PACKAGES = ("numpy", "h5py", "pillow", "torch", "mgba", "gymnasium")
 
 
-def parent(path: Path, header: ShardHeader) -> dict[str, str]:
-    """How a shard is named among another's parents: its file's name and its identity."""
-    return {"file": path.name, "shard_id": header.shard_id}
+def fingerprint(stage: str, *decisive: Any) -> str:
+    """What a shard depends on, as 64 hex digits: a rerun with the same one has nothing to do.
+
+    ``decisive`` is everything that changes the result and can be written as JSON: the stage's
+    settings (no worker count), the shard ids read, the sha256 of the program or the checkpoint.
+    """
+    return hashlib.sha256(canonical_json([stage, *decisive]).encode()).hexdigest()
 
 
-def make_provenance(
+def provenance(
     stage: str,
-    settings: Mapping[str, Any],
     *,
-    parents: Sequence[Mapping[str, str]] = (),
+    settings: Mapping[str, Any],
+    fingerprint: str,
     actor: Mapping[str, Any] | None = None,
-    actor_sha256: str = "",
+    parents: Sequence[Mapping[str, str]] = (),
     emulator: str = "",
+    expert: Any = None,
 ) -> dict[str, Any]:
     """The provenance of a shard that ``stage`` writes.
 
     Args:
-        settings: those that change the result; they enter the fingerprint.
-        parents: one of :func:`parent` for each shard read.
-        actor: who played or labelled: kind, sha256, beta ...
-        actor_sha256: of the expert program or the checkpoint; enters the fingerprint.
+        settings: those of the stage that change the result.
+        fingerprint: from :func:`fingerprint`.
+        actor: who played: kind, sha256, beta ...
+        parents: ``{"file": NAME, "shard_id": ID}`` of each shard read.
         emulator: name and version, where one ran.
+        expert: who labelled, where someone did.
     """
-    ids = [str(one["shard_id"]) for one in parents]
     return {
         "stage": stage,
         "settings": dict(settings),
-        "fingerprint": fingerprint(stage, settings, ids, actor_sha256),
+        "fingerprint": fingerprint,
         "code_version": code_version(),
         "packages": package_versions(),
         "emulator": emulator,
         "actor": dict(actor or {}),
         "parents": [dict(one) for one in parents],
+        **({} if expert is None else {"expert": expert}),
     }
 
 

@@ -260,8 +260,9 @@ def check_shards(
 ) -> list[ShardHeader]:
     """Check that shards fit what is asked and one another, before a stage starts.
 
-    What is None must merely be the same in all of them (``kind`` may then differ). With
-    ``labelled``, at least one step of all of them must be labelled.
+    What is None must merely be the same in all of them; only ``kind``, and the frames of raw
+    shards (which preprocess resizes), may then differ. With ``labelled``, at least one step of
+    all of them must be labelled.
 
     Raises:
         PipelineError: a file that is no valid shard, or one line with every mismatch.
@@ -285,7 +286,7 @@ def check_shards(
             "game": game or first.game,
             "rom_sha1": rom_sha1 or first.rom_sha1,
             "actions": tuple(actions) if actions is not None else first.actions,
-            "frame_contract": contract or first.frame_contract,
+            "frame_contract": contract or (None if kind == "raw" else first.frame_contract),
             "timing": timing or first.timing,
         }
         good = [p for p in paths if not any(w.startswith(f"{p}: ") for w in wrong)]

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from pipeline.shards.columns import Column, EncodedChunk, write_fixed
-from pipeline.shards.names import fingerprint, publish_name
+from pipeline.shards.names import publish_name
+from pipeline.shards.provenance import fingerprint
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.schema import (
     EPISODE_COLUMNS,
@@ -107,12 +108,9 @@ class ShardWriter:
         """
         self._check(episode)
         steps = len(episode)
-        columns: dict[str, Array] = {
-            name: np.asarray(getattr(episode, name)) for name in STEP_COLUMNS
-        }
         with self._disk():
-            for name, column in columns.items():
-                self._columns[name].append(column)
+            for name in STEP_COLUMNS:
+                self._columns[name].append(getattr(episode, name))
             for name, column in self._state_columns(episode).items():
                 column.append(np.asarray(episode.state[name]))
             self._columns["final_frame"].append(episode.final_frame[None])

@@ -28,9 +28,7 @@ def test_every_state_gets_its_button(tmp_path: Path) -> None:
 def test_arrays_arrive_as_lists_and_numbers_as_int(tmp_path: Path) -> None:
     program = tmp_path / "expert.py"
     program.write_text(
-        "def act(s):\n"
-        "    assert type(s['n']) is int and s['map'][1] == [3, 4]\n"
-        "    return 'B'\n"
+        "def act(s):\n    assert type(s['n']) is int and s['map'][1] == [3, 4]\n    return 'B'\n"
     )
     with ProgramExpert(program, BUTTONS) as expert:
         columns = {"n": np.array([1], np.uint8), "map": np.array([[[1, 2], [3, 4]]], np.uint16)}
