@@ -19,7 +19,7 @@ from pipeline.executor import cores
 from pipeline.experts.program import ProgramExpert
 from pipeline.games.description import GameDescription, load_game
 from pipeline.shards.names import newest_versions, publish_name, stem_and_version
-from pipeline.shards.provenance import make_provenance, parent
+from pipeline.shards.provenance import fingerprint, parent, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, LabelStatus
@@ -78,15 +78,9 @@ def _label_shard(
     program = ProgramExpert(expert.path or Path(), game.buttons, expert.timeout)
     with Shard(source) as shard:
         decisive = settings.label.model_dump(include={"relabel", "limit"})
-        told = make_provenance(
-            "label",
-            decisive,
-            parents=[parent(source, shard.header)],
-            actor={**shard.header.provenance.get("actor", {}), "labels": program.identity},
-            actor_sha256=program.sha256,
-        )
+        mark = fingerprint("label", decisive, program.identity, shard.header.shard_id)
         stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
-        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", told["fingerprint"])
+        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", mark)
         asked, reasons, seconds = 0, Counter[str](), 0.0
         if not up_to_date:
             started = perf_counter()
@@ -101,6 +95,14 @@ def _label_shard(
                 todo = todo[np.linspace(0, len(todo) - 1, settings.label.limit).round().astype(int)]
             asked = len(todo)
             reasons = _ask(shard, todo, buttons, status, expert, game, settings.label.workers)
+            told = provenance(
+                "label",
+                settings=decisive,
+                fingerprint=mark,
+                actor=shard.header.provenance.get("actor", {}),
+                parents=[parent(source, shard.header)],
+                expert=program.identity,
+            )
             relabel(source, target, buttons, status, told)
             seconds = perf_counter() - started
     return _row(target, up_to_date, asked, reasons, seconds)

@@ -27,7 +27,7 @@ from pipeline.experts.program import ProgramExpert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, find_rom, load_game
 from pipeline.shards.merge import merge_parts
-from pipeline.shards.provenance import make_provenance
+from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode, ShardHeader
 from pipeline.shards.writer import ShardWriter
@@ -87,9 +87,7 @@ class Player:
         ``settings`` are those that decide the result; with the game and the player they make the
         fingerprint.
         """
-        description = (self.game.folder / "game.yaml").read_bytes()
-        decisive = {**settings, "description": hashlib.sha256(description).hexdigest()}
-        shas = [str(one["sha256"]) for one in self.actor.values() if isinstance(one, dict)]
+        description = hashlib.sha256((self.game.folder / "game.yaml").read_bytes()).hexdigest()
         return ShardHeader(
             kind="raw",
             game=self.game.name,
@@ -98,11 +96,13 @@ class Player:
             timing={"hold": self.game.timing.hold, "release": self.game.timing.release},
             frame_contract=FrameContract(160, 240, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
-            provenance=make_provenance(
+            provenance=provenance(
                 stage,
-                decisive,
+                settings=settings,
+                fingerprint=fingerprint(
+                    stage, settings, description, self.game.rom_sha1, self.actor
+                ),
                 actor=self.actor,
-                actor_sha256=" ".join(shas),
                 emulator=f"mgba {metadata.version('mgba')}",
             ),
         )
