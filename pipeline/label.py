@@ -19,7 +19,7 @@ from pipeline.executor import cores
 from pipeline.experts.program import ProgramExpert
 from pipeline.games.description import GameDescription, load_game
 from pipeline.shards.names import newest_versions, publish_name, stem_and_version
-from pipeline.shards.provenance import fingerprint, parent, provenance
+from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, LabelStatus
@@ -100,7 +100,7 @@ def _label_shard(
                 settings=decisive,
                 fingerprint=mark,
                 actor=shard.header.provenance.get("actor", {}),
-                parents=[parent(source, shard.header)],
+                parents=[{"file": source.name, "shard_id": shard.header.shard_id}],
                 expert=program.identity,
             )
             relabel(source, target, buttons, status, told)
