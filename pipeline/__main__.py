@@ -45,9 +45,7 @@ def _run(arguments: list[str]) -> None:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     if known.command == "data":
-        if rest:
-            raise PipelineError(f"data {known.action}: does not understand '{rest[0]}'")
-        result: dict[str, Any] = _data(known)
+        result = _data(known, load_settings(known.config, read_overrides("", rest)))
     else:
         settings = load_settings(known.config, read_overrides(known.command, rest))
         result = _stage(known.command, settings)
@@ -70,7 +68,10 @@ def _stage(name: str, settings: Settings) -> dict[str, Any]:
 
 def _headline(command: str, result: dict[str, Any]) -> str:
     state = "up to date" if result.get("up_to_date") else "done"
-    shown = {key: value for key, value in result.items() if key != "up_to_date"}
+    hidden = {"up_to_date"}
+    if len(result.get("by_shard", [])) == 1:
+        hidden.add("by_shard")
+    shown = {key: value for key, value in result.items() if key not in hidden}
     return f"{command}: {state}\n{summary_table(shown)}"
 
 
@@ -102,7 +103,7 @@ def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _full_key(stage: str, name: str, keys: Sequence[str]) -> str:
-    for key in (name, f"{stage}.{name}"):
+    for key in (name, f"{stage}.{name}" if stage else name):
         if key in keys:
             return key
     short = [key.partition(".")[2] for key in keys if key.startswith(f"{stage}.")]
@@ -129,12 +130,12 @@ def _value(key: str, words: Sequence[str]) -> Any:
     return value if isinstance(value, (bool, int, float)) or value is None else words[0]
 
 
-def _data(known: argparse.Namespace) -> dict[str, Any]:
+def _data(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import npz, table
 
     if known.action == "import":
         result: dict[str, Any] = npz.import_episodes(
-            known.files, load_settings(known.config), name=known.name, game_name=known.game
+            known.files, settings, name=known.name, expert=known.expert
         )
         print(summary_table(result))
         return result
@@ -142,7 +143,6 @@ def _data(known: argparse.Namespace) -> dict[str, Any]:
         result = dict(table.describe(Path(known.file)))
         print(summary_table(result))
         return result
-    settings = load_settings(known.config)
     rows = table.list_shards(settings.paths.datasets)
     print(rows_table(rows))
     return {"shards": rows}
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     brought = actions.add_parser("import", help="episode_*.npz to a raw shard", parents=[shared])
     brought.add_argument("files", nargs="+")
     brought.add_argument("--name", default="import", help="stem of the shard's file name")
-    brought.add_argument("--game", default=None, help="the game that was played")
+    brought.add_argument("--expert", action="store_true", help="the buttons are an expert's")
     return parser
 
 
