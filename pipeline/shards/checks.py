@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,9 +35,11 @@ def open_file(path: Path) -> h5py.File:
     Raises:
         PipelineError: no such file, not HDF5, or truncated.
     """
-    if not path.is_file():
-        raise PipelineError(f"{path}: no such shard; see which there are with: data ls")
     try:
+        if not path.is_file():
+            raise PipelineError(f"{path}: no such shard; see which there are with: data ls")
+        with path.open("rb"):  # HDF5 would only say that it is no HDF5 file
+            pass
         if not h5py.is_hdf5(path):
             raise PipelineError(f"{path}: not an HDF5 file, so no shard; {_ANEW}")
         return h5py.File(path, "r", locking=False)
@@ -46,7 +49,7 @@ def open_file(path: Path) -> h5py.File:
             raise PipelineError(
                 f"{path}: truncated, only {size} bytes are left of it; {_ANEW}"
             ) from None
-        reason = str(error).splitlines()[0]
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         raise PipelineError(f"{path}: cannot be opened ({reason}); {_ANEW}") from None
 
 

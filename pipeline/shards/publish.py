@@ -21,13 +21,15 @@ def temporary_beside(target: Path) -> Path:
     Raises:
         PipelineError: ``target`` exists, or its folder cannot be made or written.
     """
-    refuse_existing(target)
     host = socket.gethostname().replace("/", "_")
     try:
+        refuse_existing(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         for old in target.parent.glob(f".{target.name}.tmp-{host}-*"):
             if not _alive(old.name.rpartition("-")[2]):
                 old.unlink(missing_ok=True)
+    except FileExistsError:  # from mkdir: a file has the folder's name
+        raise cannot_write(target, NotADirectoryError(errno.ENOTDIR, "")) from None
     except OSError as error:
         raise cannot_write(target, error) from None
     return target.parent / f".{target.name}.tmp-{host}-{os.getpid()}"
