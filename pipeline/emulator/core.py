@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ IWRAM, IWRAM_SIZE = 0x03000000, 0x8000
 _RTC_FIXED = 1
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NO_STATE = (
+    "the save state cannot be loaded: it is damaged or belongs to another cartridge; "
+    "record it again with this ROM"
+)
 
 
 class Emulator:
@@ -136,6 +142,8 @@ class Emulator:
             PipelineError: not a save state, or one of another cartridge.
         """
         lib = self._lib
+        if not _is_whole(state):
+            raise PipelineError(_NO_STATE)
         self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
         try:
@@ -143,10 +151,7 @@ class Emulator:
         finally:
             file.close(file)
         if not loaded:
-            raise PipelineError(
-                "the save state cannot be loaded: it is damaged or belongs to another cartridge; "
-                "record it again with this ROM"
-            )
+            raise PipelineError(_NO_STATE)
         self._core.setKeys(self._core, 0)
         self._fix_clock()
 
@@ -174,3 +179,17 @@ class Emulator:
     def _fix_clock(self) -> None:
         self._core.rtc.override = _RTC_FIXED
         self._core.rtc.value = self._rtc_ms
+
+
+def _is_whole(state: bytes) -> bool:
+    """Whether a PNG has all its chunks: libpng would complain of it on the terminal."""
+    if not state.startswith(_PNG):
+        return True
+    at, kind = len(_PNG), b""
+    while kind != b"IEND" and at + 12 <= len(state):
+        length, kind = int.from_bytes(state[at : at + 4], "big"), state[at + 4 : at + 8]
+        check = int.from_bytes(state[at + 8 + length : at + 12 + length], "big")
+        if zlib.crc32(state[at + 4 : at + 8 + length]) != check:
+            return False
+        at += 12 + length
+    return kind == b"IEND"

@@ -103,7 +103,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         if name not in self._start_states:
             described = states[name]
             if described.file is not None:
-                self._start_states[name] = described.file.read_bytes()
+                self._start_states[name] = self._checked_state(described.file)
             else:
                 self.emulator.reset()
                 self.emulator.run(described.frames)
@@ -142,7 +142,18 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def step(
         self, action: np.int64 | int
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Press a button; the law of the environment stands with the class."""
+        """Press a button; the law of the environment stands with the class.
+
+        Raises:
+            ValueError: no such button.
+            gymnasium.error.ResetNeeded: no episode was begun.
+        """
+        if not 0 <= action < len(self._keys):
+            raise ValueError(
+                f"there is no button {action}; {self.game.name} has 0..{len(self._keys) - 1}"
+            )
+        if not self._state:
+            raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if self._last_action >= 0 and self.np_random.random() < self.sticky_action_probability:
             action = self._last_action
         self._last_action = action = int(action)
@@ -166,6 +177,14 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def render(self) -> NDArray[np.uint8] | None:
         """The screen, (160,240,3) u8, if ``render_mode`` is "rgb_array"."""
         return self.emulator.screen() if self.render_mode == "rgb_array" else None
+
+    def _checked_state(self, file: Path) -> bytes:
+        state = file.read_bytes()
+        try:
+            self.emulator.load_state(state)
+        except PipelineError as error:
+            raise PipelineError(f"{file}: {error}") from None
+        return state
 
     def _mark_milestones(self) -> int:
         """Note the milestones reached by now; how many are new."""

@@ -43,6 +43,7 @@ class StateReader:
 
     def __init__(self, game: GameDescription, ram: Ram) -> None:
         self._memory = _Memory(ram)
+        self._owner = ram  # the buffers are dead once the emulator is
         self._variables = game.variables
         wanted = _locations(game.variables.values())
         self._groups: list[tuple[int, _Group]] = []
