@@ -1,0 +1,1 @@
+"""From shards to batches of tensors. Knows no emulator and no game."""

@@ -1,0 +1,1 @@
+"""Networks, checkpoints, and acting with them. Knows no emulator."""

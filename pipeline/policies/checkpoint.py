@@ -1,0 +1,236 @@
+"""Checkpoints: everything that a trained network needs to be played, trusted and trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract
+from pipeline.games.description import GameDescription
+from pipeline.policies.impala import ImpalaCNN
+
+FORMAT = "pokemon-il checkpoint"
+VERSION = 1
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
+
+
+@dataclass
+class Checkpoint:
+    """A network with what it was made from. ``path`` is where it was read, if it was."""
+
+    weights: dict[str, Tensor]
+    hidden: int
+    """Width of the hidden layer."""
+    frame_contract: FrameContract
+    """How the frames must be made that the network is asked about."""
+    actions: tuple[str, ...]
+    """Button of each logit."""
+    game: str
+    rom_sha1: str
+    timing: Mapping[str, int]
+    step: int = 0
+    """Updates done."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Those of the run, as JSON."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """All that the weights after ``step`` updates depend on, as JSON."""
+    shard_ids: tuple[str, ...] = ()
+    """Shards trained on."""
+    trained_seeds: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """Seed of every episode of those shards, and of those that ``start_from`` was trained on."""
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    random_state: dict[str, Tensor] = field(default_factory=dict)
+    """Of torch: ``cpu`` and, where there is one, ``cuda``."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    def network(self) -> ImpalaCNN:
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            PipelineError: the weights are not those of this architecture.
+        """
+        contract = self.frame_contract
+        network = ImpalaCNN(
+            len(self.actions), height=contract.height, width=contract.width, hidden=self.hidden
+        )
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise PipelineError(
+                f"{self.path}: the weights do not fit the network ({reason}); train anew"
+            ) from None
+        return network.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write beside, make durable, rename: ``path`` is the old checkpoint or the new one, whole.
+
+    Raises:
+        PipelineError: the disk refuses; the old one is untouched.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        **{name: getattr(checkpoint, name) for name in _FIELDS},
+        "frame_contract": checkpoint.frame_contract.as_dict(),
+        "actions": list(checkpoint.actions),
+        "timing": dict(checkpoint.timing),
+        "shard_ids": list(checkpoint.shard_ids),
+        "trained_seeds": torch.from_numpy(checkpoint.trained_seeds.astype(np.uint32)),
+    }
+    content["digest"] = _digest(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise PipelineError(
+            f"{path}: cannot write the checkpoint ({os.strerror(error.errno or 0)}); "
+            "mend that, then the same command carries on"
+        ) from None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in the file is executed.
+
+    Raises:
+        PipelineError: no such file, damaged, foreign, or written by a newer pipeline.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PipelineError(f"{path}: no such checkpoint; run the train stage first")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise PipelineError(
+            f"{path}: cannot read the checkpoint ({os.strerror(error.errno or 0)}); mend that"
+        ) from None
+    except _UNREADABLE:
+        raise PipelineError(
+            f"{path}: damaged, or no checkpoint at all; remove it and train again"
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PipelineError(
+            f"{path}: a torch file, but no checkpoint of this pipeline; give one that train wrote"
+        )
+    version = content.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise PipelineError(
+            f"{path}: checkpoint version {version}, but this pipeline reads up to version "
+            f"{VERSION}; update the pipeline"
+        )
+    try:
+        if content.pop("digest") != _digest(content):
+            raise ValueError
+        return _from_content(content, path)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PipelineError(f"{path}: damaged; remove it and train again") from None
+
+
+def check_fits(checkpoint: Checkpoint, game: GameDescription) -> None:
+    """Check that a checkpoint may play a game.
+
+    Raises:
+        PipelineError: one line with every mismatch of game, ROM, buttons, timing or frames.
+    """
+    timing = {"hold": game.timing.hold, "release": game.timing.release}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("game", checkpoint.game, game.name),
+        ("ROM sha1", checkpoint.rom_sha1, game.rom_sha1),
+        ("actions", " ".join(checkpoint.actions), " ".join(game.buttons)),
+        ("timing", _words(checkpoint.timing), _words(timing)),
+    ]
+    wrong = [f"its {what} {is_} is not the game's {due}" for what, is_, due in pairs if is_ != due]
+    contract = checkpoint.frame_contract
+    if contract.colour != "RGB" or contract.resampling not in ("none", "bilinear"):
+        wrong.append(f"its frames ({contract}) cannot be made here")
+    if wrong:
+        raise PipelineError(
+            f"{checkpoint.path}: does not fit {game.name}: {'; '.join(wrong)}; "
+            "give a checkpoint that was trained for it"
+        )
+
+
+_FIELDS = (
+    "weights", "hidden", "game", "rom_sha1", "step", "settings", "inputs", "optimizer",
+    "random_state", "metrics",
+)  # fmt: skip
+
+
+def _from_content(content: dict[str, Any], path: Path) -> Checkpoint:
+    return Checkpoint(
+        **{name: content[name] for name in _FIELDS},
+        frame_contract=FrameContract(**content["frame_contract"]),
+        actions=tuple(content["actions"]),
+        timing=content["timing"],
+        shard_ids=tuple(content["shard_ids"]),
+        trained_seeds=content["trained_seeds"].numpy(),
+        path=path,
+    )
+
+
+def _digest(content: Any) -> str:
+    """sha256 over every tensor: torch does not notice a flipped bit in its own files."""
+    digest = hashlib.sha256()
+    for tensor in _tensors(content):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(plain.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _tensors(value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from _tensors(value)
+
+
+def _words(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{key} {values[key]}" for key in sorted(values))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
