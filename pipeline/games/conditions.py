@@ -55,7 +55,7 @@ class Condition:
     """
 
     def __init__(self, expression: str, names: Mapping[str, tuple[int, ...]]) -> None:
-        self.expression = expression
+        self.expression = expression = " ".join(expression.split())
         self._tree = _parse(expression)
         _Checker(expression, names).number(self._tree.body)
         used = {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)}
@@ -94,6 +94,8 @@ class Condition:
 
 
 def _parse(expression: str) -> ast.Expression:
+    if not expression:
+        raise PipelineError("an empty condition; write one like 'badge == 1 and money > 0'")
     try:
         return ast.parse(expression, mode="eval")
     except SyntaxError as error:
