@@ -89,28 +89,37 @@ def _header(attributes: dict[str, Any]) -> ShardHeader:
     kind = attributes["kind"]
     if kind not in ("raw", "processed"):
         raise ValueError(f"kind {kind!r}")
-    contract = FrameContract(**json.loads(attributes["frame_contract"]))
+    fields = _json_object(attributes, "frame_contract")
+    if set(fields) != {"height", "width", "resampling", "colour"}:
+        raise ValueError(f"frame_contract has {', '.join(fields) or 'nothing'}")
+    contract = FrameContract(**fields)
     if not all(isinstance(n, int) and 0 < n < 1 << 16 for n in (contract.height, contract.width)):
         raise ValueError(f"frame_contract {contract}")
-    timing = json.loads(attributes["timing"])
-    provenance = json.loads(attributes["provenance"])
-    if not isinstance(timing, dict) or not isinstance(provenance, dict):
-        raise ValueError("timing and provenance must be JSON objects")
     header = ShardHeader(
         kind=cast(Kind, kind),
         game=attributes["game"],
         rom_sha1=attributes["rom_sha1"],
         actions=tuple(attributes["actions"].tolist()),
-        timing=timing,
+        timing=_json_object(attributes, "timing"),
         frame_contract=contract,
         milestones=tuple(attributes["milestones"].tolist()),
-        provenance=provenance,
+        provenance=_json_object(attributes, "provenance"),
         shard_id=attributes["shard_id"],
     )
     texts = (header.game, header.rom_sha1, header.shard_id, *header.actions, *header.milestones)
     if not all(isinstance(text, str) for text in texts) or not header.actions:
         raise ValueError("game, rom_sha1, shard_id, actions and milestones must be text")
     return header
+
+
+def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(attributes[name])
+    except (TypeError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no JSON object")
+    return value
 
 
 def check_content(file: h5py.File, header: ShardHeader, path: Path) -> dict[str, Array]:
@@ -147,7 +156,9 @@ def _shapes(file: h5py.File, header: ShardHeader) -> list[str]:
         if dataset is None:
             wrong.append(f"/{name} is missing")
             return -1
-        if dataset.ndim == 0 or (row_shape is not None and dataset.shape[1:] != row_shape):
+        if dataset.ndim == 0:
+            wrong.append(f"/{name} is no column")
+        elif row_shape is not None and dataset.shape[1:] != row_shape:
             wrong.append(f"/{name} has rows {dataset.shape[1:]}, not {row_shape}")
         elif dtype is not None and dataset.dtype != dtype:
             wrong.append(f"/{name} is {dataset.dtype}, not {dtype}")
@@ -159,10 +170,11 @@ def _shapes(file: h5py.File, header: ShardHeader) -> list[str]:
 
     steps = {"frames": rows("frames", screen, byte)}
     steps |= {name: rows(name, (), dtype) for name, dtype in STEP_COLUMNS.items()}
-    if not isinstance(file.get("state"), h5py.Group):
-        wrong.append("/state is missing")
+    state = _item(file, "state")
+    if isinstance(state, h5py.Group):
+        steps |= {f"state/{n}": rows(f"state/{n}", None, None) for n in state}
     else:
-        steps |= {f"state/{n}": rows(f"state/{n}", None, None) for n in file["state"]}
+        wrong.append("/state is missing")
     wrong += [
         f"/{name} has {n} rows, but /frames has {steps['frames']}"
         for name, n in steps.items()
@@ -185,16 +197,21 @@ def _shapes(file: h5py.File, header: ShardHeader) -> list[str]:
     return wrong
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """The dataset, unless it is absent, another thing, or a link out of the place."""
-    group: Any = file
+def _item(file: h5py.File, name: str) -> object:
+    """What lies at a path; None for nothing, and for a link out of its place."""
+    item: Any = file
     for part in name.split("/"):
-        if not isinstance(group, h5py.Group) or not isinstance(
-            group.get(part, getlink=True), h5py.HardLink
+        if not isinstance(item, h5py.Group) or not isinstance(
+            item.get(part, getlink=True), h5py.HardLink
         ):
             return None
-        group = group[part]
-    return group if isinstance(group, h5py.Dataset) else None
+        item = item[part]
+    return cast(object, item)
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    item = _item(file, name)
+    return item if isinstance(item, h5py.Dataset) else None
 
 
 def _stored(dataset: h5py.Dataset) -> bool:

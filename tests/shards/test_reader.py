@@ -1,0 +1,458 @@
+"""No reader trusts a file: what a good shard gives, and what a bad one says."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract
+from pipeline.shards.reader import Shard, check_shards
+from tests.shards.factory import (
+    BUTTONS,
+    ROM,
+    make_episode,
+    make_header,
+    processed_header,
+    processed_shard,
+    raw_shard,
+    write,
+)
+
+ANEW = "make the shard anew, or leave it out"
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(PipelineError) as error, Shard(path):
+        pass
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_columns_of_episodes_are_at_hand(tmp_path: Path) -> None:
+    with Shard(raw_shard(tmp_path / "a.h5", (5, 23))) as shard:
+        assert (shard.n_frames, shard.n_episodes) == (28, 2)
+        assert shard.starts.tolist() == [0, 5]
+        assert shard.lengths.tolist() == [5, 23]
+        assert shard.seeds.tolist() == [0, 1]
+        assert shard.success.tolist() == [True, True]
+        assert shard.splits.tolist() == [0, 0]
+        assert shard.roots == ["power_on-00000000", "power_on-00000001"]
+        assert shard.milestones.tolist() == [[2, -1], [2, -1]]
+        assert shard.returns.tolist() == [make_episode(5, 0).return_, make_episode(23, 1).return_]
+        assert (shard.final_frames[1] == make_episode(23, 1).final_frame).all()
+        assert shard.state_names == ("map", "x")
+        assert (shard.state("x", 5, 28) == make_episode(23, 1).state["x"]).all()
+        assert (shard.column("actions")[5:] == make_episode(23, 1).actions).all()
+
+
+def test_start_states_come_back_byte_for_byte(tmp_path: Path) -> None:
+    states = [b"\0\1\2" * 100, b"", b"short\0"]
+    path = write(tmp_path / "a.h5", make_header(), [make_episode(3)], states)
+    with Shard(path) as shard:
+        assert shard.start_states() == states
+
+
+def test_a_shard_can_be_used_without_a_with_block_and_again_after_it(tmp_path: Path) -> None:
+    shard = Shard(raw_shard(tmp_path / "a.h5"))
+    assert shard.n_frames == 28
+    shard.close()
+    assert shard.read_frames(0, 2).shape == (2, 160, 240, 3)
+    shard.close()
+
+
+def _sum_of(shard: Shard) -> int:
+    return int(shard.read_frames(0, 28).sum())
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_an_open_shard_goes_to_another_process(tmp_path: Path, method: str) -> None:
+    with Shard(raw_shard(tmp_path / "a.h5")) as shard:
+        here = _sum_of(shard)
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.apply(_sum_of, (shard,)) == here
+        assert _sum_of(pickle.loads(pickle.dumps(shard))) == here
+
+
+def test_a_forked_process_opens_the_file_for_itself(tmp_path: Path) -> None:
+    with Shard(raw_shard(tmp_path / "a.h5")) as shard:
+        here = _sum_of(shard)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if _sum_of(shard) == here else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert _sum_of(shard) == here
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4), block=st.integers(1, 40))
+def test_transitions_are_every_step_with_the_screen_after_it(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], block: int
+) -> None:
+    path = tmp_path_factory.mktemp("shard") / "a.h5"
+    header = make_header(frame_contract=FrameContract(8, 8, "none"))
+    ends = ("terminated", "truncated", "broken")
+    episodes = [make_episode(n, i, size=(8, 8), ends=ends[i % 3]) for i, n in enumerate(lengths)]
+    write(path, header, episodes)
+    with Shard(path) as shard:
+        found = list(shard.transitions(block))
+    assert len(found) == sum(lengths)
+    at = 0
+    for number, episode in enumerate(episodes):
+        after = np.concatenate([episode.frames[1:], episode.final_frame[None]])
+        for i in range(len(episode)):
+            frame, action, reward, next_frame, done = found[at]
+            assert (frame == episode.frames[i]).all()
+            assert (next_frame == after[i]).all()
+            assert (action, reward) == (episode.actions[i], episode.rewards[i])
+            assert done == (i == len(episode) - 1 and ends[number % 3] != "broken")
+            at += 1
+
+
+def test_an_unknown_state_variable_is_named_with_those_there_are(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with Shard(path) as shard, pytest.raises(PipelineError) as error:
+        shard.state("money")
+    assert str(error.value) == (
+        f"{path}: no state variable 'money' was recorded; there are: map, x"
+    )
+
+
+# What cannot be a shard at all
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    assert error_of(path) == f"{path}: no such shard; see which there are with: data ls"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 no shard", b"\x89HDF\r\n\x1a"])
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.h5"
+    path.write_bytes(content)
+    assert error_of(path) == f"{path}: not an HDF5 file, so no shard; {ANEW}"
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.9999])
+def test_a_truncated_shard_is_refused(tmp_path: Path, share: float) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    size = int(path.stat().st_size * share)
+    os.truncate(path, size)
+    assert error_of(path) == f"{path}: truncated, only {size} bytes are left of it; {ANEW}"
+
+
+def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data/demo_0/actions"] = np.zeros(3)
+    assert error_of(path) == (
+        f"{path}: an HDF5 file, but no shard of pokemon-il (attribute 'format' is missing or "
+        "another); leave it out"
+    )
+
+
+def test_a_shard_of_a_newer_schema_is_refused_with_both_versions(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 7
+        del file["frames"]  # whatever a later version changes, the version is named first
+    assert error_of(path) == (
+        f"{path}: schema version 7, but this pipeline reads up to version 1; update the pipeline"
+    )
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, "1"])
+def test_a_schema_version_that_never_was_is_refused(tmp_path: Path, version: object) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = version
+    assert error_of(path).startswith(f"{path}: schema version ")
+    assert error_of(path).endswith(f" does not exist; {ANEW}")
+
+
+def test_an_incomplete_shard_is_refused(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["complete"]
+    assert error_of(path) == f"{path}: incomplete, its writer never finished; {ANEW}"
+
+
+def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (attribute("game", None), "attribute 'game'"),
+        (attribute("actions", None), "attribute 'actions'"),
+        (attribute("kind", "cooked"), "kind 'cooked'"),
+        (attribute("game", 3), "game, rom_sha1, shard_id, actions and milestones must be text"),
+        (attribute("timing", "[]"), "timing is no JSON object"),
+        (attribute("frame_contract", json.dumps({"height": 84})), "frame_contract has height"),
+        (attribute("frame_contract", "{"), "frame_contract is no JSON object"),
+        (
+            attribute(
+                "frame_contract",
+                json.dumps({"height": 0, "width": 1 << 40, "resampling": "", "colour": "RGB"}),
+            ),
+            "frame_contract 0x1099511627776",
+        ),
+    ],
+)
+def test_a_header_that_is_not_valid_is_refused(
+    tmp_path: Path, change: Callable[[h5py.File], None], what: str
+) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    said = error_of(path)
+    assert said.startswith(f"{path}: the header is not valid (")
+    assert said.endswith(f"); {ANEW}")
+    assert what in said
+
+
+# What contradicts itself
+
+
+def assign(name: str, index: object, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[name][index] = value
+
+    return change
+
+
+def exchange(name: str, **fields: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        if fields:
+            file.create_dataset(name, **fields)
+
+    return change
+
+
+def shorten(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[name].resize(len(file[name]) - 1, axis=0)
+
+    return change
+
+
+def lengthen(file: h5py.File) -> None:
+    file["rewards"].resize(1 << 60, axis=0)  # would be four exabytes in memory
+
+
+def link_out(file: h5py.File) -> None:
+    del file["actions"]
+    file["actions"] = h5py.ExternalLink("/etc/other.h5", "actions")
+
+
+def link_round(file: h5py.File) -> None:
+    del file["state"]
+    file["state"] = h5py.SoftLink("/state")
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((28,), "u1")
+    layout[:] = h5py.VirtualSource("nowhere.h5", "actions", (28,))
+    del file["actions"]
+    file.create_virtual_dataset("actions", layout)
+
+
+SCREEN = (160, 240, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (exchange("frames"), "/frames is missing"),
+        (exchange("state"), "/state is missing"),
+        (exchange("episodes/seed"), "/episodes/seed is missing"),
+        (exchange("episodes"), "/episodes/final_frame is missing"),
+        (exchange("episodes/root", data=[1, 2]), "/episodes/root is missing or no column of text"),
+        (exchange("actions", data=np.zeros(28, "f4")), "/actions is float32, not uint8"),
+        (exchange("actions", data=np.zeros((28, 2), "u1")), "/actions has rows (2,), not ()"),
+        (
+            exchange("frames", data=np.zeros((28, 84, 84, 3), "u1")),
+            "/frames has rows (84, 84, 3), not (160, 240, 3)",
+        ),
+        (
+            exchange("frames", shape=(28, *SCREEN), chunks=(16, *SCREEN), dtype="u1"),
+            "/frames has rows that are not stored in the file",
+        ),
+        (exchange("state/x", data=[b"a"] * 28), "/state/x is object, not numbers"),
+        (exchange("state/x", data=3), "/state/x is no column"),
+        (shorten("rewards"), "/rewards has 27 rows, but /frames has 28"),
+        (shorten("frames"), "/actions has 28 rows, but /frames has 27"),
+        (shorten("state/map"), "/state/map has 27 rows, but /frames has 28"),
+        (
+            shorten("episodes/final_frame"),
+            "/episodes/final_frame has 1 rows, but there are 2 episodes",
+        ),
+        (lengthen, "/rewards has rows that are not stored in the file"),
+        (link_out, "/actions is missing"),
+        (link_round, "/state is missing"),
+        (virtual, "/actions has rows that are not stored in the file"),
+        (assign("episodes/start", 1, 4), "episode 1 starts at step 4, not 5"),
+        (assign("episodes/start", slice(None), [5, 0]), "episode 0 starts at step 5, not 0"),
+        (assign("episodes/start", 1, 1 << 63), "episode 1 starts at step 9223372036854775808, not"),
+        (assign("episodes/length", 0, 0), "episode 0 has no steps"),
+        (assign("episodes/length", 1, 24), "the episodes have 29 steps, but there are 28 frames"),
+        (assign("episodes/length", 1, (1 << 32) - 1), "the episodes have 4294967300 steps"),
+        (assign("actions", 9, 4), "/actions is not below 4 at 9"),
+        (assign("expert_actions", 9, 77), "/expert_actions is not below 4 at 9"),
+        (assign("expert_actions", 9, 2), "/label_status contradicts /expert_actions at 9"),
+        (assign("label_status", 9, 1), "/label_status contradicts /expert_actions at 9"),
+        (assign("label_status", 9, 6), "/label_status is above 5 at 9"),
+        (assign("terminated", 9, True), "/terminated is set before the end of an episode at 9"),
+        (assign("truncated", 0, True), "/truncated is set before the end of an episode at 0"),
+        (assign("rewards", 3, np.nan), "/rewards is not finite at 3"),
+        (assign("episodes/split", 1, 2), "/episodes/split is neither 0 nor 1 at 1"),
+        (assign("episodes/milestones", (1, 0), 24), "/episodes/milestones is outside its episode"),
+        (assign("episodes/milestones", (0, 1), -2), "/episodes/milestones is outside its episode"),
+        (assign("episodes/start_state", 1, 1), "/episodes/start_state is not below 1"),
+        (exchange("start_states", data=[1.0]), "/start_states is not a table of bytes"),
+    ],
+)
+def test_a_shard_that_contradicts_itself_is_refused(
+    tmp_path: Path, change: Callable[[h5py.File], None], what: str
+) -> None:
+    path = raw_shard(tmp_path / "a.h5", (5, 23))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    said = error_of(path)
+    assert said.startswith(f"{path}: not a valid shard (")
+    assert said.endswith(f"); {ANEW}")
+    assert what in said
+
+
+def test_everything_wrong_with_a_shard_is_said_at_once(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5", (5, 23))
+    with h5py.File(path, "r+") as file:
+        file["actions"][3] = 9
+        file["label_status"][4] = 77
+        file["terminated"][6] = True
+    assert error_of(path) == (
+        f"{path}: not a valid shard (/actions is not below 4 at 3; /label_status is above 5 at 4; "
+        f"/terminated is set before the end of an episode at 6); {ANEW}"
+    )
+
+
+def test_damaged_frames_are_named_when_they_are_read(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5", (40,))
+    with h5py.File(path, "r") as file:
+        chunk = file["frames"].id.get_chunk_info(1)
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + chunk.size // 2)
+        raw.write(b"\xff" * 64)
+    with Shard(path) as shard:
+        assert shard.read_frames(0, 16).shape == (16, *SCREEN)
+        with pytest.raises(PipelineError) as error:
+            shard.read_frames(10, 20)
+    assert str(error.value) == f"{path}: /frames is damaged at rows 10 to 19; {ANEW}"
+
+
+# What does not fit the others
+
+
+def test_shards_that_fit_give_their_headers(tmp_path: Path) -> None:
+    paths = [processed_shard(tmp_path / f"{i}.h5", (i + 3,), labelled=True) for i in range(2)]
+    headers = check_shards(
+        paths,
+        kind="processed",
+        game="tiny",
+        rom_sha1=ROM,
+        actions=BUTTONS,
+        contract=FrameContract(84, 84, "bilinear"),
+        timing={"hold": 4, "release": 6},
+        labelled=True,
+    )
+    assert [h.shard_id for h in headers] == [Shard(p).header.shard_id for p in paths]
+
+
+def test_all_mismatches_of_all_shards_are_listed_at_once(tmp_path: Path) -> None:
+    good = processed_shard(tmp_path / "good.h5", labelled=True)
+    other = processed_shard(
+        tmp_path / "other.h5",
+        game="emerald",
+        rom_sha1="f" * 40,
+        actions=("A", "B", "LEFT", "RIGHT"),
+        timing={"hold": 2, "release": 6},
+    )
+    size = FrameContract(96, 96, "bilinear")
+    large = write(
+        tmp_path / "large.h5",
+        processed_header(frame_contract=size),
+        [make_episode(3, size=(96, 96))],
+    )
+    text = tmp_path / "text.h5"
+    text.write_text("no shard")
+    with pytest.raises(PipelineError) as error:
+        check_shards(
+            [good, other, large, text],
+            kind="processed",
+            game="tiny",
+            rom_sha1=ROM,
+            actions=BUTTONS,
+            contract=FrameContract(84, 84, "bilinear"),
+            timing={"hold": 4, "release": 6},
+            labelled=True,
+        )
+    assert str(error.value).split("; ") == [
+        f"{text}: not an HDF5 file, so no shard",
+        "make the shard anew, or leave it out",
+        f"{other}: the game is emerald, not tiny",
+        f"{other}: the ROM's sha1 is {'f' * 40}, not {ROM}",
+        f"{other}: the actions are A B LEFT RIGHT, not A B UP DOWN",
+        f"{other}: the timing is hold 2, release 6, not hold 4, release 6",
+        f"{large}: the frames are 96x96 RGB, resampling bilinear, "
+        "not 84x84 RGB, resampling bilinear",
+    ]
+
+
+def test_a_raw_shard_is_no_processed_one(tmp_path: Path) -> None:
+    path = raw_shard(tmp_path / "a.h5")
+    with pytest.raises(PipelineError) as error:
+        check_shards([path], kind="processed")
+    assert str(error.value) == f"{path}: the shard is raw, not processed"
+
+
+def test_shards_must_fit_one_another(tmp_path: Path) -> None:
+    one = processed_shard(tmp_path / "1.h5")
+    two = processed_shard(tmp_path / "2.h5", game="other")
+    with pytest.raises(PipelineError) as error:
+        check_shards([one, two])
+    assert str(error.value) == f"{two}: the game is other, not tiny"
+
+
+def test_shards_without_a_label_are_refused_where_labels_are_needed(tmp_path: Path) -> None:
+    paths = [processed_shard(tmp_path / f"{i}.h5") for i in range(2)]
+    with pytest.raises(PipelineError) as error:
+        check_shards(paths, labelled=True)
+    assert str(error.value) == (
+        f"{paths[0]}, {paths[1]}: no labelled frames; run the label stage first"
+    )
+    check_shards([*paths, processed_shard(tmp_path / "2.h5", labelled=True)], labelled=True)
+
+
+def test_raw_shards_may_differ_in_frame_size(tmp_path: Path) -> None:
+    native = raw_shard(tmp_path / "1.h5")
+    header = replace(make_header(), frame_contract=FrameContract(84, 84, "bilinear"))
+    small = write(tmp_path / "2.h5", header, [make_episode(3, size=(84, 84))])
+    assert len(check_shards([native, small], kind="raw")) == 2
