@@ -81,6 +81,8 @@ class Train(Section):
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """``adamw`` takes the weight decay off the weights themselves instead of the gradient."""
     schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
     gradient_clip: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 leaves it alone."""
@@ -101,15 +103,19 @@ class Train(Section):
     log_every: int = Field(50, ge=1)
     validate_every: int = Field(500, ge=0)
     """Steps between measurements on the validation split; 0 never."""
+    validate_steps: int = Field(4096, ge=0)
+    """Steps of the validation split that are looked at each time; 0 takes all."""
     evaluate_every: int = Field(0, ge=0)
     """Steps between evaluations in the emulator, which choose ``best.pt``; 0 never."""
     evaluate_episodes: int = Field(20, ge=1)
     save_every: int = Field(1000, ge=0)
     """Steps between periodic checkpoints; 0 keeps only best and final."""
     resume: bool = True
-    """Carry on from the run's last checkpoint."""
+    """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
     start_from: Path | None = None
-    """Checkpoint whose weights the training starts from (not its optimizer)."""
+    """Checkpoint whose weights the training starts from."""
+    keep_optimizer: bool = False
+    """Take the optimizer's state from ``start_from`` too."""
 
 
 class Label(Section):

@@ -30,5 +30,8 @@ def random_shift(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor
     batch = torch.arange(count, device=frames.device)
     # Rows first, then columns: the rows are copied whole.
     moved = frames[batch[:, None], rows]
-    return moved[batch[:, None, None], torch.arange(height, device=frames.device)[None, :, None],
-                 columns[:, None, :]]
+    return moved[
+        batch[:, None, None],
+        torch.arange(height, device=frames.device)[None, :, None],
+        columns[:, None, :],
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class LabelledSteps(Dataset[tuple[Tensor, int]]):
         order = np.argsort(chunks, kind="stable")
         sorted_chunks = chunks[order]
         bounds = [0, *(np.flatnonzero(np.diff(sorted_chunks)) + 1), len(order)]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        for low, high in pairwise(bounds):
             here = order[low:high]
             chunk_frames, chunk_buttons = self._chunk(int(sorted_chunks[low]))
             frames[here] = chunk_frames[rows[here]]

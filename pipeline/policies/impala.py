@@ -21,9 +21,9 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.first(functional.relu(x))
-        # In place: the convolution's own output, which nothing else reads.
-        return x + self.second(functional.relu_(inner))
+        # relu_ in place: the convolution's own output, which nothing else reads.
+        inner: Tensor = self.second(functional.relu_(self.first(functional.relu(x))))
+        return x + inner
 
 
 class Block(nn.Module):
@@ -80,8 +80,8 @@ class ImpalaCNN(nn.Module):
         Raises:
             ValueError: frames of another shape.
         """
-        x = self.features(self.as_planes(frames))
-        return self.head(x)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.features(self.as_planes(frames)))
+        return logits
 
     def features(self, planes: Tensor) -> Tensor:
         """The hidden layer's output (N, hidden) of float planes (N,3,H,W) in 0..1."""

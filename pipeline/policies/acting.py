@@ -1,0 +1,85 @@
+"""A trained network as the player of a game."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.emulator.rollout import Choice
+from pipeline.frames import Frames, resize
+from pipeline.games.description import GameDescription
+from pipeline.policies.checkpoint import check_fits, load_checkpoint
+from pipeline.policies.machine import choose_device, has_bf16, keep_freed_memory
+
+
+class NetworkActor:
+    """Plays with a checkpoint: the frames resized by its contract, one button a frame.
+
+    What it answers to a frame does not depend on the other frames of the batch where the
+    arithmetic is bfloat16; in float32 the logits may differ by rounding (about 1e-7).
+
+    Side effect: torch computes with one thread in this process from then on, because rollouts
+    run one process a core.
+
+    Args:
+        checkpoint: its file.
+        game: what is to be played.
+        mode: ``argmax``, the likeliest button, or ``sampled``, one drawn by the probabilities.
+        device: where the network computes.
+
+    Raises:
+        PipelineError: the checkpoint cannot be read or does not fit the game.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        game: GameDescription,
+        *,
+        mode: Literal["argmax", "sampled"] = "argmax",
+        device: str = "cpu",
+    ) -> None:
+        loaded = load_checkpoint(checkpoint)
+        check_fits(loaded, game)
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        self.contract = loaded.frame_contract
+        self.mode = mode
+        self.device = choose_device(device)
+        # The weights themselves in bfloat16: autocast would convert them anew at every step.
+        dtype = torch.bfloat16 if has_bf16(self.device) else torch.float32
+        network = loaded.network().to(self.device, dtype)
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def act(
+        self, frames: Frames, states: list[dict[str, Any]], rngs: list[np.random.Generator]
+    ) -> list[Choice]:
+        """One choice for each of B games.
+
+        Args:
+            frames: (B,H,W,3) u8, as the console drew them.
+            states: not looked at: the network sees the screen alone.
+            rngs: each game's own randomness; one number of it is drawn in mode ``sampled``.
+        """
+        probabilities = self.probabilities(frames)
+        if self.mode == "argmax":
+            buttons = probabilities.argmax(axis=1)
+        else:
+            draws = np.array([rng.random() for rng in rngs])
+            reached = probabilities.cumsum(axis=1) > draws[:, None]
+            # The sum may end a rounding below 1, and a draw lie above it: then the last button.
+            reached[:, -1] = True
+            buttons = reached.argmax(axis=1)
+        return [Choice(int(button)) for button in buttons]
+
+    def probabilities(self, frames: Frames) -> NDArray[np.float64]:
+        """(B,A) how likely the network takes each button to be the expert's."""
+        small = torch.from_numpy(resize(frames, self.contract)).to(self.device)
+        with torch.inference_mode():
+            logits = self.network(small).double()
+        answer: NDArray[np.float64] = torch.softmax(logits, dim=1).cpu().numpy()
+        return answer

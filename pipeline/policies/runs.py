@@ -1,0 +1,70 @@
+"""The folder of a run: what its checkpoints depend on, and where it is carried on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Train
+from pipeline.errors import PipelineError
+from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
+from pipeline.shards.schema import ShardHeader
+
+
+def inputs_of(train: Train, headers: Sequence[ShardHeader], precision: str) -> dict[str, Any]:
+    """All that decides the weights, as JSON; two trainings with the same inputs are one."""
+    decisive = (
+        "batch_size", "learning_rate", "weight_decay", "optimizer", "schedule", "gradient_clip",
+        "hidden", "shift", "seed", "deterministic", "max_labels", "keep_optimizer",
+    )  # fmt: skip
+    start = train.start_from
+    if start is not None and not start.is_file():
+        raise PipelineError(f"{start}: no such checkpoint; mend train.start_from")
+    return {
+        **{name: getattr(train, name) for name in decisive},
+        # A constant rate does not look ahead: more steps carry on where fewer ended.
+        "steps": None if train.schedule == "constant" else train.steps,
+        "precision": precision,
+        "start_from": start and hashlib.sha256(start.read_bytes()).hexdigest(),
+        "game": headers[0].game,
+        "actions": list(headers[0].actions),
+        "frames": str(headers[0].frame_contract),
+        "shards": [header.shard_id for header in headers],
+    }
+
+
+def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
+    """The run's last checkpoint, if it has one, and this is the same training."""
+    path = next((p for p in (folder / "last.pt", folder / "final.pt") if p.exists()), None)
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    other = [
+        f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
+        for name, value in inputs.items()
+        if checkpoint.inputs.get(name) != value
+    ]
+    if checkpoint.step > train.steps:
+        other.append(f"steps {checkpoint.step}, now {train.steps}")
+    if other:
+        raise PipelineError(
+            f"{path}: belongs to another training ({'; '.join(other)}); "
+            "give another --run, or --train.resume false to start again"
+        )
+    return checkpoint
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        shown = " ".join(str(one)[:8] for one in value[:3])
+        return f"{shown} ... ({len(value)})" if len(value) > 3 else shown
+    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Take away the checkpoints of an earlier training that is not carried on."""
+    for pattern in ("last.pt", "best.pt", "final.pt", "step-*.pt"):
+        for path in folder.glob(pattern):
+            path.unlink()

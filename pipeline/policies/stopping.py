@@ -1,0 +1,37 @@
+"""Stopping between two steps, so that what is saved is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches the loader's processes too, but theirs is to serve the step that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def finish_the_step() -> Iterator[threading.Event]:
+    """For a while, the first Ctrl-C or SIGTERM sets the event instead of breaking off."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread may handle signals
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, frame: object) -> None:
+        asked.set()
+        for one, handler in before.items():
+            signal.signal(one, handler)  # the second is obeyed at once
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

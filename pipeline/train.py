@@ -1,0 +1,363 @@
+"""Stage 3, train: behavioural cloning of the expert on labelled shards."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pipeline.config import Settings
+from pipeline.errors import PipelineError
+from pipeline.games.description import load_game
+from pipeline.loading.augment import random_shift
+from pipeline.loading.dataset import LabelledSteps, batches_of, whole_batch
+from pipeline.loading.sampling import ChunkShuffle
+from pipeline.loading.selection import Selection, select_shards
+from pipeline.policies.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.policies.impala import ImpalaCNN
+from pipeline.policies.machine import (
+    choose_device,
+    choose_precision,
+    deterministic,
+    keep_freed_memory,
+    threads,
+)
+from pipeline.policies.optimising import Cloner, learning_rate, make_optimizer
+from pipeline.policies.runs import carry_on_from, inputs_of, remove_checkpoints
+from pipeline.policies.stopping import finish_the_step, leave_interrupts
+from pipeline.policies.tracking import Tracker, answers_picture
+
+Evaluator = Callable[[Path], Mapping[str, Any]]
+"""Plays a checkpoint and returns at least success_rate, milestones_mean and return_mean."""
+
+PICTURED = 12
+"""Frames in the picture of answers."""
+
+
+def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, Any]:
+    """Train a network on labelled shards; write ``CHECKPOINTS/RUN/``.
+
+    ``final.pt`` is the network after the last step, ``best.pt`` the one that played best
+    (``evaluator``, every ``train.evaluate_every`` steps) or else agreed most with the expert on
+    the validation split, ``step-NNNNNN.pt`` periodic ones, ``last.pt`` where to carry on:
+    training that was stopped and carried on gives the same bits on a CPU.
+
+    Returns:
+        ``checkpoint`` (final.pt), ``best``, ``steps, labels, shards, loss, accuracy`` (of the
+        last ``train.log_every`` updates), ``validation_agreement, samples_per_second`` ...;
+        ``up_to_date`` when all was there before.
+
+    Raises:
+        PipelineError: no labelled shards, shards that do not fit one another or the game, a
+            device that is not there, or a run folder that holds another training.
+    """
+    train = settings.train
+    selection = select_shards(settings, load_game(settings.game))
+    device = choose_device(train.device)
+    dtype = choose_precision(train.precision, device)
+    inputs = inputs_of(train, selection.headers, str(dtype).removeprefix("torch."))
+    folder = settings.run_folder()
+    before = carry_on_from(folder, inputs, train) if train.resume else None
+    if before is not None and before.step == train.steps and (folder / "final.pt").exists():
+        return {**before.metrics["summary"], "up_to_date": True}
+    keep_freed_memory()
+    with threads(train.threads), deterministic(train.deterministic):
+        training = _Training(settings, selection, inputs, device, dtype, before)
+        try:
+            training.updates(evaluator if train.evaluate_every else None)
+            return {**training.finish(), "up_to_date": False}
+        finally:
+            training.close()
+
+
+@dataclass
+class _Progress:
+    """What is measured on the way and belongs to a checkpoint."""
+
+    seconds: float = 0.0
+    """Spent on updates."""
+    validation: dict[str, float] = field(default_factory=dict)
+    evaluation: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    """Of best.pt: by what it was chosen, score, step."""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class _Training:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        selection: Selection,
+        inputs: dict[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        before: Checkpoint | None,
+    ) -> None:
+        self.settings, self.train = settings, settings.train
+        self.selection, self.inputs, self.device = selection, inputs, device
+        self.folder = settings.run_folder()
+        torch.manual_seed(self.train.seed)
+        self.start = None if before else self._start()
+        self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
+        self.step = before.step if before else 0
+        self.progress = _Progress(**before.metrics) if before else _Progress()
+        if before:
+            _set_random_state(before.random_state)
+        else:
+            remove_checkpoints(self.folder)
+        self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.train.log_every)
+        self.tracker = Tracker(
+            self.folder,
+            settings.run,
+            settings.model_dump(mode="json"),
+            track=settings.track,
+            step=self.step,
+        )
+
+    def _start(self) -> Checkpoint | None:
+        """The checkpoint of ``start_from``, checked against the shards."""
+        path = self.train.start_from
+        if path is None:
+            return None
+        start, header = load_checkpoint(path), self.selection.headers[0]
+        pairs = {
+            "hidden": (start.hidden, self.train.hidden),
+            "actions": (" ".join(start.actions), " ".join(header.actions)),
+            "frames": (str(start.frame_contract), str(header.frame_contract)),
+        }
+        wrong = [f"{name} {is_}, not {due}" for name, (is_, due) in pairs.items() if is_ != due]
+        if wrong:
+            raise PipelineError(
+                f"{path}: another architecture ({'; '.join(wrong)}); mend train.start_from"
+            )
+        return start
+
+    def _cloner(
+        self, checkpoint: Checkpoint | None, dtype: torch.dtype, *, with_state: bool
+    ) -> Cloner:
+        train, header = self.train, self.selection.headers[0]
+        if checkpoint is None:
+            contract = header.frame_contract
+            network = ImpalaCNN(
+                len(header.actions),
+                height=contract.height,
+                width=contract.width,
+                hidden=train.hidden,
+            )
+        else:
+            network = checkpoint.network()
+        network = network.to(self.device).to(memory_format=torch.channels_last).train()
+        optimizer = make_optimizer(
+            network,
+            decoupled=train.optimizer == "adamw",
+            rate=train.learning_rate,
+            weight_decay=train.weight_decay,
+        )
+        if checkpoint is not None and (with_state or train.keep_optimizer):
+            optimizer.load_state_dict(checkpoint.optimizer)
+            for group in optimizer.param_groups:
+                group["weight_decay"] = train.weight_decay
+        return Cloner(network, self.device, dtype, optimizer, train.gradient_clip)
+
+    def updates(self, evaluator: Evaluator | None) -> None:
+        """All updates that are left, with what is due between them."""
+        train = self.train
+        loader = self._loader()
+        with (
+            tqdm(total=train.steps, initial=self.step, desc="train", unit="step", disable=None)
+            as bar,
+            finish_the_step() as interrupt,
+        ):  # fmt: skip
+            begun = perf_counter()
+            for frames, buttons in loader:
+                self._update(frames, buttons)
+                bar.update()
+                stop = interrupt.is_set()
+                if not (stop or self._due()):
+                    continue
+                self.progress.seconds += perf_counter() - begun
+                self._measure(bar, evaluator)
+                if stop:
+                    self._save("last.pt")
+                    raise KeyboardInterrupt
+                begun = perf_counter()
+
+    def _loader(self) -> DataLoader[Any]:
+        train, steps = self.train, self.selection.train
+        order = ChunkShuffle(
+            steps.chunk_counts,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            window=steps.cached_chunks,
+            first=self.step,
+            last=train.steps,
+        )
+        return DataLoader(
+            steps,
+            batch_sampler=order,
+            num_workers=train.workers,
+            collate_fn=whole_batch,  # type: ignore[arg-type]
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_interrupts,
+            # Its own, or the loader would draw from the generator that checkpoints hold.
+            generator=torch.Generator().manual_seed(train.seed),
+        )
+
+    def _update(self, frames: Tensor, buttons: Tensor) -> None:
+        train = self.train
+        frames = frames.to(self.device, non_blocking=True)
+        buttons = buttons.to(self.device, non_blocking=True)
+        frames = random_shift(frames, train.shift, seed=train.seed, step=self.step)
+        rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
+        self.recent.append(self.cloner.update(frames, buttons, rate))
+        self.step += 1
+
+    def _due(self, every: int | None = None) -> bool:
+        if every is not None:
+            return every > 0 and self.step % every == 0
+        train = self.train
+        periods = (train.log_every, train.validate_every, train.evaluate_every, train.save_every)
+        return self.step == train.steps or any(self._due(period) for period in periods)
+
+    def _measure(self, bar: Any, evaluator: Evaluator | None) -> None:
+        """Log, validate, evaluate and save, whatever is due after this step."""
+        train, last = self.train, self.step == self.train.steps
+        if self._due(train.log_every) or last:
+            shown = self._recent()
+            bar.set_postfix(loss=f"{shown['bc_loss']:.3f}", accuracy=f"{shown['accuracy']:.3f}")
+            self.tracker.scalars({f"train/{k}": v for k, v in shown.items()}, self.step)
+        if train.validate_every and (self._due(train.validate_every) or last):
+            self._validate()
+        if evaluator is not None and (self._due(train.evaluate_every) or last):
+            self._evaluate(evaluator)
+        if self._due(train.save_every):
+            self._save(f"step-{self.step:06d}.pt")
+            self._save("last.pt")
+
+    def _recent(self) -> dict[str, float]:
+        train = self.train
+        loss = float(torch.stack([loss for loss, _ in self.recent]).mean())
+        right = float(torch.stack([right for _, right in self.recent]).sum())
+        seconds = max(self.progress.seconds, 1e-9)
+        return {
+            "bc_loss": loss,
+            "accuracy": right / (len(self.recent) * train.batch_size),
+            "learning_rate": learning_rate(
+                train.schedule, train.learning_rate, self.step - 1, train.steps
+            ),
+            "samples_per_second": self.step * train.batch_size / seconds,
+        }
+
+    def _validate(self) -> None:
+        steps = self.selection.validation
+        if steps is not None:
+            batches = batches_of(steps, self.selection.validation_indices, 256)
+            self.progress.validation = self.cloner.agreement(batches)
+            self.tracker.scalars(
+                {f"validation/{k}": v for k, v in self.progress.validation.items()}, self.step
+            )
+            score = [self.progress.validation["agreement"], -self.progress.validation["loss"]]
+            self._keep_if_best("validation", score)
+        self._picture(steps or self.selection.train)
+
+    def _picture(self, steps: LabelledSteps) -> None:
+        chosen = np.unique(np.linspace(0, len(steps) - 1, PICTURED).astype(np.int64))
+        frames, buttons = steps.__getitems__(chosen)
+        with torch.inference_mode():
+            logits = self.cloner.logits(frames.to(self.device))
+        probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        names = self.selection.headers[0].actions
+        picture = answers_picture(frames.numpy(), probabilities, buttons.numpy(), names)
+        self.tracker.picture("answers", picture, self.step)
+
+    def _evaluate(self, evaluator: Evaluator) -> None:
+        self._save("last.pt")
+        figures = evaluator(self.folder / "last.pt")
+        kept = ("success_rate", "milestones_mean", "return_mean", "length_mean")
+        self.progress.evaluation = {k: float(figures[k]) for k in kept if k in figures}
+        self.tracker.scalars(
+            {f"evaluation/{k}": v for k, v in self.progress.evaluation.items()}, self.step
+        )
+        self._keep_if_best("evaluation", [self.progress.evaluation[k] for k in kept[:3]])
+
+    def _keep_if_best(self, by: str, score: list[float]) -> None:
+        """Save best.pt if none had a higher score; only evaluations count where there are any."""
+        best = self.progress.best
+        if by == "validation" and self.train.evaluate_every:
+            return
+        if not best or score >= best["score"]:
+            self.progress.best = {"by": by, "score": score, "step": self.step}
+            self._save("best.pt")
+
+    def finish(self) -> dict[str, Any]:
+        """Write the last checkpoints; return the summary."""
+        shown, progress, selection = self._recent(), self.progress, self.selection
+        if not progress.best:
+            progress.best = {"by": "nothing measured", "score": [], "step": self.step}
+            self._save("best.pt")
+        progress.summary = {
+            "checkpoint": str(self.folder / "final.pt"),
+            "best": str(self.folder / "best.pt"),
+            "best_step": progress.best["step"],
+            "best_by": progress.best["by"],
+            "steps": self.step,
+            "shards": [str(path) for path in selection.paths],
+            "labels": len(selection.train),
+            "parameters": sum(p.numel() for p in self.cloner.network.parameters()),
+            "device": str(self.device),
+            "precision": self.inputs["precision"],
+            "loss": shown["bc_loss"],
+            "accuracy": shown["accuracy"],
+            "validation_labels": len(selection.validation) if selection.validation else 0,
+            "validation_agreement": progress.validation.get("agreement"),
+            **progress.evaluation,
+            "samples_per_second": shown["samples_per_second"],
+            "seconds": progress.seconds,
+        }
+        self._save("final.pt")
+        self._save("last.pt")
+        return progress.summary
+
+    def close(self) -> None:
+        self.tracker.close()
+        self.selection.close()
+
+    def _save(self, name: str) -> None:
+        header, start = self.selection.headers[0], self.start
+        seeds = [self.selection.seeds, *([start.trained_seeds] if start else [])]
+        cuda = {"cuda": torch.cuda.get_rng_state()} if self.device.type == "cuda" else {}
+        checkpoint = Checkpoint(
+            weights={k: v.cpu() for k, v in self.cloner.network.state_dict().items()},
+            hidden=self.train.hidden,
+            frame_contract=header.frame_contract,
+            actions=header.actions,
+            game=header.game,
+            rom_sha1=header.rom_sha1,
+            timing=header.timing,
+            step=self.step,
+            settings=self.settings.model_dump(mode="json"),
+            inputs=self.inputs,
+            shard_ids=tuple(one.shard_id for one in self.selection.headers),
+            trained_seeds=np.unique(np.concatenate(seeds)),
+            optimizer=self.cloner.optimizer.state_dict(),
+            random_state={"cpu": torch.get_rng_state(), **cuda},
+            metrics=vars(self.progress).copy(),
+        )
+        save_checkpoint(self.folder / name, checkpoint)
+
+
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
