@@ -21,7 +21,8 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (
             ("collect", "--game", "zelda"),
-            "error: game 'zelda' is unknown; give one of: quest, or a folder that holds a game.yaml",
+            "error: game 'zelda' is unknown; give one of: quest, or a folder that holds a "
+            "game.yaml",
         ),
         (
             ("train", "--stepz", "5"),
@@ -60,7 +61,7 @@ def test_every_stage_has_help(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
     for stage in ("collect", "preprocess", "train", "label", "evaluate", "dagger", "data"):
-        assert f"\n    {stage} " in done.stdout
+        assert f"\n    {stage}" in done.stdout
         assert run(stage, "--help", cwd=tmp_path).returncode == 0
 
 

@@ -121,3 +121,18 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and bool(np.array_equal(one, other))
     return bool(one == other)
+
+
+def write_game(folder: Path) -> Path:
+    """The folder of a game that these shards are of."""
+    folder.mkdir()
+    (folder / "game.yaml").write_text(
+        "{format: 1, name: tiny, title: TINY, platform: gba, "
+        f"rom: {{file: tiny.gba, sha1: '{ROM}'}}, "
+        "buttons: [A, B, UP, DOWN], timing: {hold: 4, release: 6}, max_steps: 100, "
+        "start_states: {power_on: {frames: 60}}, "
+        "variables: {x: {address: 0x02000000, type: s16}}, "
+        "milestones: [{name: left_home, when: 'x > 1'}, {name: badge, when: 'x > 2'}], "
+        "success: 'x > 2'}\n"
+    )
+    return folder

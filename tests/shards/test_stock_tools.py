@@ -1,0 +1,133 @@
+"""Every kind of shard opens with Debian's own h5ls and h5dump, and they print what it holds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.shards.merge import merge_parts
+from pipeline.shards.npz import import_npz
+from pipeline.shards.relabel import relabel
+from pipeline.shards.schema import EPISODE_COLUMNS, NO_ACTION, STEP_COLUMNS
+from pipeline.shards.writer import ShardWriter
+from tests.shards.factory import make_episode, make_header, processed_shard, raw_shard, screens
+
+
+def merged(path: Path) -> Path:
+    parts = [raw_shard(path.with_name(f"part-{i}.h5"), (4, 17)) for i in range(2)]
+    merge_parts(parts, path, make_header())
+    return path
+
+
+def labelled(path: Path) -> Path:
+    source = processed_shard(path.with_name("source.h5"), (4, 17))
+    expert = np.array([0, NO_ACTION, 3] * 7, np.uint8)
+    status = np.array([1, 3, 1] * 7, np.uint8)
+    relabel(source, path, expert, status, {"stage": "label", "parents": []})
+    return path
+
+
+def imported(path: Path) -> Path:
+    npz = path.with_name("e.npz")
+    frames = screens(18, (160, 240), np.random.default_rng(0))
+    actions, dones = np.arange(17) % 4, np.arange(17) == 16
+    np.savez(npz, observations=frames, actions=actions, rewards=np.ones(17), dones=dones)
+    import_npz([npz], path, make_header())
+    return path
+
+
+def uncompressed(path: Path) -> Path:
+    with ShardWriter(path, make_header(), compression=None) as writer:
+        writer.append(make_episode(19))
+    return path
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "raw": raw_shard,
+    "processed": processed_shard,
+    "labelled": labelled,
+    "merged": merged,
+    "imported": imported,
+    "uncompressed": uncompressed,
+}
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def shard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return KINDS[request.param](tmp_path_factory.mktemp(request.param) / "a.h5")
+
+
+def tool(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def dumped(shard: Path, dataset: str, *options: str) -> str:
+    """What h5dump prints as a dataset's data."""
+    text = tool("h5dump", "-y", "-w", "0", "-m", "%.9g", "-d", dataset, *options, str(shard))
+    return text.partition("DATA {")[2].partition("}")[0].strip()
+
+
+def test_h5ls_lists_every_dataset_with_its_shape(shard: Path) -> None:
+    listed = {}
+    for line in tool("h5ls", "-r", str(shard)).splitlines():
+        name, kind, *rest = line.split(maxsplit=2)
+        listed[name] = [int(n) for n in re.findall(r"(\d+)(?:/Inf)?[,}]", "".join(rest))]
+        assert kind in ("Group", "Dataset")
+    expected = {"/": []}
+    with h5py.File(shard) as file:
+        file.visititems(
+            lambda name, item: expected.__setitem__(f"/{name}", list(getattr(item, "shape", ())))
+        )
+    assert listed == expected
+    assert {"/frames", "/episodes/final_frame"} <= set(listed)
+    assert {f"/{name}" for name in STEP_COLUMNS} <= set(listed)
+    assert {f"/episodes/{name}" for name in (*EPISODE_COLUMNS, "root")} <= set(listed)
+
+
+def test_h5dump_prints_every_number(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        names = [*STEP_COLUMNS, *(f"episodes/{n}" for n in EPISODE_COLUMNS)]
+        names += [f"state/{n}" for n in file["state"]]
+        for name in names:
+            values = file[name][:]
+            printed = re.split(r"[\s,]+", dumped(shard, f"/{name}"))
+            if values.dtype == bool:
+                assert printed == ["TRUE" if v else "FALSE" for v in values.ravel()], name
+            else:
+                assert [float(w) for w in printed] == pytest.approx(values.ravel().tolist()), name
+
+
+def test_h5dump_prints_the_pixels_of_the_first_and_the_last_frame(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        for index in (0, len(file["frames"]) - 1):
+            frame = file["frames"][index]
+            start, count = f"{index},0,0,0", f"1,{','.join(map(str, frame.shape))}"
+            data = dumped(shard, "/frames", "-s", start, "-c", count)
+            assert [int(n) for n in re.findall(r"\d+", data)] == frame.ravel().tolist()
+
+
+def test_h5dump_prints_the_header(shard: Path) -> None:
+    text = tool("h5dump", "-A", str(shard))
+    with h5py.File(shard) as file:
+        for name, value in file.attrs.items():
+            block = text.partition(f'ATTRIBUTE "{name}" {{')[2].partition("ATTRIBUTE")[0]
+            if isinstance(value, np.ndarray):
+                assert ", ".join(f'"{v}"' for v in value) in block
+            elif isinstance(value, np.bool_):
+                assert f"(0): {'TRUE' if value else 'FALSE'}" in block
+            else:
+                assert str(value) in block, name
+
+
+def test_h5dump_prints_the_roots(shard: Path) -> None:
+    with h5py.File(shard) as file:
+        roots = [root.decode() for root in file["episodes/root"][:]]
+    assert re.findall(r'"([^"]+)"', dumped(shard, "/episodes/root")) == roots

@@ -1,0 +1,314 @@
+"""What the preprocess stage promises, on real files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import Resize
+
+from pipeline import preprocess
+from pipeline.config import Settings
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract
+from pipeline.shards.reader import Shard
+from pipeline.shards.schema import Episode
+from tests.shards.factory import (
+    make_episode,
+    make_header,
+    processed_shard,
+    raw_shard,
+    same,
+    write,
+    write_game,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> Path:
+    return write_game(tmp_path / "game")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "datasets" / "tiny"
+
+
+def settings_for(game: Path, **options: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "game": str(game),
+            "paths": {"datasets": game.parent / "datasets"},
+            "preprocess": {"workers": 1, **options},
+        }
+    )
+
+
+def run(game: Path, **options: Any) -> dict[str, Any]:
+    return preprocess.run(settings_for(game, **options))
+
+
+def episodes_of(path: Path | str) -> list[Episode]:
+    with Shard(path) as shard:
+        return [shard.episode(i) for i in range(shard.n_episodes)]
+
+
+def test_frames_are_what_torchvision_makes_of_them_bit_for_bit(game: Path, folder: Path) -> None:
+    raw = raw_shard(folder / "a-raw-v001.h5", (5, 23))
+    small = run(game)["shards"][0]
+    resize = Resize((84, 84))
+    for before, after in zip(episodes_of(raw), episodes_of(small), strict=True):
+        for frames, found in (
+            (before.frames, after.frames),
+            (before.final_frame[None], after.final_frame[None]),
+        ):
+            expected = [np.asarray(resize(Image.fromarray(frame))) for frame in frames]
+            assert (np.stack(expected) == found).all()
+
+
+def test_everything_but_the_frames_stays(game: Path, folder: Path) -> None:
+    raw = raw_shard(folder / "a-raw-v001.h5", (5, 23))
+    small = run(game, validation=0)["shards"][0]
+    assert Path(small) == folder / "a-84-v001.h5"
+    for before, after in zip(episodes_of(raw), episodes_of(small), strict=True):
+        assert same(replace(after, frames=before.frames, final_frame=before.final_frame), before)
+    with Shard(raw) as old, Shard(small) as new:
+        assert new.header == replace(
+            old.header,
+            kind="processed",
+            frame_contract=FrameContract(84, 84, "bilinear"),
+            provenance=new.header.provenance,
+            shard_id=new.header.shard_id,
+        )
+        made = new.header.provenance
+        assert made["stage"] == "preprocess"
+        assert made["parents"] == [{"file": raw.name, "shard_id": old.header.shard_id}]
+        assert made["actor"] == old.header.provenance["actor"]
+        assert new.start_states() == []
+        assert len(old.start_states()) == 1
+
+
+def test_several_processes_give_the_bytes_of_one(game: Path, folder: Path, tmp_path: Path) -> None:
+    raw_shard(folder / "a-raw-v001.h5", (700, 1, 400))
+    one = Path(run(game)["shards"][0])
+    alone = one.read_bytes()
+    one.unlink()
+    two = Path(run(game, workers=2)["shards"][0])
+    assert two.read_bytes() == alone
+
+
+def test_a_rerun_is_up_to_date_and_other_settings_make_the_next_version(
+    game: Path, folder: Path
+) -> None:
+    raw_shard(folder / "a-raw-v001.h5")
+    first = run(game)
+    assert not first["up_to_date"]
+    again = run(game, workers=2)
+    assert again["up_to_date"]
+    assert again["shards"] == first["shards"]
+    other = run(game, validation=0.5)
+    assert not other["up_to_date"]
+    assert other["shards"] == [str(folder / "a-84-v002.h5")]
+    assert run(game, size=96)["shards"] == [str(folder / "a-96-v001.h5")]
+    assert Path(first["shards"][0]).exists()
+
+
+def test_a_new_version_of_the_raw_shard_is_taken_instead_of_the_old(
+    game: Path, folder: Path
+) -> None:
+    raw_shard(folder / "a-raw-v001.h5", (5,))
+    run(game)
+    raw_shard(folder / "a-raw-v002.h5", (9,))
+    raw_shard(folder / "b-raw-v001.h5", (3,))
+    result = run(game)
+    assert result["shards"] == [str(folder / "a-84-v002.h5"), str(folder / "b-84-v001.h5")]
+    assert (result["episodes"], result["frames"]) == (2, 12)
+
+
+def test_an_evaluations_rollouts_are_taken_only_by_name(game: Path, folder: Path) -> None:
+    raw_shard(folder / "a-raw-v001.h5")
+    rollouts = raw_shard(folder / "evaluate-raw-v001.h5", stage="evaluate")
+    assert run(game)["shards"] == [str(folder / "a-84-v001.h5")]
+    named = run(game, shards=[str(rollouts)])
+    assert named["shards"] == [str(folder / "evaluate-84-v001.h5")]
+
+
+def test_the_split_follows_the_root_alone(game: Path, folder: Path) -> None:
+    episodes = [make_episode(1, seed) for seed in range(200)]
+    write(folder / "a-raw-v001.h5", make_header(), episodes)
+    write(folder / "b-raw-v001.h5", make_header(), episodes[150::-3])
+    result = run(game, validation=0.25)
+    split: dict[str, int] = {}
+    for path in result["shards"]:
+        for episode in episodes_of(path):
+            assert split.setdefault(episode.root, episode.split) == episode.split
+    assert 30 <= sum(split.values()) <= 70
+    assert result["by_shard"][0]["validation_episodes"] == sum(split.values())
+
+
+def test_a_larger_validation_share_keeps_the_validation_episodes() -> None:
+    roots = [f"power_on-{seed:08x}" for seed in range(300)]
+    small, large = ({r for r in roots if preprocess.split_of(r, v)} for v in (0.1, 0.3))
+    assert small < large
+    assert not any(preprocess.split_of(root, 0.0) for root in roots)
+
+
+def with_nulls() -> tuple[Episode, list[int]]:
+    """An episode and its steps that change neither screen nor state: 3, 4, and 8."""
+    episode = make_episode(10, milestones=(4, 9))
+    for step in (3, 4, 6, 8):
+        episode.frames[step + 1] = episode.frames[step]
+        if step != 6:  # step 6 changes the state and nothing on the screen
+            for values in episode.state.values():
+                values[step + 1] = values[step]
+    episode.state["x"][6], episode.state["x"][7] = 5, 6
+    episode.rewards[:] = np.arange(10)
+    return episode, [0, 1, 2, 5, 6, 7, 9]
+
+
+def test_steps_that_change_nothing_can_be_left_out(game: Path, folder: Path) -> None:
+    episode, kept = with_nulls()
+    second = replace(episode, root="power_on-2", seed=2)
+    write(folder / "a-raw-v001.h5", make_header(), [episode, second])
+    plain = run(game, validation=0)["shards"][0]
+    result = run(game, validation=0, drop_null_actions=True)
+    assert result["dropped_steps"] == 6
+    for all_steps, found in zip(episodes_of(plain), episodes_of(result["shards"][0]), strict=True):
+        assert (found.frames == all_steps.frames[kept]).all()
+        assert (found.final_frame == all_steps.final_frame).all()
+        assert (found.actions == all_steps.actions[kept]).all()
+        assert (found.state["x"] == all_steps.state["x"][kept]).all()
+        assert found.rewards.tolist() == [0, 1, 2 + 3 + 4, 5, 6, 7 + 8, 9]
+        assert found.return_ == all_steps.return_
+        assert found.terminated.tolist() == [False] * 6 + [True]
+        assert found.milestones.tolist() == [3, 6]
+
+
+def test_the_last_step_of_an_episode_is_never_left_out(game: Path, folder: Path) -> None:
+    still = make_episode(4)
+    still.frames[:] = still.frames[0]
+    still = replace(still, final_frame=still.frames[0])
+    for values in still.state.values():
+        values[:] = values[0]
+    other = replace(still, root="other")  # begins as the first one ends
+    write(folder / "a-raw-v001.h5", make_header(), [still, other])
+    result = run(game, drop_null_actions=True)
+    assert [len(e) for e in episodes_of(result["shards"][0])] == [1, 1]
+    assert [e.return_ for e in episodes_of(result["shards"][0])] == [still.return_] * 2
+
+
+def test_steps_left_out_across_jobs_and_processes_are_the_same(game: Path, folder: Path) -> None:
+    episodes = []
+    for seed in range(3):
+        episode = make_episode(500, seed)
+        for step in np.random.default_rng(seed).choice(499, 200, replace=False):
+            episode.frames[step + 1] = episode.frames[step]
+            for values in episode.state.values():
+                values[step + 1] = values[step]
+        episodes.append(episode)
+    write(folder / "a-raw-v001.h5", make_header(), episodes)
+    one = run(game, drop_null_actions=True)
+    assert one["dropped_steps"] > 300
+    alone = Path(one["shards"][0]).read_bytes()
+    Path(one["shards"][0]).unlink()
+    two = run(game, drop_null_actions=True, workers=2)
+    assert Path(two["shards"][0]).read_bytes() == alone
+
+
+def test_episodes_without_an_end_can_be_left_out(game: Path, folder: Path) -> None:
+    ends = ("terminated", "broken", "truncated")
+    episodes = [make_episode(20 + i, i, ends=end) for i, end in enumerate(ends)]
+    write(folder / "a-raw-v001.h5", make_header(), episodes)
+    assert run(game)["episodes"] == 3
+    result = run(game, drop_broken_episodes=True)
+    assert (result["episodes"], result["dropped_episodes"]) == (2, 1)
+    assert [e.seed for e in episodes_of(result["shards"][0])] == [0, 2]
+
+
+def test_a_shard_of_broken_episodes_alone_gives_none(game: Path, folder: Path) -> None:
+    write(folder / "a-raw-v001.h5", make_header(), [make_episode(9, ends="broken")])
+    with pytest.raises(PipelineError) as error:
+        run(game, drop_broken_episodes=True)
+    assert str(error.value) == (
+        f"{folder}: every episode is broken, so nothing is left; "
+        "set preprocess.drop_broken_episodes to false, or collect anew"
+    )
+    raw_shard(folder / "b-raw-v001.h5")
+    assert run(game, drop_broken_episodes=True)["shards"] == [str(folder / "b-84-v001.h5")]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "a-raw-v001.h5",
+        "b-84-v001.h5",
+        "b-raw-v001.h5",
+    ]
+
+
+def test_without_a_raw_shard_it_says_what_to_do(game: Path, folder: Path) -> None:
+    with pytest.raises(PipelineError) as error:
+        run(game)
+    assert str(error.value) == (
+        f"{folder}: no raw shard to preprocess; run 'collect' first, or name one in "
+        "preprocess.shards"
+    )
+
+
+def test_raw_shards_that_do_not_fit_the_game_are_all_named_before_it_starts(
+    game: Path, folder: Path
+) -> None:
+    raw_shard(folder / "a-raw-v001.h5")
+    other = raw_shard(folder / "b-raw-v001.h5", game="emerald")
+    small = processed_shard(folder / "c-84-v001.h5")
+    with pytest.raises(PipelineError) as error:
+        run(game, shards=[str(folder / "a-raw-v001.h5"), str(other), str(small)])
+    assert str(error.value) == (
+        f"{other}: the game is emerald, not tiny; {small}: the shard is processed, not raw"
+    )
+    assert not list(folder.glob("a-84*"))
+
+
+def test_two_sources_of_one_name_are_refused(game: Path, folder: Path) -> None:
+    paths = [raw_shard(folder / f"a-raw-v00{i}.h5", (i,)) for i in (1, 2)]
+    with pytest.raises(PipelineError) as error:
+        run(game, shards=[str(path) for path in paths])
+    assert str(error.value) == (
+        f"preprocess.shards: {paths[0]} and {paths[1]} would both become a-...; "
+        "name only one of them, or rename one"
+    )
+
+
+def test_killed_in_the_middle_nothing_half_written_stays_and_the_rerun_carries_on(
+    game: Path, folder: Path
+) -> None:
+    raw_shard(folder / "a-raw-v001.h5", (30,))
+    raw_shard(folder / "b-raw-v001.h5", (900, 900))
+    script = (
+        "from pathlib import Path\nfrom tests.test_preprocess import run\n"
+        f"run(Path({str(game)!r}))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(folder.glob(".b-84-v001.h5.tmp-*")):
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert sorted(p.name for p in folder.glob("*.h5")) == [
+        "a-84-v001.h5",
+        "a-raw-v001.h5",
+        "b-raw-v001.h5",
+    ]
+    done = folder / "a-84-v001.h5"
+    before = done.stat().st_ino
+    result = run(game)
+    assert [row["up_to_date"] for row in result["by_shard"]] == [True, False]
+    assert done.stat().st_ino == before
+    assert not list(folder.glob(".*"))
+    assert result["frames"] == 1830
