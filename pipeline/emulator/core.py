@@ -142,7 +142,7 @@ class Emulator:
             PipelineError: not a save state, or one of another cartridge.
         """
         lib = self._lib
-        if not _is_whole(state):
+        if not _is_whole(state, self._core.stateSize(self._core)):
             raise PipelineError(_NO_STATE)
         self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
@@ -181,10 +181,13 @@ class Emulator:
         self._core.rtc.value = self._rtc_ms
 
 
-def _is_whole(state: bytes) -> bool:
-    """Whether a PNG has all its chunks: libpng would complain of it on the terminal."""
+def _is_whole(state: bytes, raw_size: int) -> bool:
+    """Whether a state is long enough to be looked into by C: a PNG with all its chunks, or raw.
+
+    mGBA crashes on an empty file, and libpng complains of a short one on the terminal.
+    """
     if not state.startswith(_PNG):
-        return True
+        return len(state) >= raw_size
     at, kind = len(_PNG), b""
     while kind != b"IEND" and at + 12 <= len(state):
         length, kind = int.from_bytes(state[at : at + 4], "big"), state[at + 4 : at + 8]

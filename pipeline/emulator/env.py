@@ -13,7 +13,7 @@ from pipeline.emulator.core import HEIGHT, KEY_BITS, WIDTH, Emulator
 from pipeline.emulator.ram import State, StateReader
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
-from pipeline.games.conditions import Condition
+from pipeline.games.conditions import Condition, Conditions
 from pipeline.games.description import GameDescription, find_rom, load_game
 
 
@@ -74,16 +74,13 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._reader = StateReader(self.game, self.emulator)
         self._keys = tuple(KEY_BITS[button] for button in self.game.buttons)
         shapes = {name: variable.shape for name, variable in self.game.variables.items()}
-        self._milestone_conditions = {
-            milestone.name: Condition(milestone.when, shapes) for milestone in self.game.milestones
-        }
-        self._success = Condition(self.game.success, shapes)
-        failure = self.game.failure
-        self._failure = None if failure is None else Condition(failure, shapes)
+        texts = [milestone.when for milestone in self.game.milestones]
+        texts += [self.game.success, self.game.failure or "False"]
+        self._conditions = Conditions([Condition(text, shapes) for text in texts])
+        self._answers: tuple[bool, ...] = ()
         self._start_states: dict[str, bytes] = {}
         self._state: State = {}
         self._milestones: dict[str, int] = {}
-        self._pending: dict[str, Condition] = {}
         self._steps = 0
         self._last_action = -1
 
@@ -134,8 +131,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self.emulator.run(int(self.np_random.integers(low, high + 1)))
         self._steps, self._last_action = 0, -1
         self._state = self._reader.read()
-        self._milestones = dict.fromkeys(self._milestone_conditions, -1)
-        self._pending = dict(self._milestone_conditions)
+        self._milestones = {milestone.name: -1 for milestone in self.game.milestones}
+        self._answers = ()
         self._mark_milestones()
         return self.emulator.screen(), self._info(success=False)
 
@@ -162,8 +159,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._steps += 1
         self._state = self._reader.read()
         total = reward.step + reward.milestone * self._mark_milestones()
-        success = self._success.holds(self._state)
-        failure = not success and self._failure is not None and self._failure.holds(self._state)
+        success, failure = self._answers[-2], self._answers[-1] and not self._answers[-2]
         total += reward.success * success + reward.failure * failure
         truncated = self._steps >= self.max_steps
         return (
@@ -187,12 +183,17 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         return state
 
     def _mark_milestones(self) -> int:
-        """Note the milestones reached by now; how many are new."""
-        reached = [name for name, when in self._pending.items() if when.holds(self._state)]
-        for name in reached:
-            self._milestones[name] = self._steps
-            del self._pending[name]
-        return len(reached)
+        """Ask the conditions, and note the milestones reached by now; how many are new."""
+        answers = self._conditions.hold(self._state)
+        if answers is self._answers:
+            return 0
+        self._answers = answers
+        new = 0
+        for milestone, reached in zip(self.game.milestones, answers, strict=False):
+            if reached and self._milestones[milestone.name] < 0:
+                self._milestones[milestone.name] = self._steps
+                new += 1
+        return new
 
     def _info(self, *, success: bool) -> dict[str, Any]:
         return {

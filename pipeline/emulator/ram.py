@@ -210,7 +210,10 @@ class _Array:
         spot = self._memory.spot(start + self._offset, self._span)
         if spot is None:
             return None
-        return np.ndarray((self._count or 1,), self._dtype, spot[0], spot[1], (self._stride,))
+        view: NDArray[Any] = np.ndarray(
+            (self._count or 1,), self._dtype, spot[0], spot[1], (self._stride,)
+        )
+        return view
 
 
 class _Window:
@@ -249,9 +252,11 @@ class _Window:
         inside = grid[max(top, 0) : max(top + rows, 0), max(left, 0) : max(left + columns, 0)]
         if self._mask is not None:
             inside = inside & self._mask
+        seen: NDArray[Any]
         if inside.shape == self._shape:
-            return inside.copy()
-        seen: NDArray[Any] = np.full(self._shape, self._outside, "<u2")
+            seen = inside.copy()
+            return seen
+        seen = np.full(self._shape, self._outside, "<u2")
         if inside.size:
             up, west = max(-top, 0), max(-left, 0)
             seen[up : up + inside.shape[0], west : west + inside.shape[1]] = inside
