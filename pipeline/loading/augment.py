@@ -21,17 +21,27 @@ def random_shift(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor
     """
     if not pixels:
         return frames
-    count, height, width = frames.shape[:3]
+    count, height, width, colours = frames.shape
     rng = np.random.default_rng([seed, step, count])
-    offsets = torch.from_numpy(rng.integers(-pixels, pixels + 1, (2, count, 1)))
-    down, right = offsets.to(frames.device)
-    rows = (torch.arange(height, device=frames.device) + down).clamp_(0, height - 1)
-    columns = (torch.arange(width, device=frames.device) + right).clamp_(0, width - 1)
-    batch = torch.arange(count, device=frames.device)
-    # Rows first, then columns: the rows are copied whole.
-    moved = frames[batch[:, None], rows]
-    return moved[
-        batch[:, None, None],
-        torch.arange(height, device=frames.device)[None, :, None],
-        columns[:, None, :],
+    offsets = rng.integers(0, 2 * pixels + 1, (count, 2)).tolist()
+    framed = _repeat_border(frames, pixels)
+    # Rows of width x 3 numbers lie together, so that whole rows are copied.
+    flat = framed.view(count, height + 2 * pixels, -1)
+    windows = [
+        flat[i, down : down + height, right * colours : (right + width) * colours]
+        for i, (down, right) in enumerate(offsets)
     ]
+    return torch.stack(windows).view(count, height, width, colours)
+
+
+def _repeat_border(frames: Tensor, pixels: int) -> Tensor:
+    """Frames (B,H+2p,W+2p,3): p more on each side, the border's."""
+    count, height, width, colours = frames.shape
+    framed = frames.new_empty(count, height + 2 * pixels, width + 2 * pixels, colours)
+    inside = slice(pixels, -pixels)
+    framed[:, inside, inside] = frames
+    framed[:, :pixels, inside] = frames[:, :1]
+    framed[:, -pixels:, inside] = frames[:, -1:]
+    framed[:, :, :pixels] = framed[:, :, pixels : pixels + 1]
+    framed[:, :, -pixels:] = framed[:, :, -pixels - 1 : -pixels]
+    return framed

@@ -7,7 +7,9 @@ import io
 import os
 import pickle
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise PipelineError(
             f"{path}: cannot write the checkpoint ({os.strerror(error.errno or 0)}); "
             "mend that, then the same command carries on"
@@ -135,7 +138,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise PipelineError(f"{path}: no such checkpoint; run the train stage first")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about foreign files, which are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PipelineError(
             f"{path}: cannot read the checkpoint ({os.strerror(error.errno or 0)}); mend that"

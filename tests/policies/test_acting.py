@@ -1,0 +1,105 @@
+"""A checkpoint as player: the contract's resize, argmax and sampling, and one game at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract, Frames, resize
+from pipeline.games.description import GameDescription, load_game
+from pipeline.policies.acting import NetworkActor
+from pipeline.policies.checkpoint import save_checkpoint
+from pipeline.policies.machine import has_bf16
+from tests.loading import made
+from tests.policies.test_checkpoint import checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "final.pt"
+    kept = checkpoint()
+    # A sharper head, so that the buttons differ between frames.
+    kept.weights["head.weight"] = kept.weights["head.weight"] * 40
+    save_checkpoint(path, kept)
+    return path
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> GameDescription:
+    return load_game(made.game_folder(tmp_path / "paper"))
+
+
+def screens(count: int) -> Frames:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (count, 20, 30, 3), np.uint8)
+    return np.repeat(np.repeat(small, 8, axis=1), 8, axis=2)
+
+
+def rngs(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng([seed, 1]) for seed in range(count)]
+
+
+def test_argmax_presses_the_likeliest_button(saved: Path, game: GameDescription) -> None:
+    actor, frames = NetworkActor(saved, game), screens(6)
+    choices = actor.act(frames, [{}] * 6, rngs(6))
+    assert [c.button for c in choices] == actor.probabilities(frames).argmax(axis=1).tolist()
+    assert [c.expert for c in choices] == [255] * 6
+    assert np.allclose(actor.probabilities(frames).sum(axis=1), 1)
+
+
+def test_the_screen_is_resized_as_the_checkpoint_says(saved: Path, game: GameDescription) -> None:
+    actor, frames = NetworkActor(saved, game), screens(3)
+    small = resize(frames, FrameContract(84, 84, "bilinear"))
+    assert (actor.probabilities(frames) == actor.probabilities(small)).all()
+
+
+def test_sampling_follows_the_probabilities(saved: Path, game: GameDescription) -> None:
+    actor = NetworkActor(saved, game, mode="sampled")
+    frames = np.repeat(screens(1), 10, axis=0)
+    probabilities = actor.probabilities(frames[:1])[0]
+    chosen = [
+        choice.button
+        for start in range(0, 400, 10)
+        for choice in actor.act(
+            frames, [{}] * 10, [np.random.default_rng(start + i) for i in range(10)]
+        )
+    ]
+    seen = np.bincount(chosen, minlength=10) / 400
+    # Four standard deviations of a share of 400 draws.
+    assert (np.abs(seen - probabilities) <= 4 * np.sqrt(0.25 / 400)).all()
+    assert len(set(chosen)) > 1
+
+
+def test_sampling_takes_one_number_of_each_games_own_randomness(
+    saved: Path, game: GameDescription
+) -> None:
+    actor, mine = NetworkActor(saved, game, mode="sampled"), rngs(2)
+    actor.act(screens(2), [{}] * 2, mine)
+    fresh = rngs(2)
+    for rng in fresh:
+        rng.random()
+    assert [rng.random() for rng in mine] == [rng.random() for rng in fresh]
+
+
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="float32 answers differ by rounding")
+def test_an_answer_does_not_depend_on_the_other_games_of_the_batch(
+    saved: Path, game: GameDescription
+) -> None:
+    actor, frames = NetworkActor(saved, game), screens(8)
+    together = actor.probabilities(frames)
+    for i in range(8):
+        assert (actor.probabilities(frames[i : i + 1])[0] == together[i]).all()
+    assert (actor.probabilities(frames[2:5]) == together[2:5]).all()
+
+
+def test_a_checkpoint_of_another_game_does_not_play(saved: Path, tmp_path: Path) -> None:
+    folder = made.game_folder(tmp_path / "other")
+    (folder / "game.yaml").write_text(
+        (folder / "game.yaml").read_text().replace("name: paper", "name: other")
+    )
+    with pytest.raises(PipelineError, match="does not fit other: its game paper is not the game"):
+        NetworkActor(saved, load_game(folder))
