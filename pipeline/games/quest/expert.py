@@ -161,7 +161,7 @@ MAPS = {
 # </maps>
 
 TITLE, WALKING, TEXT, BATTLE_MENU, BATTLE_TEXT, WHITE_OUT, PAUSE = range(7)
-SLIME, DRAKE, FOX, GOLEM = 1, 2, 3, 4
+SLIME, DRAKE = 1, 2
 ORB = 11
 FACING = {1: "DOWN", 2: "UP", 3: "LEFT", 4: "RIGHT"}
 WAYS = {"UP": (0, -1), "DOWN": (0, 1), "LEFT": (-1, 0), "RIGHT": (1, 0)}
@@ -185,15 +185,19 @@ def act(state: dict[str, Any]) -> str:
 
 
 def fight(state: dict[str, Any]) -> str:
-    """Run from red foes, guard against the glow, drink when weak, else hit."""
-    hp, most = state["party_hp"][0], state["party_max_hp"][0]
-    foe = state["foe"]
-    if foe == DRAKE or state["foe_charging"]:
+    """Guard against the glow, run from red foes, hit the others; drink as the bar's colour says.
+
+    Against a trainer's beast that is when the bar is no longer green, against a drake when it is
+    red; a slime is not worth a potion.
+    """
+    share, foe = state["party_hp"][0] / max(1, state["party_max_hp"][0]), state["foe"]
+    weak = share <= {SLIME: 0.0, DRAKE: 0.3}.get(foe, 0.6)
+    if state["foe_charging"]:
         line = 2
-    elif foe != SLIME and 5 * hp <= 2 * most and state["potions"] > 0:
+    elif weak and state["potions"] > 0:
         line = 1
     else:
-        line = 0
+        line = 2 if foe == DRAKE else 0
     cursor = state["cursor"]
     if cursor == line:
         return "A"

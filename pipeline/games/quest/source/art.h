@@ -38,7 +38,7 @@ extern const u8 orb_places[30];
 extern const u32 title_tiles[3224];
 extern const u16 title_palette[176];
 extern const u16 title_map[600];
-extern const u32 field_tiles[672];
+extern const u32 field_tiles[704];
 extern const u16 field_palette[16];
 extern const u16 field_map[420];
 extern const u32 panel_tiles[2112];

@@ -7,9 +7,9 @@ typedef struct {
   u8 hp, low, high;
 } Foe;
 static const Foe FOES[] = {
-  {"", 0, 0, 0}, {"SLIME", 14, 2, 4}, {"EMBER DRAKE", 60, 10, 15}, {"NIGHT FOX", 42, 4, 8},
-  {"GOLEM", 66, 5, 9}};
-enum { HIT_LOW = 7, HIT_HIGH = 10, POTION = 36, CHARGE = 35, BLAST_LOW = 22, BLAST_HIGH = 28 };
+  {"", 0, 0, 0}, {"SLIME", 14, 2, 4}, {"EMBER DRAKE", 60, 7, 10}, {"NIGHT FOX", 34, 3, 6},
+  {"GOLEM", 74, 3, 5}};
+enum { HIT_LOW = 7, HIT_HIGH = 10, POTION = 36, CHARGE = 50, BLAST_LOW = 15, BLAST_HIGH = 19 };
 
 static u32 between(int low, int high) { return low + rnd(high - low + 1); }
 
@@ -28,13 +28,13 @@ static void hide(int n) {
 
 static void foe_picture(void) {
   static const u8 pictures[] = {0, 1, 2, 3, 4};
-  beast(1, 64, 1, 146, 22, G->charging ? 5 : pictures[G->foe], 0);
+  beast(1, 64, 1, 146, 13, G->charging ? 5 : pictures[G->foe], 0);
   if (G->charging) {
     OAM[3] = 0x80; /* the aura: twice as large */
     OAM[7] = 0;
     OAM[11] = 0;
     OAM[15] = 0x80;
-    beast(2, 128, 2, 114, -10, 6, 1);
+    beast(2, 128, 2, 114, -19, 6, 1);
   } else {
     hide(2);
   }
@@ -63,7 +63,7 @@ static void scene(void) {
     map[i] = i < 32 * 14 && i % 32 < 30 ? field_map[i / 32 * 30 + i % 32] : 0;
   BG1CNT = 1 | 3 << 2 | 29 << 8;
   BG1HOFS = BG1VOFS = 0;
-  beast(0, 0, 0, 24, 50, 0, 0);
+  beast(0, 0, 0, 28, 53, 0, 0);
   foe_picture();
   panel_clear();
   plates();
@@ -144,7 +144,7 @@ int battle(int foe) {
     const char *said = one;
     G->screen = BATTLE_TEXT;
     if (choice == 0 && G->charging) {
-      said = "SPRIG bounces off the glow!";
+      said = "SPRIG bounces off!";
     } else if (choice == 0) {
       u32 hit = between(HIT_LOW, HIT_HIGH);
       G->foe_hp = G->foe_hp > hit ? G->foe_hp - hit : 0;

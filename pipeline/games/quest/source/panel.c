@@ -55,7 +55,8 @@ void bar(int x, int y, int tiles, int value, int max, int which) {
     put(x + i, y, panel_bar[which * 18 + fill]);
     put(x + i, y + 1, panel_bar[which * 18 + 9 + fill]);
   }
-  u16 tone = value * 2 > max ? 0x1B86 : value * 5 > max ? 0x131E : 0x18DE;
+  /* Green above 60 %, yellow above 30 %, red: the colour tells when to drink. */
+  u16 tone = value * 5 > max * 3 ? 0x1B86 : value * 10 > max * 3 ? 0x131E : 0x18DE;
   BG_PALETTE[which ? BAR_COLOUR_1 : BAR_COLOUR_0] = tone;
 }
 
@@ -67,7 +68,7 @@ void status_strip(void) {
     if (shown[i] == F_ORB && flag(F_PERMIT)) on = 0; /* it was handed over */
     picture(i * 2, 0, panel_icon + (i * 2 + on) * 4, 2);
   }
-  for (int i = 0; i < 3; i++) picture(11 + i * 2, 0, panel_icon + (10 + (potions() > i)) * 4, 2);
+  for (int i = 0; i < 4; i++) picture(11 + i * 2, 0, panel_icon + (10 + (potions() > i)) * 4, 2);
   if (PARTY_COUNT) bar(19, 0, 10, PARTY[0].hp, PARTY[0].max_hp, 0);
 }
 

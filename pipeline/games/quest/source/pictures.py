@@ -87,7 +87,7 @@ def battle() -> Canvas:
     c.rect(0, 60, 240, 100, 0xA8E078)
     for j in range(62, 160, 5):
         c.rect(0, j, 240, 1 + (j - 60) // 30, 0x98D868)
-    for x, y, rx, ry in ((178, 78, 52, 11), (56, 113, 60, 13)):
+    for x, y, rx, ry in ((178, 73, 52, 11), (60, 113, 60, 13)):
         c.ellipse(x, y, rx, ry, 0x60A850).ellipse(x, y - 1, rx - 3, ry - 2, 0x88C860)
         c.ellipse(x, y - 2, rx - 10, ry - 4, 0xA0D870)
     return c

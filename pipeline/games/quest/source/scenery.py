@@ -24,7 +24,7 @@ def house(w: int, h: int, roof: int, wall: int, door_at: int, sign: str = "") ->
             inset = round(8 - 8 * (j - 2) / (eaves - 2))
             c.rect(inset, j, wide - 2 * inset, 1, dark)
             for i in range(inset + (j // 7 % 2) * 5, wide - inset, 10):
-                c.rect(i, j - 6, 1, 6, mix(roof, 0x201020, 0.18))
+                c.rect(i, max(j - 6, 6), 1, j - max(j - 6, 6), mix(roof, 0x201020, 0.18))
     c.rect(9, 3, wide - 18, 3, light).rect(1, eaves - 2, wide - 2, 2, dark)
     for i in range(w):
         x = i * 16

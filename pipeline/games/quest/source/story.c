@@ -34,31 +34,31 @@ static void face_player(Object *o) {
 
 static void professor(void) {
   if (flag(F_PARTNER)) {
-    say("PROF. OAKLEY: The orb lies", "in the meadow. Good luck!");
+    say("PROFESSOR: The orb lies in", "the meadow. Good luck!");
     return;
   }
-  say("PROF. OAKLEY: There you are!", "The old orb has been lost.");
-  say("Take SPRIG with you and find", "it in the meadow up north.");
+  say("PROFESSOR: Ah, there you", "are! The orb is lost.");
+  say("Take SPRIG and find it in", "the meadow up north.");
   Creature *c = PARTY;
   c->level = 7;
   c->hp = c->max_hp = 60;
   PARTY_COUNT = 1;
   set_flag(F_PARTNER);
   status_strip();
-  say("You got SPRIG!", "Bring the orb to the HERMIT.");
+  say("You got SPRIG! Bring the", "orb to the HERMIT.");
 }
 
 static void hermit(void) {
   if (flag(F_PERMIT)) {
-    say("HERMIT: The gate is open.", "The leader awaits you.");
+    say("HERMIT: The gate is open.", "The LEADER waits.");
   } else if (flag(F_ORB)) {
     say("HERMIT: The orb! At last!", "Your SPRIG shall rest.");
     heal();
     set_flag(F_PERMIT);
-    set_potions(3);
+    set_potions(4);
     set_money(money() + 500);
     status_strip();
-    say("Take this PERMIT. The gate", "behind me is open now.");
+    say("Take this PERMIT. The", "gate is open now.");
     Object *o = find(GUARD);
     if (o) {
       o->x += 1;
@@ -112,15 +112,15 @@ void story_talk(Object *o) {
       set_flag(F_ORB);
       status_strip();
       sprites();
-      say("You found the LOST ORB!", "It is warm and hums softly.");
+      say("You found the LOST ORB!", "It hums softly.");
       break;
     case GUARD:
       if (G->map == M_TOWN) say("GUARD: The grass is wild.", "Go with a partner only.");
       else say("GUARD: This gate is shut.", "Have you got a PERMIT?");
       break;
-    case FARMER: say("FARMER: Green ones are weak.", "Run from the red ones!"); break;
-    case GIRL: say("GIRL: A glowing foe hits", "hard. Put up your guard!"); break;
-    default: say("BOY: I like to stroll about.", "Am I in your way?"); break;
+    case FARMER: say("FARMER: Fight the green", "ones, run from the red!"); break;
+    case GIRL: say("GIRL: A glowing foe hits", "hard. GUARD yourself!"); break;
+    default: say("BOY: I stroll about here.", "Am I in your way?"); break;
   }
 }
 
@@ -132,8 +132,8 @@ void story_arrive(void) {
   if (G->map == M_GYM && !flag(F_GYM)) set_flag(F_GYM);
   if (G->map == M_HOUSE && !flag(F_MOTHER) && p->y >= 6) {
     set_flag(F_MOTHER);
-    say("MOTHER: Good morning! The", "professor is looking for you.");
-    say("He is in the house with the", "blue roof. Take care!");
+    say("MOTHER: Good morning! The", "PROFESSOR asked for you.");
+    say("His house has a blue roof.", "Take care!");
   }
   if (G->map == M_BRIDGE && !flag(F_RIVAL) && p->x == 5 && p->y == 11) rival();
 }

@@ -141,10 +141,22 @@ void sprites(void) {
   }
 }
 
+static int warp_at(int x, int y) {
+  const MapInfo *m = maps + G->map;
+  for (int i = 0; i < m->warps; i++)
+    if (m->warp[i * 5] == x && m->warp[i * 5 + 1] == y) return i + 1;
+  return 0;
+}
+
+/* Where people may stand: no walls, grass, ledges, doors, nor other people. */
+static int open_for(int x, int y) {
+  return !(cell(x, y) & 0xC00) && !behaviours[cell(x, y) & 0x3FF] && !warp_at(x, y) &&
+         !object_at(x, y);
+}
+
 static int free_for(Object *o, int x, int y) {
-  if (cell(x, y) & 0xC00 || object_at(x, y)) return 0;
-  if (o == OBJECTS) return 1;
-  if (behaviours[cell(x, y) & 0x3FF]) return 0;
+  if (o == OBJECTS) return !(cell(x, y) & 0xC00) && !object_at(x, y);
+  if (!open_for(x, y)) return 0;
   return x >= o->zone[0] && y >= o->zone[1] && x <= o->zone[2] && y <= o->zone[3];
 }
 
@@ -162,6 +174,8 @@ static void think(Object *o) {
   int ways[4], n = 0;
   for (int d = SOUTH; d <= EAST; d++)
     if (free_for(o, o->x + DX[d], o->y + DY[d])) ways[n++] = d;
+  for (int d = SOUTH; !n && d <= EAST; d++) /* hemmed in: the zone may be left */
+    if (open_for(o->x + DX[d], o->y + DY[d])) ways[n++] = d;
   o->wait = 18 + rnd(40);
   if (n && rnd(4)) set_off(o, ways[rnd(n)], 1);
 }
@@ -194,15 +208,11 @@ static void walk(int facing, int tiles) {
 }
 
 static int try_warp(int facing) {
-  const MapInfo *m = maps + G->map;
-  for (int i = 0; i < m->warps; i++) {
-    const u8 *w = m->warp + i * 5;
-    if (w[0] == OBJECTS->x && w[1] == OBJECTS->y) {
-      world_place(w[2], w[3], w[4], facing);
-      return 1;
-    }
-  }
-  return 0;
+  int n = warp_at(OBJECTS->x, OBJECTS->y);
+  if (!n) return 0;
+  const u8 *w = maps[G->map].warp + (n - 1) * 5;
+  world_place(w[2], w[3], w[4], facing);
+  return 1;
 }
 
 static void step(int facing) {
