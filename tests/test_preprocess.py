@@ -33,6 +33,7 @@ from tests.shards.factory import (
 )
 
 ROOT = Path(__file__).parents[1]
+SMALL = make_header(frame_contract=FrameContract(40, 60, "none"))
 
 
 @pytest.fixture
@@ -100,7 +101,8 @@ def test_everything_but_the_frames_stays(game: Path, folder: Path) -> None:
 
 
 def test_several_processes_give_the_bytes_of_one(game: Path, folder: Path, tmp_path: Path) -> None:
-    raw_shard(folder / "a-raw-v001.h5", (700, 1, 400))
+    episodes = [make_episode(n, n, size=(40, 60)) for n in (700, 1, 400)]
+    write(folder / "a-raw-v001.h5", SMALL, episodes)
     one = Path(run(game)["shards"][0])
     alone = one.read_bytes()
     one.unlink()
@@ -145,9 +147,9 @@ def test_an_evaluations_rollouts_are_taken_only_by_name(game: Path, folder: Path
 
 
 def test_the_split_follows_the_root_alone(game: Path, folder: Path) -> None:
-    episodes = [make_episode(1, seed) for seed in range(200)]
-    write(folder / "a-raw-v001.h5", make_header(), episodes)
-    write(folder / "b-raw-v001.h5", make_header(), episodes[150::-3])
+    episodes = [make_episode(1, seed, size=(40, 60)) for seed in range(200)]
+    write(folder / "a-raw-v001.h5", SMALL, episodes)
+    write(folder / "b-raw-v001.h5", SMALL, episodes[150::-3])
     result = run(game, validation=0.25)
     split: dict[str, int] = {}
     for path in result["shards"]:
@@ -211,13 +213,13 @@ def test_the_last_step_of_an_episode_is_never_left_out(game: Path, folder: Path)
 def test_steps_left_out_across_jobs_and_processes_are_the_same(game: Path, folder: Path) -> None:
     episodes = []
     for seed in range(3):
-        episode = make_episode(500, seed)
+        episode = make_episode(500, seed, size=(40, 60))
         for step in np.random.default_rng(seed).choice(499, 200, replace=False):
             episode.frames[step + 1] = episode.frames[step]
             for values in episode.state.values():
                 values[step + 1] = values[step]
         episodes.append(episode)
-    write(folder / "a-raw-v001.h5", make_header(), episodes)
+    write(folder / "a-raw-v001.h5", SMALL, episodes)
     one = run(game, drop_null_actions=True)
     assert one["dropped_steps"] > 300
     alone = Path(one["shards"][0]).read_bytes()
@@ -290,7 +292,8 @@ def test_killed_in_the_middle_nothing_half_written_stays_and_the_rerun_carries_o
     game: Path, folder: Path
 ) -> None:
     raw_shard(folder / "a-raw-v001.h5", (30,))
-    raw_shard(folder / "b-raw-v001.h5", (900, 900))
+    episodes = [make_episode(900, seed, size=(40, 60)) for seed in (1, 2)]
+    write(folder / "b-raw-v001.h5", SMALL, episodes)
     script = (
         "from pathlib import Path\nfrom tests.test_preprocess import run\n"
         f"run(Path({str(game)!r}))\n"

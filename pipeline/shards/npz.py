@@ -144,9 +144,10 @@ def read_npz(path: Path, header: ShardHeader, *, expert: bool = False) -> Episod
 
 def _load(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise _bad(path, "one bare array, not an npz archive")
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise _bad(path, "one bare array, not an npz archive")
+        with opened as file:
             missing = [key for key in KEYS if key not in file.files]
             if missing:
                 there = ", ".join(file.files) or "nothing"

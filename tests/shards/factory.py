@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 
 from pipeline.frames import FrameContract, Frames
-from pipeline.shards.provenance import provenance
 from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, ShardHeader
 from pipeline.shards.writer import ShardWriter
 
 BUTTONS = ("A", "B", "UP", "DOWN")
 ROM = "0123456789abcdef0123456789abcdef01234567"
+MADE = {
+    "settings": {"seed": 0},
+    "code_version": "1234567",
+    "packages": {"numpy": "2.0"},
+    "emulator": "mGBA 0.10.2",
+    "actor": {"expert": "5" * 64},
+    "parents": [],
+}
 MILESTONES = ("left_home", "badge")
 
 
@@ -77,7 +84,7 @@ def make_header(**changes: Any) -> ShardHeader:
         "timing": {"hold": 4, "release": 6},
         "frame_contract": FrameContract(160, 240, "none"),
         "milestones": MILESTONES,
-        "provenance": provenance(stage, settings={"seed": 0}, fingerprint=mark),
+        "provenance": {**MADE, "stage": stage, "fingerprint": mark},
     }
     return ShardHeader(**{**fields, **changes})
 
