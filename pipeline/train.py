@@ -32,7 +32,12 @@ from pipeline.policies.machine import (
     threads,
 )
 from pipeline.policies.optimising import Cloner, learning_rate, make_optimizer
-from pipeline.policies.runs import carry_on_from, inputs_of, remove_checkpoints
+from pipeline.policies.runs import (
+    carry_on_from,
+    inputs_of,
+    remove_checkpoints,
+    remove_leftovers,
+)
 from pipeline.policies.stopping import finish_the_step, leave_interrupts
 from pipeline.policies.tracking import Tracker, answers_picture
 
@@ -69,6 +74,7 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     before = carry_on_from(folder, inputs, train) if train.resume else None
     if before is not None and before.step == train.steps and (folder / "final.pt").exists():
         return {**before.metrics["summary"], "up_to_date": True}
+    remove_leftovers(folder)
     keep_freed_memory()
     with threads(train.threads), deterministic(train.deterministic):
         training = _Training(settings, selection, inputs, device, dtype, before)

@@ -68,3 +68,9 @@ def remove_checkpoints(folder: Path) -> None:
     for pattern in ("last.pt", "best.pt", "final.pt", "step-*.pt"):
         for path in folder.glob(pattern):
             path.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Take away what a killed training was writing; a run folder has one writer at a time."""
+    for path in folder.glob(".*.pt.tmp-*"):
+        path.unlink()

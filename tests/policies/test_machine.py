@@ -77,4 +77,4 @@ print(faults() - before)
         )
         return int(done.stdout)
 
-    assert faults("keep") < faults("leave") / 5
+    assert faults("keep") < faults("leave") / 3

@@ -1,0 +1,421 @@
+"""The train stage: what it learns, what it leaves behind, and that stopping changes nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pipeline import train
+from pipeline.config import Settings, change
+from pipeline.errors import PipelineError
+from pipeline.frames import FrameContract
+from pipeline.policies.checkpoint import load_checkpoint
+from tests.loading import made
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made.game_folder(tmp_path / "paper")
+    made.shard(tmp_path / "datasets/paper/demo-labelled-v001.h5", validation=(1,))
+    return Settings.model_validate(tree(tmp_path))
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    return {
+        "run": "one",
+        "game": str(folder / "paper"),
+        "paths": {
+            "datasets": str(folder / "datasets"),
+            "checkpoints": str(folder / "checkpoints"),
+        },
+        "train": {
+            "steps": 30,
+            "batch_size": 8,
+            "hidden": 16,
+            "learning_rate": 1e-3,
+            "shift": 2,
+            "threads": 1,
+            "device": "cpu",
+            "log_every": 10,
+            "validate_every": 10,
+            "save_every": 0,
+        },
+    }
+
+
+def error_of(call: Callable[[], object]) -> str:
+    with pytest.raises(PipelineError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def same_training(one: Path, other: Path) -> bool:
+    """Whether weights, optimizer, random states and progress are the same, bit for bit."""
+    a, b = load_checkpoint(one), load_checkpoint(other)
+    for state in (a, b):
+        state.metrics.pop("seconds")
+        state.metrics.pop("summary")
+    return (
+        _equal(a.weights, b.weights)
+        and _equal(a.optimizer, b.optimizer)
+        and _equal(a.random_state, b.random_state)
+        and (a.step, a.metrics) == (b.step, b.metrics)
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(v, other[k]) for k, v in one.items())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def test_it_learns_to_press_the_experts_button(settings: Settings) -> None:
+    result = train.run(change(settings, train={"steps": 150, "log_every": 20}))
+    assert result["up_to_date"] is False
+    assert result["steps"] == 150
+    assert result["labels"] == 70 + 61
+    assert result["validation_labels"] == 45
+    assert result["validation_agreement"] > 0.9
+    assert result["accuracy"] > 0.9
+    assert result["samples_per_second"] > 0
+    checkpoint = load_checkpoint(Path(result["checkpoint"]))
+    assert checkpoint.actions == made.BUTTONS
+    assert checkpoint.frame_contract == made.CONTRACT
+    assert checkpoint.timing == {"hold": 4, "release": 6}
+    assert checkpoint.trained_seeds.tolist() == [0, 1, 2]
+    assert checkpoint.settings["train"]["steps"] == 150
+
+
+def test_a_run_that_is_there_is_up_to_date(settings: Settings) -> None:
+    first = train.run(change(settings, train={"steps": 3}))
+    files = {p: p.stat().st_mtime_ns for p in settings.run_folder().glob("*.pt")}
+    again = train.run(change(settings, train={"steps": 3}))
+    assert again == {**first, "up_to_date": True}
+    assert {p: p.stat().st_mtime_ns for p in settings.run_folder().glob("*.pt")} == files
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_stopping_and_carrying_on_gives_the_same_bits(
+    settings: Settings, precision: str, schedule: str
+) -> None:
+    keys = {"precision": precision, "schedule": schedule, "save_every": 15}
+    whole = change(settings, run="whole", train=keys)
+    train.run(whole)
+
+    # Carried on from step 15, as after a kill that came before the next save.
+    halved = change(settings, run="halved", train=keys)
+    train.run(halved)
+    folder = halved.run_folder()
+    (folder / "step-000015.pt").rename(folder / "last.pt")
+    for name in ("final.pt", "best.pt", "step-000030.pt"):
+        (folder / name).unlink()
+    assert load_checkpoint(folder / "last.pt").step == 15
+    train.run(halved)
+    for name in ("final.pt", "best.pt", "step-000030.pt"):
+        assert same_training(folder / name, whole.run_folder() / name)
+
+
+def test_more_steps_at_a_constant_rate_carry_on_where_fewer_ended(settings: Settings) -> None:
+    train.run(change(settings, run="whole"))
+    train.run(change(settings, run="longer", train={"steps": 15}))
+    result = train.run(change(settings, run="longer"))
+    assert result["steps"] == 30
+    folder = settings.paths.checkpoints
+    assert same_training(folder / "whole/last.pt", folder / "longer/last.pt")
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(tree(folder)))
+    return [sys.executable, "-m", "pipeline", "train", "--config", str(config), *words]
+
+
+def start_and_wait_for(path: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE)
+    while not path.exists():
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        time.sleep(0.005)
+    return process
+
+
+def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    whole = ["--run", "whole", "--save_every", "10", "--steps", "60"]
+    killed = ["--run", "killed", "--save_every", "10", "--steps", "60"]
+    subprocess.run(command(tmp_path, *whole), cwd=ROOT, check=True, capture_output=True)
+    folder = settings.paths.checkpoints
+    process = start_and_wait_for(folder / "killed/step-000020.pt", command(tmp_path, *killed))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "killed/final.pt").exists()
+    (folder / "killed/.last.pt.tmp-1").write_bytes(b"as if it had been killed while saving")
+    subprocess.run(command(tmp_path, *killed), cwd=ROOT, check=True, capture_output=True)
+    for name in ("final.pt", "best.pt", "step-000060.pt"):
+        assert same_training(folder / "killed" / name, folder / "whole" / name)
+    assert not list((folder / "killed").glob(".*tmp*"))
+
+
+def test_ctrl_c_ends_the_step_saves_and_carries_on(settings: Settings, tmp_path: Path) -> None:
+    # Far more steps than there is time for: the signal comes in the middle for certain.
+    words = ["--run", "stopped", "--steps", "100000", "--validate_every", "5"]
+    folder = settings.paths.checkpoints / "stopped"
+    process = start_and_wait_for(folder / "best.pt", command(tmp_path, *words))
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert b"interrupted; the same command carries on" in errors
+    stopped = load_checkpoint(folder / "last.pt")
+    assert 0 < stopped.step < 100_000
+    steps = stopped.step + 5
+    longer = change(settings, run="stopped", train={"steps": steps, "validate_every": 5})
+    assert train.run(longer)["steps"] == steps
+
+
+def test_training_runs_outside_the_main_thread_too(settings: Settings) -> None:
+    results: list[dict[str, Any]] = []
+    thread = threading.Thread(
+        target=lambda: results.append(train.run(change(settings, train={"steps": 2})))
+    )
+    thread.start()
+    thread.join()
+    assert results[0]["steps"] == 2
+
+
+def test_the_number_of_loader_workers_changes_nothing(settings: Settings) -> None:
+    train.run(change(settings, run="alone", train={"steps": 12}))
+    train.run(change(settings, run="two", train={"steps": 12, "workers": 2}))
+    folder = settings.paths.checkpoints
+    assert same_training(folder / "alone/final.pt", folder / "two/final.pt")
+
+
+def test_deterministic_training_runs(settings: Settings) -> None:
+    result = train.run(change(settings, train={"steps": 3, "deterministic": True}))
+    assert result["steps"] == 3
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_best_is_chosen_by_the_emulator_where_it_is_asked(settings: Settings) -> None:
+    rates = iter([0.2, 0.9, 0.5])
+    asked: list[int] = []
+
+    def evaluator(path: Path) -> dict[str, Any]:
+        asked.append(load_checkpoint(path).step)
+        return {"success_rate": next(rates), "milestones_mean": 1.0, "return_mean": 0.0}
+
+    result = train.run(change(settings, train={"evaluate_every": 10}), evaluator=evaluator)
+    assert asked == [10, 20, 30]
+    assert load_checkpoint(Path(result["best"])).step == 20
+    assert (result["best_step"], result["best_by"]) == (20, "evaluation")
+    assert result["success_rate"] == 0.5
+
+
+def test_best_is_the_highest_agreement_on_the_validation_split_else(settings: Settings) -> None:
+    result = train.run(settings)
+    assert result["best_by"] == "validation"
+    best = load_checkpoint(Path(result["best"])).metrics
+    assert best["validation"]["agreement"] >= result["validation_agreement"]
+    nothing = train.run(change(settings, run="two", train={"validate_every": 0, "steps": 3}))
+    assert nothing["validation_agreement"] is None
+    assert load_checkpoint(Path(nothing["best"])).step == 3
+
+
+def test_periodic_checkpoints_are_kept(settings: Settings) -> None:
+    train.run(change(settings, train={"save_every": 10}))
+    names = sorted(path.name for path in settings.run_folder().glob("*.pt"))
+    assert names == [
+        "best.pt", "final.pt", "last.pt", "step-000010.pt", "step-000020.pt", "step-000030.pt",
+    ]  # fmt: skip
+
+
+def test_a_later_training_starts_from_weights_and_where_asked_from_the_optimizer(
+    settings: Settings,
+) -> None:
+    first = train.run(settings)["checkpoint"]
+    more = made.shard(settings.paths.datasets / "paper/more-labelled-v001.h5", (30,), seed=9)
+    labelled = [str(settings.paths.datasets / "paper/demo-labelled-v001.h5"), str(more)]
+    keys = {"start_from": first, "shards": labelled, "steps": 1, "learning_rate": 1e-9}
+    fresh = train.run(change(settings, run="fresh", train=keys))
+    kept = train.run(change(settings, run="kept", train={**keys, "keep_optimizer": True}))
+    before = load_checkpoint(Path(first))
+    for result, updates in ((fresh, 1), (kept, 31)):
+        after = load_checkpoint(Path(result["checkpoint"]))
+        assert torch.allclose(after.weights["head.weight"], before.weights["head.weight"])
+        assert int(after.optimizer["state"][0]["step"]) == updates
+        assert after.step == 1
+        # What the weights have seen in an earlier training counts as trained on.
+        assert after.trained_seeds.tolist() == [0, 1, 2, 9]
+
+
+def test_what_can_be_watched(settings: Settings) -> None:
+    def evaluator(path: Path) -> dict[str, Any]:
+        return {"success_rate": 0.25, "milestones_mean": 1.5, "return_mean": 2.0}
+
+    train.run(change(settings, train={"evaluate_every": 30}), evaluator=evaluator)
+    board = EventAccumulator(str(settings.run_folder() / "tensorboard")).Reload()
+    assert set(board.Tags()["scalars"]) >= {
+        "train/bc_loss",
+        "train/accuracy",
+        "train/learning_rate",
+        "train/samples_per_second",
+        "validation/agreement",
+        "validation/loss",
+        "evaluation/success_rate",
+        "evaluation/milestones_mean",
+    }
+    assert [event.step for event in board.Scalars("train/bc_loss")] == [10, 20, 30]
+    text = board.Tensors("hyperparameters/text_summary")[0].tensor_proto.string_val[0]
+    assert b'"learning_rate": 0.001' in text
+    picture = Image.open(io.BytesIO(board.Images("answers")[-1].encoded_image_string))
+    colours = np.asarray(picture).reshape(-1, 3)
+    assert (colours == (200, 160, 60)).all(axis=1).any()  # the frames' squares are on it
+
+
+def test_what_an_interrupted_run_wrote_ahead_is_taken_back(settings: Settings) -> None:
+    train.run(change(settings, train={"save_every": 15}))
+    folder = settings.run_folder()
+    (folder / "step-000015.pt").rename(folder / "last.pt")
+    (folder / "final.pt").unlink()
+    train.run(change(settings, train={"save_every": 15}))
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/bc_loss")] == [10, 20, 30]
+
+
+def test_tracking_without_its_package(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    tracked = settings.model_copy(update={"track": True})
+    assert error_of(lambda: train.run(tracked)) == (
+        "track: the package wandb is not installed; "
+        "pip install 'pokemon-il[track]', or leave track out"
+    )
+
+
+def test_without_shards_named_it_takes_every_labelled_one_in_its_newest_form(
+    settings: Settings,
+) -> None:
+    folder = settings.paths.datasets / "paper"
+    parents = [{"file": "demo-84-v001.h5", "shard_id": "0"}]
+    told = {"stage": "label", "fingerprint": "1", "parents": parents}
+    made.shard(folder / "demo-84-v001.h5", (20,), seed=40)
+    made.shard(folder / "demo-labelled-v002.h5", (20,), provenance=told, seed=40)
+    made.shard(folder / "other-84-v001.h5", (30,), seed=50)
+    made.shard(folder / "empty-84-v001.h5", (30,), seed=60, every=10**9, first=1)
+    result = train.run(change(settings, train={"steps": 1}))
+    assert [Path(path).name for path in result["shards"]] == [
+        "demo-labelled-v002.h5",
+        "other-84-v001.h5",
+    ]
+
+
+def test_no_shard_at_all(tmp_path: Path) -> None:
+    made.game_folder(tmp_path / "paper")
+    settings = Settings.model_validate(tree(tmp_path))
+    assert error_of(lambda: train.run(settings)) == (
+        f"{tmp_path / 'datasets/paper'}: no labelled shard; "
+        "run the stages collect, preprocess and label first"
+    )
+
+
+def test_no_labelled_frames(settings: Settings, tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "none.h5", (9,), every=10**9, first=1)
+    chosen = change(settings, train={"shards": [str(path)]})
+    assert error_of(lambda: train.run(chosen)) == (
+        f"{path}: no labelled frames; run the label stage first"
+    )
+
+
+def test_labels_in_the_validation_split_only(settings: Settings, tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "unseen.h5", (9,), validation=(0,))
+    chosen = change(settings, train={"shards": [str(path)]})
+    assert error_of(lambda: train.run(chosen)) == (
+        f"{path}: every labelled step is in the validation split; "
+        "lower preprocess.validation, or collect more episodes"
+    )
+
+
+def test_shards_of_another_game_ROM_button_set_or_size_are_all_named_at_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    other = made.shard(tmp_path / "a.h5", (9,), game="other", rom_sha1="f" * 40)
+    more = made.shard(tmp_path / "b.h5", (9,), actions=("ONE", *made.BUTTONS[1:]))
+    good = made.shard(tmp_path / "c.h5", (9,))
+    small = made.shard(tmp_path / "d.h5", (9,), frame_contract=FrameContract(40, 40, "bilinear"))
+    paths = [str(path) for path in (good, other, more, small)]
+    text = error_of(lambda: train.run(change(settings, train={"shards": paths})))
+    assert text == (
+        f"{other}: the game is other, not paper; "
+        f"{other}: the ROM's sha1 is {'f' * 40}, not {made.ROM}; "
+        f"{more}: the actions are {' '.join(('ONE', *made.BUTTONS[1:]))}, "
+        f"not {' '.join(made.BUTTONS)}; "
+        f"{small}: the frames are 40x40 RGB, resampling bilinear, "
+        "not 84x84 RGB, resampling bilinear"
+    )
+
+
+def test_a_run_folder_that_holds_another_training(settings: Settings) -> None:
+    train.run(change(settings, train={"steps": 2}))
+    other = change(settings, train={"steps": 4, "hidden": 32, "learning_rate": 5e-4})
+    last = settings.run_folder() / "last.pt"
+    assert error_of(lambda: train.run(other)) == (
+        f"{last}: belongs to another training (learning_rate 0.001, now 0.0005; "
+        "hidden 16, now 32); give another --run, or --train.resume false to start again"
+    )
+    assert error_of(lambda: train.run(change(settings, train={"steps": 1}))) == (
+        f"{last}: belongs to another training (steps 2, now 1); "
+        "give another --run, or --train.resume false to start again"
+    )
+    assert train.run(change(other, train={"resume": False}))["steps"] == 4
+    assert load_checkpoint(last).hidden == 32
+
+
+def test_starting_again_takes_the_old_checkpoints_away(settings: Settings) -> None:
+    train.run(change(settings, train={"save_every": 10}))
+    train.run(change(settings, train={"save_every": 0, "steps": 2, "resume": False}))
+    assert not list(settings.run_folder().glob("step-*.pt"))
+
+
+def test_a_damaged_checkpoint_to_carry_on_from(settings: Settings) -> None:
+    train.run(change(settings, train={"steps": 2}))
+    last = settings.run_folder() / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert error_of(lambda: train.run(settings)) == (
+        f"{last}: damaged, or no checkpoint at all; remove it and train again"
+    )
+
+
+def test_a_start_of_another_architecture(settings: Settings) -> None:
+    start = train.run(change(settings, train={"steps": 1}))["checkpoint"]
+    other = change(settings, run="two", train={"start_from": start, "hidden": 32})
+    assert error_of(lambda: train.run(other)) == (
+        f"{start}: another architecture (hidden 16, not 32); mend train.start_from"
+    )
+
+
+def test_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    other = change(settings, train={"start_from": str(tmp_path / "none.pt")})
+    assert error_of(lambda: train.run(other)) == (
+        f"{tmp_path / 'none.pt'}: no such checkpoint; mend train.start_from"
+    )
