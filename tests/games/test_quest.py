@@ -179,14 +179,26 @@ def test_the_expert_answers_every_state_of_a_random_player(calm):
 
 
 def test_every_tile_of_every_map_has_a_way_to_its_goal():
-    goals = {EXPERT.BEDROOM: (7, 1), EXPERT.HOUSE: (4, 8), EXPERT.TOWN: (9, 0),
-             EXPERT.LAB: (5, 8), EXPERT.ROUTE: (4, 0), EXPERT.MEADOW: (20, 0),
-             EXPERT.BRIDGE: (9, 5), EXPERT.GYM: (5, 2), EXPERT.SIDE: (4, 6)}
+    goals = {
+        EXPERT.BEDROOM: (7, 1),
+        EXPERT.HOUSE: (4, 8),
+        EXPERT.TOWN: (9, 0),
+        EXPERT.LAB: (5, 8),
+        EXPERT.ROUTE: (4, 0),
+        EXPERT.MEADOW: (20, 0),
+        EXPERT.BRIDGE: (9, 5),
+        EXPERT.GYM: (5, 2),
+        EXPERT.SIDE: (4, 6),
+    }
     assert set(goals) == set(EXPERT.MAPS)
     for place, plan in EXPERT.MAPS.items():
         ways = EXPERT.field(place, goals[place])
-        open_tiles = {(x, y) for y, row in enumerate(plan) for x, a in enumerate(row)
-                      if a in '."' and (x, y) != goals[place]}
+        open_tiles = {
+            (x, y)
+            for y, row in enumerate(plan)
+            for x, a in enumerate(row)
+            if a in '."' and (x, y) != goals[place]
+        }
         assert open_tiles <= set(ways), (place, open_tiles - set(ways))
 
 

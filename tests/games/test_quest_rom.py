@@ -27,7 +27,7 @@ def test_the_art_and_the_experts_maps_are_written_again_alike(tmp_path):
     copy = tmp_path / "quest"
     shutil.copytree(QUEST, copy, ignore=shutil.ignore_patterns("build", "__pycache__"))
     (copy / "source" / "art.c").unlink()
-    subprocess.run([sys.executable, "build_assets.py"], cwd=copy / "source", check=True)
+    subprocess.run([sys.executable, "-m", "source.build_assets"], cwd=copy, check=True)
     for name in ("source/art.c", "source/art.h", "expert.py"):
         assert (copy / name).read_bytes() == (QUEST / name).read_bytes(), name
 

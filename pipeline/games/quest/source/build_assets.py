@@ -1,6 +1,9 @@
 """Paint everything and write art.c, art.h (and the maps' block in ../expert.py).
 
-Run by hand after a change of the art or of the maps:  python3 build_assets.py
+Run by hand in the folder above after a change of the art or of the maps:
+
+    python3 -m source.build_assets
+
 Only the standard library is needed; the output is the same on every machine.
 """
 
@@ -9,14 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import maps
-import monsters
-import panel
-import people
-import pictures
-import scenery
-import tiles
-from canvas import Canvas
+from . import maps, monsters, panel, people, pictures, scenery, tiles
+from .canvas import Canvas
 
 HERE = Path(__file__).resolve().parent
 BORDER = 7
@@ -71,8 +68,10 @@ class Sheet:
             self.entry.append(seen[dots] | (k + self.first) << 12)
 
     def _groups(self, swap: dict[int, int]) -> list[set[int]] | None:
-        sets = sorted({frozenset(swap.get(p, p) for p in key if p is not None)
-                       for key in self.wanted}, key=lambda s: (-len(s), sorted(s)))
+        sets = sorted(
+            {frozenset(swap.get(p, p) for p in key if p is not None) for key in self.wanted},
+            key=lambda s: (-len(s), sorted(s)),
+        )
         groups: list[set[int]] = []
         for colours in sets:
             fits = [g for g in groups if len(g | colours) <= 15]
@@ -93,6 +92,10 @@ def parts(v: int) -> tuple[int, int, int]:
     return v & 31, v >> 5 & 31, v >> 10 & 31
 
 
+def distance(x: int, y: int) -> int:
+    return sum((a - b) ** 2 for a, b in zip(parts(x), parts(y), strict=True))
+
+
 def merge_closest(wanted: dict[tuple[int | None, ...], int], swap: dict[int, int]) -> None:
     """Let the rarer of the two colours that differ least be drawn as the other."""
     used: dict[int, int] = {}
@@ -100,8 +103,10 @@ def merge_closest(wanted: dict[tuple[int | None, ...], int], swap: dict[int, int
         for p in key:
             if p is not None:
                 used[swap.get(p, p)] = used.get(swap.get(p, p), 0) + 1
-    pairs = [(sum((a - b) ** 2 for a, b in zip(parts(x), parts(y), strict=True))
-              * min(used[x], used[y]) ** 0.5, x, y) for x in used for y in used if x < y and VOID not in (x, y)]
+    free = [c for c in used if c != VOID]
+    pairs = [
+        (distance(x, y) * min(used[x], used[y]) ** 0.5, x, y) for x in free for y in free if x < y
+    ]
     _, x, y = min(pairs)
     keep, lose = (x, y) if used[x] >= used[y] else (y, x)
     for k in [lose, *(k for k, v in swap.items() if v == lose)]:
@@ -188,8 +193,12 @@ def ground(m: maps.Map, letter: str, x: int, y: int) -> Canvas:
 class Header:
     def __init__(self) -> None:
         self.lines = ["/* Written by build_assets.py: do not edit. */", '#include "art.h"', ""]
-        self.names = ["/* Written by build_assets.py: do not edit. */", "#pragma once",
-                      '#include "ram.h"', ""]
+        self.names = [
+            "/* Written by build_assets.py: do not edit. */",
+            "#pragma once",
+            '#include "ram.h"',
+            "",
+        ]
 
     def array(self, kind: str, name: str, values: list[int]) -> None:
         self.names.append(f"extern const {kind} {name}[{len(values)}];")
@@ -217,15 +226,27 @@ def write_world(out: Header) -> None:
         name = m.name.replace(" ", "_")
         out.array("u16", f"cells_{name}", cells)
         out.array("u8", f"warps_{name}", [v for warp in m.warps for v in warp])
-        zones = [v for k, x, y, z in m.people for v in (k, x, y, *(z or (0, 0, 0, 0)), int(bool(z)))]
+        zones = [
+            v
+            for kind, x, y, zone in m.people
+            for v in (kind, x, y, *(zone or (0, 0, 0, 0)), int(zone is not None))
+        ]
         out.array("u8", f"people_on_{name}", zones or [0])
-        table.append(f"  {{{m.group}, {m.number}, {w}, {h}, {len(m.warps)}, {len(m.people)},"
-                     f" cells_{name}, warps_{name}, people_on_{name}}},")
+        table.append(
+            f"  {{{m.group}, {m.number}, {w}, {h}, {len(m.warps)}, {len(m.people)},"
+            f" cells_{name}, warps_{name}, people_on_{name}}},"
+        )
     out.names.append(f"extern const MapInfo maps[{len(table)}];")
     out.lines += [f"const MapInfo maps[{len(table)}] = {{", *table, "};"]
     out.array("u8", "orb_places", [v for place in maps.ORBS for v in place])
-    print(len(world.known), "metatiles,", len(world.sheet.data) // 8, "tiles,",
-          len(world.sheet.palettes), "palettes")
+    print(
+        len(world.known),
+        "metatiles,",
+        len(world.sheet.data) // 8,
+        "tiles,",
+        len(world.sheet.palettes),
+        "palettes",
+    )
 
 
 def write_picture(out: Header, name: str, c: Canvas, palettes: int, first: int) -> None:
@@ -241,9 +262,15 @@ def write_picture(out: Header, name: str, c: Canvas, palettes: int, first: int) 
 def write_panel(out: Header) -> None:
     """Interface tiles lie in palettes 12 to 15; the bars' palette has its own entry."""
     sheet = Sheet(4, 12)
-    parts = {"FONT": panel.letters(), "FRAME": panel.frame(), "ARROW": [panel.arrow()],
-             "LABEL": [panel.label(t, on) for t in panel.LABELS for on in (False, True)],
-             "ICON": panel.icons(), "BAR": panel.bars(), "DARK": [Canvas(8, 8, panel.STRIP)]}
+    parts = {
+        "FONT": panel.letters(),
+        "FRAME": panel.frame(),
+        "ARROW": [panel.arrow()],
+        "LABEL": [panel.label(t, on) for t in panel.LABELS for on in (False, True)],
+        "ICON": panel.icons(),
+        "BAR": panel.bars(),
+        "DARK": [Canvas(8, 8, panel.STRIP)],
+    }
     numbers = {name: [n for c in cs for n in sheet.add(c)] for name, cs in parts.items()}
     sheet.pack()
     out.array("u32", "panel_tiles", sheet.data)
@@ -258,8 +285,10 @@ def write_panel(out: Header) -> None:
 
 def sprite(pictures_: list[Canvas], fixed: list[int] | None = None) -> tuple[list[int], list[int]]:
     """Tile words and one palette of 16 for frames that share their colours."""
-    colours = fixed or [0, *sorted({rgb15(p) for c in pictures_ for row in c.p
-                                    for p in row if p is not None})]
+    colours = fixed or [
+        0,
+        *sorted({rgb15(p) for c in pictures_ for row in c.p for p in row if p is not None}),
+    ]
     while len(colours) > 16:
         raise SystemExit(f"a sprite has {len(colours) - 1} colours")
     words = []
@@ -268,8 +297,12 @@ def sprite(pictures_: list[Canvas], fixed: list[int] | None = None) -> tuple[lis
             for x in range(0, c.w, 8):
                 for j in range(8):
                     line = [c.p[y + j][x + i] for i in range(8)]
-                    words.append(sum((0 if p is None else colours.index(rgb15(p), 1)) << 4 * i
-                                     for i, p in enumerate(line)))
+                    words.append(
+                        sum(
+                            (0 if p is None else colours.index(rgb15(p), 1)) << 4 * i
+                            for i, p in enumerate(line)
+                        )
+                    )
     return words, colours + [0] * (16 - len(colours))
 
 
@@ -283,8 +316,9 @@ def nearest(c: Canvas, count: int) -> Canvas:
     swap = {k: k for k in used}
 
     while len(used) > count:
-        pairs = [(sum((a - b) ** 2 for a, b in zip(parts(x), parts(y), strict=True))
-                  * min(used[x], used[y]), x, y) for x in used for y in used if x < y]
+        pairs = [
+            (distance(x, y) * min(used[x], used[y]), x, y) for x in used for y in used if x < y
+        ]
         _, x, y = min(pairs)
         keep, lose = (x, y) if used[x] >= used[y] else (y, x)
         used[keep] += used.pop(lose)
@@ -295,6 +329,7 @@ def nearest(c: Canvas, count: int) -> Canvas:
             return None
         r, g, b = parts(swap[rgb15(p)])
         return r << 19 | g << 11 | b << 3
+
     return c.each(change)
 
 
@@ -308,8 +343,15 @@ def write_sprites(out: Header) -> None:
     words, palette = sprite([nearest(people.orb(), 15)])
     out.array("u32", "people_tiles", tiles_ + words)
     out.array("u16", "people_palette", palettes + palette)
-    beasts = [monsters.sprig(True), monsters.slime(), monsters.drake(), monsters.fox(),
-              monsters.golem(), monsters.glow(monsters.golem()), monsters.aura()]
+    beasts = [
+        monsters.sprig(True),
+        monsters.slime(),
+        monsters.drake(),
+        monsters.fox(),
+        monsters.golem(),
+        monsters.glow(monsters.golem()),
+        monsters.aura(),
+    ]
     tiles_, palettes = [], []
     for beast in beasts:
         words, palette = sprite([nearest(beast, 15)])
@@ -325,7 +367,9 @@ def write_expert_maps() -> None:
     lines = ["MAPS = {"]
     for m in maps.MAPS:
         lines.append(f"    ({m.group}, {m.number}): (  # {m.name}")
-        lines += [f"        '{''.join(plain.get(a, '.') for a in row)}'," for row in m.rows]
+        for row in m.rows:
+            text = "".join(plain.get(a, ".") for a in row)
+            lines.append(f"        '{text}'," if '"' in text else f'        "{text}",')
         lines.append("    ),")
     lines.append("}")
     path = HERE.parent / "expert.py"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 
-from canvas import Canvas, mix
+from .canvas import Canvas, mix
 
 
 def tones(base: int) -> tuple[int, ...]:
-    return (mix(base, 0x201038, 0.5), mix(base, 0x201038, 0.25), base,
-            mix(base, 0xFFFFE0, 0.35), mix(base, 0xFFFFE8, 0.65))
+    return (
+        mix(base, 0x201038, 0.5),
+        mix(base, 0x201038, 0.25),
+        base,
+        mix(base, 0xFFFFE0, 0.35),
+        mix(base, 0xFFFFE8, 0.65),
+    )
 
 
 def _eye(c: Canvas, x: int, y: int, iris: int = 0x181020) -> None:
@@ -51,10 +56,14 @@ def drake() -> Canvas:
     c, body, belly = Canvas(64, 64), tones(0xE03020), tones(0xF8B040)
     c.polygon([(20, 30), (0, 8), (2, 34), (8, 32), (10, 42)], 0x901818)
     c.polygon([(44, 30), (63, 8), (61, 34), (55, 32), (53, 42)], 0x901818)
-    c.polygon([(18, 30), (3, 13), (6, 30)], 0xF87030).polygon([(46, 30), (60, 13), (57, 30)], 0xF87030)
+    c.polygon([(18, 30), (3, 13), (6, 30)], 0xF87030).polygon(
+        [(46, 30), (60, 13), (57, 30)], 0xF87030
+    )
     c.ball(53, 56, 9, 4, body).ball(32, 48, 17, 14, body).ball(32, 51, 10, 11, belly)
     c.ball(32, 24, 16, 14, body).ball(32, 31, 10, 6, body)
-    c.polygon([(18, 16), (12, 1), (26, 10)], 0xF8E8B0).polygon([(46, 16), (52, 1), (38, 10)], 0xF8E8B0)
+    c.polygon([(18, 16), (12, 1), (26, 10)], 0xF8E8B0).polygon(
+        [(46, 16), (52, 1), (38, 10)], 0xF8E8B0
+    )
     c.ball(19, 60, 7, 3.5, body).ball(45, 60, 7, 3.5, body)
     for x, s in ((25, 1), (39, -1)):
         c.ellipse(x, 22, 3.5, 3.5, 0xF8F048).rect(x - 1, 20, 2, 5, 0x181020)
@@ -70,8 +79,12 @@ def fox() -> Canvas:
     c, body, white = Canvas(64, 64), tones(0x4858C8), tones(0xE8E8F8)
     c.ball(52, 38, 8, 17, body).ball(54, 22, 6, 8, white)
     c.ball(30, 48, 19, 13, body).ball(28, 50, 9, 9, white)
-    c.polygon([(12, 20), (10, 0), (26, 12)], 0x303888).polygon([(44, 20), (46, 0), (30, 12)], 0x303888)
-    c.polygon([(14, 16), (13, 5), (22, 12)], 0xF088A8).polygon([(42, 16), (43, 5), (34, 12)], 0xF088A8)
+    c.polygon([(12, 20), (10, 0), (26, 12)], 0x303888).polygon(
+        [(44, 20), (46, 0), (30, 12)], 0x303888
+    )
+    c.polygon([(14, 16), (13, 5), (22, 12)], 0xF088A8).polygon(
+        [(42, 16), (43, 5), (34, 12)], 0xF088A8
+    )
     c.ball(28, 25, 18, 14, body).ball(28, 32, 9, 6, white)
     c.ball(18, 60, 6, 3.5, white).ball(38, 60, 6, 3.5, white)
     for x in (21, 35):
@@ -98,11 +111,13 @@ def golem() -> Canvas:
 
 def glow(beast: Canvas) -> Canvas:
     """The same beast while it gathers force: every tone turned to fire."""
+
     def hot(_x: int, _y: int, c: int | None) -> int | None:
         if c is None:
             return None
         light = ((c >> 16) * 3 + (c >> 8 & 255) * 6 + (c & 255)) // 10
         return (0x801000, 0xE04000, 0xF89010, 0xF8E040, 0xFFFFE0)[min(4, light // 46)]
+
     return beast.cut(0, 0, 64, 64).each(hot)
 
 

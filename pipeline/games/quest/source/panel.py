@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from canvas import Canvas, mix
-from font import GLYPHS, write
-from people import orb
+from .canvas import Canvas, mix
+from .font import GLYPHS, write
+from .people import orb
 
 INK, PAPER, RIM, RIM_DARK = 0x303048, 0xF8F8F0, 0x4878C8, 0x284888
 STRIP, EMPTY = 0x202840, 0x384468

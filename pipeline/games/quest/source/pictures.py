@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from canvas import Canvas, chance, mix
-from font import bits
-from monsters import sprig, tones
+from .canvas import Canvas, chance, mix
+from .font import bits
+from .monsters import sprig, tones
 
 
 def _sky(c: Canvas, top: int, bottom: int, height: int, bands: int) -> None:
@@ -18,8 +18,8 @@ def _sky(c: Canvas, top: int, bottom: int, height: int, bands: int) -> None:
 def _hills(c: Canvas, base: int, swing: int, period: int, salt: int, tone: int, rim: int) -> None:
     for i in range(c.w):
         knots = [chance(k, salt) % swing for k in range(c.w // period + 3)]
-        k, t = divmod(i, period)
-        t = t / period
+        k, rest = divmod(i, period)
+        t = rest / period
         t = t * t * (3 - 2 * t)
         y = base - round(knots[k] * (1 - t) + knots[k + 1] * t)
         c.rect(i, y, 1, c.h - y, tone).rect(i, y, 1, 2, rim)

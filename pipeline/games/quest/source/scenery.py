@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from canvas import Canvas, mix
-from font import write
+from .canvas import Canvas, mix
+from .font import write
 
 INK = 0x483038
 
@@ -139,6 +139,15 @@ def picture(name: str) -> Canvas:
         return house(6, 4, 0x5078C8, 0xE8F0F0, 2, "LAB")
     if name == "gym":
         return house(6, 4, 0x9858C0, 0xF8E0A0, 3, "GYM")
-    return {"shelf": shelf, "desk": desk, "bed": bed, "table": table, "stove": stove,
-            "machine": machine, "plant": plant, "rug": rug, "rocks": rocks,
-            "statue": statue}[name]()
+    return {
+        "shelf": shelf,
+        "desk": desk,
+        "bed": bed,
+        "table": table,
+        "stove": stove,
+        "machine": machine,
+        "plant": plant,
+        "rug": rug,
+        "rocks": rocks,
+        "statue": statue,
+    }[name]()

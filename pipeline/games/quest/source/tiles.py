@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from canvas import Canvas, chance, mix
+from .canvas import Canvas, chance, mix
 
 GRASS, GRASS_DARK, GRASS_LIGHT = 0x90D868, 0x70C058, 0xB0F088
 PATH, PATH_DARK, PATH_LIGHT = 0xF0D898, 0xD8B070, 0xF8E8B8
 WATER, WATER_DARK, WATER_LIGHT = 0x58A8F0, 0x3880D8, 0xA0D8F8
 LEAF = (0x185038, 0x287848, 0x40A058, 0x68C868, 0x98E078)
 TRUNK, TRUNK_DARK = 0xA06840, 0x704028
-FLOWERS = {"r": (0xF04848, 0xF8F8A0), "y": (0xF8D030, 0xF88830), "u": (0x5870F8, 0xF8F8F8),
-           ",": (0xF8F8F8, 0xF8C840)}
+FLOWERS = {
+    "r": (0xF04848, 0xF8F8A0),
+    "y": (0xF8D030, 0xF88830),
+    "u": (0x5870F8, 0xF8F8F8),
+    ",": (0xF8F8F8, 0xF8C840),
+}
 
 
 def grass(x: int, y: int) -> Canvas:
@@ -72,14 +76,11 @@ def _edges(c: Canvas, mask: int, rim: tuple[int, int], ground: int) -> Canvas:
     """Give a filled tile a rounded rim at the sides in ``mask`` (1 up, 2 down, 4 left, 8 right)."""
     for n in range(16):
         wave = 1 if n % 8 in (2, 3, 4, 5) else 0
-        for side, spots in ((1, lambda d, n: (n, d)), (2, lambda d, n: (n, 15 - d)),
-                            (4, lambda d, n: (d, n)), (8, lambda d, n: (15 - d, n))):
-            if mask & side:
-                for d in range(4):
-                    i, j = spots(d, n)
-                    tone = ground if d < 1 + wave else rim[0] if d < 2 + wave else rim[1]
-                    if d < 3 + wave:
-                        c.put(i, j, tone)
+        for d in range(3 + wave):
+            tone = ground if d < 1 + wave else rim[0] if d < 2 + wave else rim[1]
+            for side, i, j in ((1, n, d), (2, n, 15 - d), (4, d, n), (8, 15 - d, n)):
+                if mask & side:
+                    c.put(i, j, tone)
     for a, b, i0, j0 in ((1, 4, 0, 0), (1, 8, 12, 0), (2, 4, 0, 12), (2, 8, 12, 12)):
         if mask & a and mask & b:
             for j in range(4):
@@ -151,16 +152,22 @@ def tiled_floor(x: int, y: int) -> Canvas:
 
 def wall(front: bool, style: str) -> Canvas:
     """An indoor wall: its papered front where floor is below, dark top elsewhere."""
-    top, paper, stripe = {"home": (0x604838, 0xF8E8C0, 0xF0D098), "lab": (0x485868, 0xE0F0F8,
-        0xB8D8E8), "gym": (0x483868, 0xC8B0E8, 0xA888D8)}[style]
+    top, paper, stripe = {
+        "home": (0x604838, 0xF8E8C0, 0xF0D098),
+        "lab": (0x485868, 0xE0F0F8, 0xB8D8E8),
+        "gym": (0x483868, 0xC8B0E8, 0xA888D8),
+    }[style]
     c = Canvas(16, 16, top)
     if not front:
         return c
     c.rect(0, 0, 16, 3, top).rect(0, 3, 16, 11, paper)
     for i in (2, 10):
         c.rect(i, 3, 3, 9, stripe)
-    return c.rect(0, 3, 16, 1, 0xF8F8F8).rect(0, 12, 16, 2, mix(stripe, 0, 0.3)).rect(
-        0, 14, 16, 2, mix(top, 0, 0.3))
+    return (
+        c.rect(0, 3, 16, 1, 0xF8F8F8)
+        .rect(0, 12, 16, 2, mix(stripe, 0, 0.3))
+        .rect(0, 14, 16, 2, mix(top, 0, 0.3))
+    )
 
 
 def pool() -> Canvas:
