@@ -23,6 +23,8 @@ EWRAM, EWRAM_SIZE = 0x02000000, 0x40000
 IWRAM, IWRAM_SIZE = 0x03000000, 0x8000
 
 _RTC_FIXED = 1
+_SOUND_INTERVAL = 1024
+_LONGEST_STEP = 1000
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -37,8 +39,10 @@ class Emulator:
 
     Deterministic: the screen and the RAM are a function of the last state loaded (or the reset)
     and the buttons since. The real-time clock stands still at ``rtc_ms``. No file beside the ROM
-    is read or written. mGBA keeps about the ROM's size in memory when a core is deleted, so keep
-    one emulator a process and go back by ``load_state``.
+    is read or written. Sound is not synthesised, for nobody would hear it; the console's sound
+    registers work as ever, and screen and RAM are those of a stock mGBA. mGBA keeps about the
+    ROM's size in memory when a core is deleted, so keep one emulator a process and go back by
+    ``load_state``.
 
     Args:
         rom: the cartridge image.
@@ -64,6 +68,7 @@ class Emulator:
         self._core.clearCoreCallbacks(self._core)
         self._rtc_ms = rtc_ms
         self._board = self._ffi.cast("struct GBA *", self._core.board)
+        self._timing, self._audio = self._board.timing, self._board.audio
         self._pixels: NDArray[np.uint32] = np.frombuffer(
             self._ffi.buffer(self._image.buffer), np.uint32
         )
@@ -80,8 +85,7 @@ class Emulator:
         """
         self._erase_cartridge()
         self._wrapper.reset()
-        self._core.setKeys(self._core, 0)
-        self._fix_clock()
+        self._begin()
 
     def step(self, keys: int, hold: int, release: int) -> None:
         """Hold ``keys`` (bits of KEY_BITS) for ``hold`` frames, then none for ``release`` frames.
@@ -93,6 +97,7 @@ class Emulator:
         run_frame, set_keys = core.runFrame, core.setKeys
         video = self._board.video
         video.frameskip = video.frameskipCounter = hold + release - 1
+        self._postpone_sound()
         set_keys(core, keys)
         for _ in range(hold):
             run_frame(core)
@@ -102,8 +107,10 @@ class Emulator:
 
     def run(self, frames: int, keys: int = 0) -> None:
         """Run ``frames`` frames with ``keys`` held; only the last one is drawn."""
-        if frames > 0:
-            self.step(keys, frames, 0)
+        while frames > 0:
+            part = min(frames, _LONGEST_STEP)
+            self.step(keys, part, 0)
+            frames -= part
 
     def screen(self) -> NDArray[np.uint8]:
         """Copy of the screen as last drawn, (160,240,3) u8, RGB."""
@@ -121,6 +128,7 @@ class Emulator:
         same bytes. About 2.5 ms; a few to some tens of kilobytes.
         """
         ffi = self._ffi
+        self._postpone_sound(_SOUND_INTERVAL)  # so that a stock mGBA takes it up with sound
         file = self._lib.VFileMemChunk(ffi.NULL, 0)
         try:
             if not self._lib.mCoreSaveStateNamed(self._core, file, _STATE_PARTS):
@@ -152,8 +160,7 @@ class Emulator:
             file.close(file)
         if not loaded:
             raise PipelineError(_NO_STATE)
-        self._core.setKeys(self._core, 0)
-        self._fix_clock()
+        self._begin()
 
     def write(self, address: int, value: int, size: int) -> None:
         """Write the low ``size`` (1, 2 or 4) bytes of ``value`` to a RAM address.
@@ -176,9 +183,26 @@ class Emulator:
         if size:
             self._core.savedataRestore(self._core, b"\xff" * size, size, True)
 
-    def _fix_clock(self) -> None:
+    def _begin(self) -> None:
+        """What a reset or a loaded state has undone."""
+        self._core.setKeys(self._core, 0)
         self._core.rtc.override = _RTC_FIXED
         self._core.rtc.value = self._rtc_ms
+        # mGBA would mix the sound 274 times a frame, which takes a third of a quiet game's time.
+        event = self._ffi.addressof(self._audio, "sampleEvent")
+        self._lib.mTimingDeschedule(self._ffi.addressof(self._board, "timing"), event)
+        self._postpone_sound()
+
+    def _postpone_sound(self, cycles: int = 0) -> None:
+        """Say that the sound was mixed just now.
+
+        mGBA reckons with the time of the next mixing when a game feeds its sound channels. That
+        time must never seem to lie far ahead, as it would 2**31 cycles (128 s) after the last.
+        """
+        now = self._timing.masterCycles
+        self._audio.sampleEvent.when = (now + cycles) & 0xFFFFFFFF
+        self._audio.lastSample = (now ^ 1 << 31) - (1 << 31)  # the same bits, signed
+        self._audio.sampleIndex = 0
 
 
 def _is_whole(state: bytes, raw_size: int) -> bool:

@@ -42,7 +42,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         sticky_action_probability, max_steps: None takes the game's own.
 
     Raises:
-        PipelineError: no such game, no ROM, another ROM, mGBA is not installed.
+        PipelineError: no such game, no ROM, another ROM, a value out of range, or mGBA is not
+            installed.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
@@ -68,6 +69,11 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             else sticky_action_probability
         )
         self.max_steps = self.game.max_steps if max_steps is None else max_steps
+        if not 0 <= self.sticky_action_probability < 1 or self.max_steps < 1:
+            raise PipelineError(
+                f"sticky_action_probability is {self.sticky_action_probability} and max_steps "
+                f"{self.max_steps}; the first must be from 0 to below 1, the second at least 1"
+            )
         self.observation_space = gymnasium.spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(self.game.buttons))
         self.emulator = Emulator(self.rom, self.game.rtc_ms)

@@ -1,11 +1,13 @@
 """Steps a second of the environment beside a bare mGBA loop, and beside pygba.
 
 ``python -m tests.bench.bench_emulator [--json]``: the expert plays one game of quest; then every
-contender plays the very same buttons from the same save state, 10 frames a step, taking turns so
-that a busy machine slows all of them alike. The figures are medians over the turns; a ratio is the
-median of the ratios inside a turn. The bare loops only run frames: they read neither the screen nor
-the RAM. pygba (if installed) gets its own way of stepping with the same number of frames, and this
-project's silent log, without which it is slower.
+contender, each with a core of its own, plays the very same buttons from the same save state, 10
+frames a step. They take turns every 20 steps, so that a busy machine slows all of them alike, and
+what is counted is the thread's own processor time. A figure is the median over several games, a
+ratio the median of the ratios inside a game. The bare loops are stock mGBA and only
+run frames: they read neither the screen nor the RAM, but they do mix the sound, which the emulator
+here leaves out. pygba (if installed) gets its own way of stepping with the same number of
+frames, and this project's silent log, without which it is slower.
 """
 
 from __future__ import annotations
@@ -15,19 +17,20 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.mgba_library import load_mgba
 from pipeline.emulator.rollout import play_episodes
 from pipeline.experts.acting import ExpertActor
 from pipeline.experts.program import ProgramExpert
 from tests.bench.machine import machine
+from tests.bench.stock import StockConsole
 
-Play = Callable[[], None]
 SEED = 1
+TURN = 20
 
 
 def record(env: GBAEnv) -> list[int]:
@@ -37,94 +40,102 @@ def record(env: GBAEnv) -> list[int]:
     return [int(button) for button in episode.actions]
 
 
-def contenders(env: GBAEnv, buttons: list[int]) -> dict[str, tuple[Play, Play]]:
-    """For each its preparation, which is not timed, and its play."""
+class Contender(NamedTuple):
+    back: Callable[[], object]
+    """Go to the beginning of the game; not timed."""
+    play: Callable[[Sequence[int]], None]
+    """Play some steps; takes buttons."""
+
+
+def contenders(env: GBAEnv, game_state: bytes) -> dict[str, Contender]:
     hold, release = env.game.timing.hold, env.game.timing.release
-    keys = [KEY_BITS[env.game.buttons[button]] for button in buttons]
-    env.reset(seed=SEED)
-    state = env.emulator.save_state()
-    console = Emulator(env.rom, env.game.rtc_ms)
-    core = console._core
-    video = load_mgba().ffi.cast("struct GBA *", core.board).video
-
-    def bare(skip: int) -> None:
-        for key in keys:
-            video.frameskip = video.frameskipCounter = skip
-            core.setKeys(core, key)
-            for _ in range(hold):
-                core.runFrame(core)
-            core.setKeys(core, 0)
-            for _ in range(release):
-                core.runFrame(core)
-
-    def emulator_step() -> None:
-        for key in keys:
-            console.step(key, hold, release)
-
-    def environment_step() -> None:
-        for button in buttons:
-            env.step(button)
-
-    def back() -> None:
-        console.load_state(state)
-
-    found: dict[str, tuple[Play, Play]] = {
-        "bare loop, every frame drawn": (back, lambda: bare(0)),
-        "bare loop, last frame drawn": (back, lambda: bare(hold + release - 1)),
-        "Emulator.step": (back, emulator_step),
-        "GBAEnv.step": (lambda: void(env.reset(seed=SEED)), environment_step),
+    found = {
+        "bare loop, every frame drawn": bare(env, game_state, skip=0),
+        "bare loop, last frame drawn": bare(env, game_state, skip=hold + release - 1),
+        "Emulator.step": emulator_step(env, game_state),
+        "GBAEnv.step": environment_step(env),
     }
     if importlib.util.find_spec("pygba"):
-        found["pygba 0.2.9 PyGBAEnv.step"] = pygba(env, buttons)
+        found["pygba 0.2.9 PyGBAEnv.step"] = pygba_step(env)
     return found
 
 
-def void(_: object) -> None:
-    """Forget a result."""
+def key_of(env: GBAEnv) -> list[int]:
+    return [KEY_BITS[name] for name in env.game.buttons]
 
 
-def pygba(env: GBAEnv, buttons: list[int]) -> tuple[Play, Play]:
+def bare(env: GBAEnv, game_state: bytes, skip: int) -> Contender:
+    console, keys = StockConsole(env.rom, env.game.rtc_ms), key_of(env)
+    step = console.player(env.game.timing.hold, env.game.timing.release, skip)
+
+    def play(buttons: Sequence[int]) -> None:
+        for button in buttons:
+            step(keys[button])
+
+    return Contender(lambda: console.load_state(game_state), play)
+
+
+def emulator_step(env: GBAEnv, game_state: bytes) -> Contender:
+    console, keys = Emulator(env.rom, env.game.rtc_ms), key_of(env)
+    hold, release = env.game.timing.hold, env.game.timing.release
+
+    def play(buttons: Sequence[int]) -> None:
+        for button in buttons:
+            console.step(keys[button], hold, release)
+
+    return Contender(lambda: console.load_state(game_state), play)
+
+
+def environment_step(env: GBAEnv) -> Contender:
+    def play(buttons: Sequence[int]) -> None:
+        for button in buttons:
+            env.step(button)
+
+    return Contender(lambda: env.reset(seed=SEED), play)
+
+
+def pygba_step(env: GBAEnv) -> Contender:
     """The same buttons through pygba, each held for the whole step, which is its only way."""
     from pygba import PyGBA, PyGBAEnv
 
     timing = env.game.timing
     env.reset(seed=SEED)
     saved = env.emulator._wrapper.save_raw_state()
-    peer = PyGBAEnv(
-        PyGBA.load(str(env.rom)), obs_type="rgb", frameskip=timing.hold + timing.release - 1
-    )
-    names = {name: name if name in "ABLR" else name.lower() for name in env.game.buttons}
-    arrows = ("up", "down", "left", "right")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it gives no reward without a wrapper of the game
+        peer = PyGBAEnv(PyGBA.load(str(env.rom)), frameskip=timing.hold + timing.release - 1)
     actions = []
-    for button in buttons:
-        name = names[env.game.buttons[button]]
-        pair = (name, None) if name in arrows else (None, name)
-        actions.append(peer.get_action_id(*pair))
+    for name in env.game.buttons:
+        arrow = name.lower() if name in ("UP", "DOWN", "LEFT", "RIGHT") else None
+        button = None if arrow else name if len(name) == 1 else name.lower()
+        actions.append(peer.get_action_id(arrow, button))
 
-    def back() -> None:
-        peer.gba.core.load_raw_state(saved)
+    def play(buttons: Sequence[int]) -> None:
+        for button in buttons:
+            peer.step(actions[button])
 
-    def play() -> None:
-        for action in actions:
-            peer.step(action)
-
-    return back, play
+    return Contender(lambda: peer.gba.core.load_raw_state(saved), play)
 
 
 def measure(repeats: int) -> dict[str, Any]:
     env = GBAEnv("quest", sticky_action_probability=0.0)
     buttons = record(env)
-    playing = contenders(env, buttons)
-    rates: dict[str, list[float]] = {}
-    for turn in range(repeats + 1):
-        for name, (prepare, play) in playing.items():
-            prepare()
-            started = time.perf_counter()
-            play()
-            seconds = time.perf_counter() - started
-            if turn:  # the first turn warms up
-                rates.setdefault(name, []).append(len(buttons) / seconds)
-    bare = rates["bare loop, last frame drawn"]
+    env.reset(seed=SEED)
+    playing = contenders(env, env.emulator.save_state())
+    rates: dict[str, list[float]] = {name: [] for name in playing}
+    for game in range(repeats + 1):
+        seconds = dict.fromkeys(playing, 0.0)
+        for contender in playing.values():
+            contender.back()
+        for first in range(0, len(buttons), TURN):
+            for name, contender in playing.items():
+                started = time.thread_time()
+                contender.play(buttons[first : first + TURN])
+                seconds[name] += time.thread_time() - started
+        for name in playing:
+            if game:  # the first one warms up
+                rates[name].append(len(buttons) / seconds[name])
+    bare_rates = rates["bare loop, last frame drawn"]
     return {
         "steps": len(buttons),
         "frames_per_step": env.game.timing.hold + env.game.timing.release,
@@ -133,7 +144,7 @@ def measure(repeats: int) -> dict[str, Any]:
             name: {
                 "steps_per_second": statistics.median(values),
                 "of_bare_last_frame": statistics.median(
-                    value / base for value, base in zip(values, bare, strict=True)
+                    value / base for value, base in zip(values, bare_rates, strict=True)
                 ),
             }
             for name, values in rates.items()
@@ -150,7 +161,7 @@ def main() -> None:
     print(f"python -m tests.bench.bench_emulator on {machine()}")
     print(
         f"one game of {result['steps']} steps of {result['frames_per_step']} frames, "
-        f"median of {result['repeats']} turns"
+        f"median of {result['repeats']} games"
     )
     for name, figures in result["contenders"].items():
         print(

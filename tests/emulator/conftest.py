@@ -1,7 +1,8 @@
-"""Two little cartridges, assembled here word by word, and a game.yaml for them.
+"""Three little cartridges, assembled here word by word, and a game.yaml for them.
 
 ``standing`` does nothing, so that whatever a test writes to its RAM stays there. ``counting`` adds
 1 to a byte of its cartridge save memory again and again while A is held, and shows it in RAM.
+``sounding`` plays on several sound channels and sums up in RAM what it reads of their registers.
 """
 
 import hashlib
@@ -24,6 +25,30 @@ COUNTING = [
     0x05C13000,  # streqb r3, [r1]
     0xEAFFFFF7,  # b loop
 ]
+# fmt: off
+SOUNDING = [
+    # r0: the registers, r1: those of the sound, r2: RAM
+    0xE3A00301, 0xE3A02403, 0xE2801080,
+    # sound on, every channel to both sides, FIFO A at timer 0's pace
+    0xE3A03080, 0xE1C130B4, 0xE59F307C, 0xE1C130B0, 0xE59F3078, 0xE1C130B2,
+    # DMA 1 feeds FIFO A with the ROM
+    0xE28040BC, 0xE3A05302, 0xE5845000, 0xE28050A0, 0xE5845004, 0xE59F5060, 0xE5845008,
+    # timer 0 overflows every 512 cycles; r6 = 0
+    0xE2804C01, 0xE59F5058, 0xE5845000, 0xE3A06000,
+    # loop: r6 = SOUNDCNT_X + (r6 ror 31); does the noise play?
+    0xE1D038B4, 0xE0836FE6, 0xE3130008, 0x1A000003,
+    # if not: noise anew, as fast and short as can be
+    0xE59F3040, 0xE1C037B8, 0xE3A03903, 0xE1C037BC,
+    # now and then: a square wave anew
+    0xE3160003, 0x059F3030, 0x01C036B2, 0x03A03CC7, 0x01C036B4,
+    # read DMA 1's register; store r6 at 0x03000000
+    0xE59030BC, 0xE5826000,
+    # r6 += timer 0; b loop
+    0xE1D430B0, 0xE0866003, 0xEAFFFFED,
+    # literals
+    0x0000FF77, 0x00000B06, 0xB6400000, 0x0080FE00, 0x0000F13F, 0x0000F7BF,
+]
+# fmt: on
 
 GAME_YAML = """
 format: 1
@@ -76,6 +101,11 @@ def standing(tmp_path: Path) -> Path:
 @pytest.fixture
 def counting(tmp_path: Path) -> Path:
     return write_cartridge(tmp_path / "counting.gba", COUNTING)
+
+
+@pytest.fixture
+def sounding(tmp_path: Path) -> Path:
+    return write_cartridge(tmp_path / "sounding.gba", SOUNDING)
 
 
 @pytest.fixture

@@ -11,28 +11,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.emulator.core import HEIGHT, KEY_BITS, WIDTH, Emulator
 from pipeline.errors import PipelineError
 from pipeline.games.description import find_rom, load_game
+from tests.bench.stock import StockConsole
 
 ROOT = Path(__file__).parents[2]
 QUEST = load_game("quest")
 
 
-def play(steps: int, rom: Path, every_frame: bool = False) -> list[str]:
+OPEN_AN_EMULATOR = """
+import sys, pathlib
+from pipeline.emulator.core import Emulator
+from pipeline.errors import PipelineError
+try:
+    Emulator(pathlib.Path(sys.argv[1]))
+except PipelineError as error:
+    print(error)
+"""
+
+
+def keys_of(steps: int) -> list[int]:
+    """Random buttons, arrows most of the time, so that much of the game is seen."""
+    names = ["UP", "DOWN", "LEFT", "RIGHT"] * 3 + ["A"] * 4 + ["B", "START", "SELECT", "L", "R"]
+    chosen = np.random.default_rng(7).choice(names, steps)
+    return [KEY_BITS[name] for name in chosen.tolist()]
+
+
+def fingerprint(screen: NDArray[np.uint8], ram: bytes) -> str:
+    return hashlib.sha1(screen.tobytes() + ram).hexdigest()
+
+
+def play(steps: int, rom: Path) -> list[str]:
     """Press random buttons, 10 frames each; a hash of the screen and the RAM after every step."""
     emulator = Emulator(rom, QUEST.rtc_ms)
-    keys = np.random.default_rng(7).choice(list(KEY_BITS.values()), steps)
     hashes = []
-    for key in keys.tolist():
-        if every_frame:
-            for held in [key] * 4 + [0] * 6:
-                emulator.run(1, held)
-        else:
-            emulator.step(key, 4, 6)
-        content = emulator.screen().tobytes() + emulator.ewram[:] + emulator.iwram[:]
-        hashes.append(hashlib.sha1(content).hexdigest())
+    for keys in keys_of(steps):
+        emulator.step(keys, 4, 6)
+        hashes.append(fingerprint(emulator.screen(), emulator.ewram[:] + emulator.iwram[:]))
     return hashes
 
 
@@ -51,8 +69,41 @@ def test_10_000_frames_are_the_same_in_a_fresh_process(thousand_steps: list[str]
         assert pool.apply(play, (1000, find_rom(QUEST))) == thousand_steps
 
 
-def test_drawing_only_the_last_frame_changes_nothing(thousand_steps: list[str]) -> None:
-    assert play(1000, find_rom(QUEST), every_frame=True) == thousand_steps
+def test_screen_and_ram_are_those_of_a_stock_mgba_that_draws_and_sounds_every_frame(
+    thousand_steps: list[str],
+) -> None:
+    stock = StockConsole(find_rom(QUEST), QUEST.rtc_ms)
+    step = stock.player(hold=4, release=6, skip=0)
+    for keys, expected in zip(keys_of(1000), thousand_steps, strict=True):
+        step(keys)
+        assert fingerprint(stock.screen(), stock.ram()) == expected
+
+
+def test_a_game_cannot_tell_that_its_sound_is_not_mixed(sounding: Path) -> None:
+    """It sums up, thousands of times a frame, what it reads of sound, timer and DMA registers."""
+    emulator, stock = Emulator(sounding), StockConsole(sounding, 0)
+    step = stock.player(hold=4, release=6, skip=0)
+    seen = set()
+    for _ in range(30):
+        emulator.step(0, 4, 6)
+        step(0)
+        assert emulator.ewram[:] + emulator.iwram[:] == stock.ram()
+        seen.add(emulator.iwram[:4])
+    assert len(seen) == 30
+
+
+def test_a_state_plays_on_in_a_stock_mgba() -> None:
+    emulator = Emulator(find_rom(QUEST), QUEST.rtc_ms)
+    for keys in keys_of(100):
+        emulator.step(keys, 4, 6)
+    stock = StockConsole(find_rom(QUEST), QUEST.rtc_ms)
+    stock.load_state(emulator.save_state())
+    step = stock.player(hold=4, release=6, skip=0)
+    for keys in keys_of(200)[100:]:
+        emulator.step(keys, 4, 6)
+        step(keys)
+    assert np.array_equal(stock.screen(), emulator.screen())
+    assert stock.ram() == emulator.ewram[:] + emulator.iwram[:]
 
 
 def test_a_loaded_state_plays_on_as_the_first_time() -> None:
@@ -222,15 +273,8 @@ def test_a_missing_system_library_is_named_with_the_command_that_installs_it(
     linked = native.read_bytes()
     assert b"libmgba.so.0.10\0" in linked
     native.write_bytes(linked.replace(b"libmgba.so.0.10\0", b"libmgba.so.0.1O\0"))
-    program = (
-        "import sys, pathlib\n"
-        "from pipeline.emulator.core import Emulator\n"
-        "from pipeline.errors import PipelineError\n"
-        "try: Emulator(pathlib.Path(sys.argv[1]))\n"
-        "except PipelineError as error: print(error)\n"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(standing)],
+        [sys.executable, "-c", OPEN_AN_EMULATOR, str(standing)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -240,6 +284,26 @@ def test_a_missing_system_library_is_named_with_the_command_that_installs_it(
     assert (done.stdout, done.stderr) == (
         "libmgba.so.0.1O: the emulator's system library is missing; run 'sudo apt-get install "
         "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64)\n",
+        "",
+    )
+
+
+def test_a_missing_python_package_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, standing: Path
+) -> None:
+    (tmp_path / "mgba").mkdir()
+    (tmp_path / "mgba" / "__init__.py").write_text("")  # hides the package, has none of its parts
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_AN_EMULATOR, str(standing)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == (
+        "mgba: the emulator's Python package is not installed (it exists for Python 3.10 and "
+        "3.11); run 'pip install mgba==0.10.2'\n",
         "",
     )
 

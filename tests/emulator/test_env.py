@@ -111,7 +111,7 @@ def test_a_sticky_action_repeats_the_button_before_it_with_the_given_probability
 ) -> None:
     env = GBAEnv(make_game(), sticky_action_probability=0.2, max_steps=10_000)
     env.reset(seed=1)
-    asked = [i % 10 for i in range(5000)]
+    asked = [i % 10 for i in range(2000)]
     pressed = [env.step(button)[4]["action"] for button in asked]
     assert pressed[0] == asked[0]
     repeats = 0
@@ -244,6 +244,18 @@ def test_a_wrong_button_a_step_too_early_and_an_unknown_render_mode_are_refused(
     with pytest.raises(PipelineError) as error:
         GBAEnv(make_game(), render_mode="human")
     assert str(error.value) == "render_mode is 'human'; give None or 'rgb_array'"
+
+
+@pytest.mark.parametrize("sticky, max_steps", [(1.0, 50), (-0.1, 50), (0.2, 0)])
+def test_values_out_of_range_are_refused(
+    make_game: MakeGame, sticky: float, max_steps: int
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        GBAEnv(make_game(), sticky_action_probability=sticky, max_steps=max_steps)
+    assert str(error.value) == (
+        f"sticky_action_probability is {sticky} and max_steps {max_steps}; the first must be from "
+        "0 to below 1, the second at least 1"
+    )
 
 
 def test_buttons_may_be_a_subset(make_game: MakeGame) -> None:
