@@ -24,7 +24,7 @@ IWRAM, IWRAM_SIZE = 0x03000000, 0x8000
 
 _RTC_FIXED = 1
 _SOUND_INTERVAL = 1024
-_LONGEST_STEP = 1000
+_FRAMES_BETWEEN_SOUNDS = 1000
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -93,24 +93,17 @@ class Emulator:
         Only the last frame is drawn: the screen and the RAM are the same, bit for bit, as if
         every frame had been.
         """
-        core = self._core
-        run_frame, set_keys = core.runFrame, core.setKeys
-        video = self._board.video
+        core, video = self._core, self._board.video
         video.frameskip = video.frameskipCounter = hold + release - 1
-        self._postpone_sound()
-        set_keys(core, keys)
-        for _ in range(hold):
-            run_frame(core)
-        set_keys(core, 0)
-        for _ in range(release):
-            run_frame(core)
+        core.setKeys(core, keys)
+        self._run_frames(hold)
+        core.setKeys(core, 0)
+        self._run_frames(release)
 
     def run(self, frames: int, keys: int = 0) -> None:
         """Run ``frames`` frames with ``keys`` held; only the last one is drawn."""
-        while frames > 0:
-            part = min(frames, _LONGEST_STEP)
-            self.step(keys, part, 0)
-            frames -= part
+        if frames > 0:
+            self.step(keys, frames, 0)
 
     def screen(self) -> NDArray[np.uint8]:
         """Copy of the screen as last drawn, (160,240,3) u8, RGB."""
@@ -192,6 +185,16 @@ class Emulator:
         event = self._ffi.addressof(self._audio, "sampleEvent")
         self._lib.mTimingDeschedule(self._ffi.addressof(self._board, "timing"), event)
         self._postpone_sound()
+
+    def _run_frames(self, frames: int) -> None:
+        core = self._core
+        run_frame = core.runFrame
+        while frames > 0:
+            self._postpone_sound()
+            part = min(frames, _FRAMES_BETWEEN_SOUNDS)
+            for _ in range(part):
+                run_frame(core)
+            frames -= part
 
     def _postpone_sound(self, cycles: int = 0) -> None:
         """Say that the sound was mixed just now.
