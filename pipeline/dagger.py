@@ -123,7 +123,7 @@ def _round(
     row = {
         "round": round_,
         "beta": share,
-        "labels": trained["labels"],
+        "labels": trained["labels"] + trained["validation_labels"],
         "agreement": trained["validation_agreement"],
         "success_rate": judged["success_rate"],
         "interval": f"{judged['success_low']:.2f}-{judged['success_high']:.2f}",
