@@ -54,6 +54,7 @@ label: venv  ## the expert's button for every step
 train: venv  ## behavioural cloning on the labelled shards
 evaluate: venv  ## the network plays unseen games
 dagger: venv  ## the main job: rounds of all five, with a table at the end
+compare: CONFIG = configs/compare.yaml
 compare: venv  ## cloning against DAgger at equal labels (about an hour on 2 cores)
 $(STAGES):
 	@$(PIPELINE) $@ --config $(CONFIG) $(ARGS)
