@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import collect, dagger, evaluate, label, preprocess, train
+from pipeline import collect, compare, dagger, evaluate, label, preprocess, train
 from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.shards.reader import Shard
@@ -199,6 +199,43 @@ def test_dagger_runs_its_rounds_and_a_rerun_finds_all_done(
     again = dagger.run(mine)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "d").rglob("*.h5")} == files
     assert again["milestones"] == result["milestones"]
+
+
+def test_the_comparison_is_at_equal_labels_and_updates(settings: Settings, tmp_path: Path) -> None:
+    mine = change(
+        settings,
+        run="small",
+        paths={"datasets": tmp_path / "d", "checkpoints": tmp_path / "c"},
+        collect={"max_steps": 40},
+        compare={
+            "seeds": [0],
+            "labels": [30, 50],
+            "updates": [2, 4],
+            "episodes": 2,
+            "rollouts": 2,
+            "demonstrations": 2,
+        },
+    )
+    result = compare.run(mine)
+    assert [(row["method"], row["labels"], row["updates"]) for row in result["rows"]] == [
+        (method, labels, updates)
+        for method in ("dagger", "cloning", "cloning_clean")
+        for labels, updates in [(30, 2), (50, 4)]
+    ]
+    assert Path(result["plot"]).stat().st_size > 10_000
+    for run in ("dagger-0-50", "cloning-0-50", "cloning_clean-0-50"):
+        summary = train.load_checkpoint(tmp_path / "c/small" / run / "final.pt").metrics["summary"]
+        assert (summary["labels"], summary["validation_labels"]) == (50, 0)
+    shards = {path.name: path for path in (tmp_path / "d").rglob("*.h5")}
+    with Shard(shards["small-cloning-0-raw-v001.h5"]) as noisy:
+        assert (noisy.column("actions") != noisy.column("expert_actions")).any()
+    with Shard(shards["small-cloning_clean-0-raw-v001.h5"]) as clean:
+        assert (clean.column("actions") == clean.column("expert_actions")).all()
+    with pytest.raises(PipelineError) as caught:
+        compare.run(change(mine, compare={"labels": [50, 30]}))
+    assert str(caught.value) == (
+        "compare.labels must rise, and compare.updates have as many entries"
+    )
 
 
 def test_beta_follows_its_schedule() -> None:
