@@ -39,7 +39,7 @@ from pipeline.shards.writer import ShardWriter
 
 LEVEL = 1
 LARGEST_JOB = 512
-IN_PROCESS = 1024
+IN_PROCESS = 2048
 """Steps below which starting processes costs more than it brings."""
 
 Rows = NDArray[np.int64]

@@ -26,6 +26,8 @@ from pipeline.shards.schema import (
     ShardHeader,
 )
 
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises for damaged files (text that is no UTF-8 is a ValueError)."""
 _ANEW = "make the shard anew, or leave it out"
 
 
@@ -61,7 +63,7 @@ def read_header(file: h5py.File, path: Path) -> ShardHeader:
     """
     try:
         attributes = dict(file.attrs)
-    except (OSError, RuntimeError, UnicodeError):
+    except DAMAGE:
         raise PipelineError(f"{path}: the header is damaged; {_ANEW}") from None
     if attributes.get("format") != FORMAT:
         raise PipelineError(
@@ -136,8 +138,10 @@ def check_content(file: h5py.File, header: ShardHeader, path: Path) -> dict[str,
         if not wrong:
             names = [*EPISODE_COLUMNS, "root"]
             episodes = {name: file["episodes"][name][:] for name in names}
+            for root in episodes["root"].tolist():
+                root.decode()
             wrong = _boundaries(file, episodes) or _ranges(file, header, episodes)
-    except (OSError, RuntimeError, KeyError, UnicodeError):
+    except DAMAGE:
         wrong = ["a dataset cannot be read"]
     if wrong:
         raise PipelineError(f"{path}: not a valid shard ({'; '.join(wrong)}); {_ANEW}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,8 @@ def merge_parts(
     for part in parts:
         with Shard(part) as shard:
             rows.append([states.setdefault(s, len(states)) for s in shard.start_states()])
-    with ShardWriter(target, header, start_states=list(states)) as writer:
+    threads = min(4, os.cpu_count() or 1)
+    with ShardWriter(target, header, start_states=list(states), threads=threads) as writer:
         for part, new_rows in zip(parts, rows, strict=True):
             with Shard(part) as shard:
                 _append_all(writer, shard, new_rows)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract, Frames
-from pipeline.shards.checks import check_content, open_file, read_header
+from pipeline.shards.checks import DAMAGE, check_content, open_file, read_header
 from pipeline.shards.schema import (
     STEP_COLUMNS,
     Array,
@@ -239,7 +239,7 @@ class Shard:
             raise IndexError(f"rows {start} to {stop} of {len(dataset)} of /{name}")
         try:
             values: Array = dataset[start:stop]
-        except (OSError, RuntimeError):
+        except DAMAGE:
             raise PipelineError(
                 f"{self.path}: /{name} is damaged at rows {start} to {stop - 1}; "
                 "make the shard anew, or leave it out"

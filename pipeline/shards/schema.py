@@ -1,7 +1,31 @@
 """The shard, schema version 1: the names, types and meanings of everything in a file.
 
 One file holds some whole episodes of one game by one actor and never changes once published.
-The table of datasets is in the README of ``datasets/``; this module is its one source in code.
+N steps, E episodes, M milestones, screens of H by W:
+
+========================  =======================================================================
+/frames                   (N,H,W,3) u8: the screen before each step, 16 a chunk, gzip
+/actions                  (N,) u8: the button executed, an index into the attribute ``actions``
+/expert_actions           (N,) u8: the right button, 255 where there is none
+/label_status             (N,) u8: a LabelStatus; 1 exactly where there is an expert's button
+/rewards                  (N,) f32: after the step
+/terminated, /truncated   (N,) bool: set at the last step of an episode at most
+/state/NAME               (N,...): a RAM variable before each step
+/episodes/start, length   (E,) u64, u32: boundaries; the episodes cover the steps in order
+/episodes/seed            (E,) u32
+/episodes/return          (E,) f32: sum of the rewards
+/episodes/success         (E,) bool
+/episodes/split           (E,) u8: 0 train, 1 validation
+/episodes/root            (E,) text: identity of the recording that an episode descends from
+/episodes/milestones      (E,M) i32: the step at which each was reached, or -1
+/episodes/start_state     (E,) u16: row of /start_states (in a processed shard: of its parent's)
+/episodes/final_frame     (E,H,W,3) u8: the screen after the last step
+/start_states             raw shards only: save states, (S,L) u8; attribute ``lengths`` (S,)
+========================  =======================================================================
+
+Every dataset has an attribute ``sha256``: of the chunks' sha256, each taken over the rows before
+compression, so that chunks can be hashed apart. The root attributes are those of ShardHeader, with
+``format``, ``schema_version``, ``shard_id`` and ``complete``.
 """
 
 from __future__ import annotations

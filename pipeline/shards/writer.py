@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -35,9 +36,9 @@ class ShardWriter:
     """Write episodes into one shard; a context manager that publishes on a clean exit.
 
     The file's bytes and its ``shard_id`` are functions of the header, the episodes and the
-    start states: no time, no path, no process enters them. Memory: one chunk a dataset and a few
-    numbers an episode. Nothing appears under ``path`` before the exit, and nothing is left
-    behind when the block raises.
+    start states: no time, no path, no process enters them. Memory: one chunk a dataset, a few of
+    frames that ``threads`` compress in the background, and some numbers an episode. Nothing
+    appears under ``path`` before the exit, and nothing is left behind when the block raises.
 
     Raises:
         PipelineError: ``path`` exists, its folder cannot be written, or the disk is full.
@@ -52,6 +53,7 @@ class ShardWriter:
         compression: Compression = "gzip",
         level: int = 1,
         start_states: Sequence[bytes] = (),
+        threads: int = 1,
     ) -> None:
         self.path = Path(path)
         self.header = header
@@ -60,6 +62,7 @@ class ShardWriter:
         self.n_frames = 0
         self.n_episodes = 0
         self._level = level if compression == "gzip" else None
+        self._pool = ThreadPoolExecutor(threads)
         self._start_states = list(start_states)
         self._columns: dict[str, Column] = {}
         self._state: dict[str, Column] | None = None
@@ -146,7 +149,13 @@ class ShardWriter:
         shape = (contract.height, contract.width, 3)
         byte = np.dtype("u1")
         self._columns["frames"] = Column(
-            file, "frames", shape, byte, chunk_rows=FRAMES_PER_CHUNK, level=self._level
+            file,
+            "frames",
+            shape,
+            byte,
+            chunk_rows=FRAMES_PER_CHUNK,
+            level=self._level,
+            pool=self._pool,
         )
         for name, kind in STEP_COLUMNS.items():
             self._columns[name] = Column(file, name, (), kind)
@@ -218,6 +227,7 @@ class ShardWriter:
 
     def _discard(self) -> None:
         """Close and remove the temporary file, if it is still there."""
+        self._pool.shutdown(cancel_futures=True)
         if self._file is not None:
             with suppress(OSError, RuntimeError):  # a full disk fails here a second time
                 self._file.close()

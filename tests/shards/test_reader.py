@@ -323,6 +323,7 @@ SCREEN = (160, 240, 3)
         (assign("terminated", 9, True), "/terminated is set before the end of an episode at 9"),
         (assign("truncated", 0, True), "/truncated is set before the end of an episode at 0"),
         (assign("rewards", 3, np.nan), "/rewards is not finite at 3"),
+        (assign("episodes/root", 1, b"\xff\xfe"), "a dataset cannot be read"),
         (assign("episodes/split", 1, 2), "/episodes/split is neither 0 nor 1 at 1"),
         (assign("episodes/milestones", (1, 0), 24), "/episodes/milestones is outside its episode"),
         (assign("episodes/milestones", (0, 1), -2), "/episodes/milestones is outside its episode"),
