@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.config import Dagger, Settings, change
+from pipeline.policies.tracking import Tracker
 from pipeline.rollouts import EXPERT
 
 
@@ -50,6 +51,7 @@ def run(settings: Settings) -> dict[str, Any]:
         row, checkpoint = _round(settings, round_, checkpoint, labelled)
         rows.append(row)
     assert checkpoint is not None
+    _track(settings, rows)
     final = settings.run_folder() / "final.pt"
     _copy(checkpoint, final)
     result = evaluate.run(
@@ -131,6 +133,23 @@ def _round(
         "seconds": round(perf_counter() - started, 1),
     }
     return row, checkpoint
+
+
+def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:
+    """The rounds as curves over labels, beside those of each round's training."""
+    shutil.rmtree(settings.run_folder() / "tensorboard", ignore_errors=True)  # written anew
+    tracker = Tracker(
+        settings.run_folder(),
+        settings.run,
+        settings.model_dump(mode="json"),
+        track=settings.track,
+        step=0,
+    )
+    for row in rows:
+        for name in ("success_rate", "milestones_mean", "agreement"):
+            if row[name] is not None:
+                tracker.scalars({f"rounds/{name}": float(row[name])}, row["labels"])
+    tracker.close()
 
 
 def _copy(source: Path, target: Path) -> None:
