@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pipeline.policies  # isort: skip  # noqa: F401 - before torch: sets how its threads wait
+
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.frames import FrameContract
 from pipeline.shards.schema import NO_ACTION, TRAIN, Array, Episode, LabelStatus, ShardHeader
 from pipeline.shards.writer import ShardWriter
+from tests.shards.factory import screens
 
 CONTRACT = FrameContract(84, 84, "bilinear")
 
@@ -107,4 +109,16 @@ def shard(
             )
             writer.append(made)
             first += length
+    return path
+
+
+def tiled_shard(path: Path, steps: int, block: int = 512) -> Path:
+    """A shard of so many labelled steps whose frames are maps of tiles, like a game's; the same
+    ``block`` of frames over and over, so that large ones are made quickly."""
+    frames = screens(block, (84, 84), np.random.default_rng(0))
+    with ShardWriter(path, header()) as writer:
+        for seed, start in enumerate(range(0, steps, block)):
+            length = min(block, steps - start)
+            empty = episode(length, seed, first=start, size=8)
+            writer.append(replace(empty, frames=frames[:length], final_frame=frames[0]))
     return path
