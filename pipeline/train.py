@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pipeline.policies  # isort: skip  # noqa: F401 - before torch: sets how its threads wait
-
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
