@@ -25,7 +25,7 @@ def serve(path: str) -> None:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     act = module.act
-    answers.write("\"ready\"\n")
+    answers.write('"ready"\n')
     for line in sys.stdin:
         batch = json.loads(line)
         names = list(batch["state"])
