@@ -61,20 +61,29 @@ def _pooled(cells: list[dict[str, Any]], settings: Settings) -> Iterator[dict[st
     for method in METHODS:
         for labels in settings.compare.labels:
             same = [c for c in cells if c["method"] == method and c["labels"] == labels]
-            n = sum(cell["episodes"] for cell in same)
-            successes = sum(round(cell["success_rate"] * cell["episodes"]) for cell in same)
-            low, high = wilson_interval(successes, n)
-            yield {
-                "method": method,
-                "labels": labels,
-                "updates": same[0]["updates"],
-                "episodes": n,
-                "success_rate": successes / n,
-                "success_low": low,
-                "success_high": high,
-                "by_seed": [cell["success_rate"] for cell in same],
-                "milestones_mean": float(np.mean([cell["milestones_mean"] for cell in same])),
-            }
+            yield _pooled_row(method, labels, same)
+
+
+def _pooled_row(method: str, labels: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """The cells of one method and budget, a training seed each, as one row.
+
+    The interval is that of the pooled episodes; how much the training seeds differ, which it does
+    not know, stands beside it in ``by_seed``.
+    """
+    n = sum(cell["episodes"] for cell in cells)
+    successes = sum(round(cell["success_rate"] * cell["episodes"]) for cell in cells)
+    low, high = wilson_interval(successes, n)
+    return {
+        "method": method,
+        "labels": labels,
+        "updates": cells[0]["updates"],
+        "episodes": n,
+        "success_rate": successes / n,
+        "success_low": low,
+        "success_high": high,
+        "by_seed": [cell["success_rate"] for cell in cells],
+        "milestones_mean": float(np.mean([cell["milestones_mean"] for cell in cells])),
+    }
 
 
 def _demonstrations(settings: Settings, seed: int, method: str, sticky: float | None) -> list[str]:
@@ -104,7 +113,9 @@ def _cloning(
 ) -> Iterator[dict[str, Any]]:
     shards = _demonstrations(settings, seed, method, sticky)
     for labels, updates in zip(settings.compare.labels, settings.compare.updates, strict=True):
-        run_name = f"{settings.run}/{method}-{seed}-{labels}"
+        # With nothing but demonstrations, DAgger is cloning: the same network, trained once.
+        first = method == "cloning" and labels == settings.compare.labels[0]
+        run_name = f"{settings.run}/{'dagger' if first else method}-{seed}-{labels}"
         checkpoint = _train(settings, run_name, seed, shards, updates, labels, None)
         yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 
