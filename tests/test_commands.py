@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -69,3 +70,33 @@ def test_data_ls_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
     done = run("data", "ls", "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1]) == {"shards": []}
+
+
+def test_data_import_brings_npz_episodes_in_as_a_raw_shard(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        np.savez(
+            tmp_path / f"episode_{i}.npz",
+            observations=rng.integers(0, 256, (4, 84, 84, 3), np.uint8),
+            actions=np.array([0, 4, 4, 6]),
+            rewards=np.array([0.0, 0.0, 1.0, 0.0]),
+            dones=np.array([False, False, False, True]),
+        )
+    files = [f"episode_{i}.npz" for i in range(2)]
+    done = run("data", "import", *files, "--expert", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["frames"] == 8
+    shown = run("data", "show", result["shard"], "--json", cwd=tmp_path)
+    assert json.loads(shown.stdout.splitlines()[-1])["labels"] == 8
+    listed = run("data", "ls", "--json", cwd=tmp_path)
+    assert len(json.loads(listed.stdout.splitlines()[-1])["shards"]) == 1
+
+
+def test_data_show_of_no_shard_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("not HDF5")
+    done = run("data", "show", "text.h5", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: text.h5: not an HDF5 file, so no shard; make the shard anew, or leave it out\n"
+    )
