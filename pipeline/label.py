@@ -24,7 +24,7 @@ from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
-BATCH = 256
+BATCH = 1024
 
 
 def run(settings: Settings) -> dict[str, Any]:
