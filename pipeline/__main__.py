@@ -15,8 +15,9 @@ from typing import Any, get_origin
 import yaml
 
 from pipeline.config import Settings, load_settings, valid_keys
+from pipeline.data import ACTIONS, add_actions
 from pipeline.errors import PipelineError
-from pipeline.reports.summary import rows_table, summary_table
+from pipeline.reports.summary import summary_table
 
 STAGES = {
     "collect": "someone plays; write a raw shard",
@@ -49,7 +50,8 @@ def _run(arguments: list[str]) -> None:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     if known.command == "data":
-        result = _data(known, load_settings(known.config, read_overrides("", rest)))
+        settings = load_settings(known.config, read_overrides("", rest))
+        result = ACTIONS[known.action].run(known, settings)
     else:
         settings = load_settings(known.config, read_overrides(known.command, rest))
         result = _stage(known.command, settings)
@@ -134,24 +136,6 @@ def _value(key: str, words: Sequence[str]) -> Any:
     return value if isinstance(value, (bool, int, float)) or value is None else words[0]
 
 
-def _data(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    from pipeline.shards import npz, table
-
-    if known.action == "import":
-        result: dict[str, Any] = npz.import_episodes(
-            known.files, settings, name=known.name, expert=known.expert
-        )
-        print(summary_table(result))
-        return result
-    if known.action == "show":
-        result = dict(table.describe(Path(known.file)))
-        print(summary_table(result))
-        return result
-    rows = table.list_shards(settings.paths.datasets)
-    print(rows_table(rows))
-    return {"shards": rows}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pokemon-il",
@@ -164,15 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in STAGES.items():
         commands.add_parser(name, help=text, description=text, parents=[shared], allow_abbrev=False)
-    data = commands.add_parser("data", help="look into shards: ls, show, import")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("ls", help="table of all shards", parents=[shared])
-    show = actions.add_parser("show", help="what one shard holds", parents=[shared])
-    show.add_argument("file")
-    brought = actions.add_parser("import", help="episode_*.npz to a raw shard", parents=[shared])
-    brought.add_argument("files", nargs="+")
-    brought.add_argument("--name", default="import", help="stem of the shard's file name")
-    brought.add_argument("--expert", action="store_true", help="the buttons are an expert's")
+    data = commands.add_parser(
+        "data", help="look into shards and change them: ls, show, import ..."
+    )
+    add_actions(data, shared)
     return parser
 
 
