@@ -8,7 +8,6 @@ function of the rows alone, not of how they were appended.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from pipeline.shards.codec import compress, crc32
 from pipeline.shards.schema import Array
 
 _CHUNK_BYTES = 1 << 18
@@ -32,6 +32,17 @@ class EncodedChunk(NamedTuple):
     digest: bytes
 
 
+class Written(NamedTuple):
+    """What is known of a dataset once it is written; the first two are its attributes too."""
+
+    sha256: str
+    """Of the chunks' sha256, each taken over the rows before compression."""
+    stored_sha256: str
+    """Of the stored bytes, chunk after chunk."""
+    crc32: list[int]
+    """Of the stored bytes of each chunk."""
+
+
 def encode_chunk(rows: Array, chunk_rows: int, level: int | None) -> EncodedChunk:
     """Compress at most ``chunk_rows`` rows as HDF5's gzip filter does; level None stores them bare.
 
@@ -42,7 +53,7 @@ def encode_chunk(rows: Array, chunk_rows: int, level: int | None) -> EncodedChun
     missing = chunk_rows - len(rows)
     if missing:
         raw += bytes(missing * (len(raw) // len(rows)))
-    payload = raw if level is None else zlib.compress(raw, level)
+    payload = raw if level is None else compress(raw, level)
     return EncodedChunk(len(rows), payload, digest)
 
 
@@ -58,7 +69,7 @@ def rows_per_chunk(row_shape: Sequence[int], dtype: np.dtype[Any]) -> int:
 class Column:
     """One dataset of rows (n, *row_shape) that grows from n = 0.
 
-    One chunk is held back until it is full; with a ``pool`` (of threads: zlib and sha256 let go of
+    One chunk is held back until it is full; with a ``pool`` (of threads: gzip and sha256 let go of
     the interpreter) UNDER_WAY more are being compressed. How many threads there are shows in the
     time alone, never in the bytes.
     """
@@ -86,6 +97,8 @@ class Column:
         self._pending: deque[Future[EncodedChunk]] = deque()
         self._held = np.empty((self.chunk_rows, *self.row_shape), dtype)
         self._hash = hashlib.sha256()
+        self._stored_hash = hashlib.sha256()
+        self._crc32: list[int] = []
         self.name = parent.name.rstrip("/") + "/" + name
         """Path of the dataset in the file."""
         self._dataset = parent.create_dataset(
@@ -129,19 +142,15 @@ class Column:
         self._encoded += chunk.rows
         self._put(chunk)
 
-    def finish(self) -> str:
-        """Write what was held back; return the digest, which is also stored as an attribute.
-
-        The digest is the sha256 of the chunks' sha256, so that chunks can be hashed apart.
-        """
+    def finish(self) -> Written:
+        """Write what was held back, and the attributes."""
         held = self.rows - self._encoded
         if held:
             self._write(self._held[:held])
         while self._pending:
             self._put(self._pending.popleft().result())
-        digest = self._hash.hexdigest()
-        self._dataset.attrs["sha256"] = digest
-        return digest
+        written = Written(self._hash.hexdigest(), self._stored_hash.hexdigest(), self._crc32)
+        return note(self._dataset, written)
 
     def _write(self, block: Array) -> None:
         self._encoded += len(block)
@@ -159,11 +168,28 @@ class Column:
         self._dataset.resize(self._written, axis=0)
         self._dataset.id.write_direct_chunk(offset, chunk.payload)
         self._hash.update(chunk.digest)
+        self._stored_hash.update(chunk.payload)
+        self._crc32.append(crc32(chunk.payload))
 
 
-def write_fixed(parent: h5py.Group, name: str, values: Array) -> str:
-    """Write a small dataset in one piece; return its digest, stored as an attribute too."""
+def write_fixed(parent: h5py.Group, name: str, values: Array) -> Written:
+    """Write a small dataset in one piece, and its attributes."""
     dataset = parent.create_dataset(name, data=values)
-    digest = hashlib.sha256(hashlib.sha256(values.tobytes()).digest()).hexdigest()
-    dataset.attrs["sha256"] = digest
-    return digest
+    data = values.tobytes()
+    once = hashlib.sha256(data)
+    digest = hashlib.sha256(once.digest()).hexdigest()
+    return note(dataset, Written(digest, once.hexdigest(), [crc32(data)]))
+
+
+def write_checksums(file: h5py.File, path: str, checksums: Sequence[int]) -> None:
+    """Write the CRC32 of each chunk of ``path`` to its place under /checksums."""
+    file.require_group("checksums").create_dataset(
+        path.lstrip("/"), data=np.array(checksums, "<u4")
+    )
+
+
+def note(dataset: h5py.Dataset, written: Written) -> Written:
+    """Write the attributes that a dataset carries."""
+    dataset.attrs["sha256"] = written.sha256
+    dataset.attrs["stored_sha256"] = written.stored_sha256
+    return written

@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract, Frames
 from pipeline.shards.checks import DAMAGE, check_content, open_file, read_header
 from pipeline.shards.schema import (
+    RAM_CRC32,
     STEP_COLUMNS,
     Array,
     Episode,
@@ -171,6 +172,12 @@ class Shard:
             raise KeyError(f"{name} is none of {', '.join(STEP_COLUMNS)}")
         return self._read(name, start, self.n_frames if stop is None else stop)
 
+    def ram_crc32(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32] | None:
+        """CRC32 of EWRAM and then IWRAM before each step; None where it was not recorded."""
+        if RAM_CRC32 not in self._opened():
+            return None
+        return self._read(RAM_CRC32, start, self.n_frames if stop is None else stop)
+
     def state(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """A RAM variable before each step from ``start`` up to ``stop``, (stop-start,...)."""
         if name not in self.state_names:
@@ -195,6 +202,7 @@ class Shard:
             split=int(self.splits[index]),
             milestones=self.milestones[index],
             start_state=int(self.start_state_rows[index]),
+            ram_crc32=self.ram_crc32(start, stop),
             **columns,
         )
 

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.columns import Column
+from pipeline.shards.columns import Column, note
+from pipeline.shards.migrate import written_of
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import NO_ACTION, STEP_COLUMNS, LabelStatus, ShardHeader
@@ -29,11 +30,13 @@ def relabel(
 ) -> ShardHeader:
     """Publish ``target``: ``source`` with other labels, (N,) u8 each, and its own provenance.
 
-    Everything else, the split and the roots among it, stays. Cost: a copy of the stored bytes.
+    Everything else, the split and the roots among it, stays. Cost: a copy of the stored bytes and
+    their checksums; a source of schema version 1, which has none, is decoded once to be checked.
     The ``shard_id`` is the one that the same content would get from a ShardWriter.
 
     Raises:
-        PipelineError: ``source`` is no valid shard, ``target`` exists, or the disk refuses.
+        PipelineError: ``source`` is no valid shard or damaged, ``target`` exists, or the disk
+            refuses.
         ValueError: labels of another length, out of range, or at odds with their status.
     """
     with Shard(source) as shard:
@@ -45,32 +48,24 @@ def relabel(
             h5py.File(source, "r", locking=False) as old,
             h5py.File(temporary, "w-", libver=("earliest", "v110")) as new,
         ):
+            written = written_of(old, source)
             for name in old:
-                if name not in _LABELS:
+                if name not in (*_LABELS, "checksums"):
                     h5py.h5o.copy(old.id, name.encode(), new.id, name.encode())
+            for path, one in written.items():
+                if path.lstrip("/") not in _LABELS:
+                    note(new[path], one)
             for name, values in zip(_LABELS, (expert_actions, label_status), strict=True):
                 column = Column(new, name, (), STEP_COLUMNS[name])
                 column.append(values)
-                column.finish()
-            header = replace(header, shard_id=write_header(new, header, stored_digests(new)))
+                written[column.name] = column.finish()
+            header = replace(header, shard_id=write_header(new, header, written))
         publish(temporary, target)
     except (OSError, RuntimeError) as error:
         raise cannot_write(target, error) from None
     finally:
         temporary.unlink(missing_ok=True)
     return header
-
-
-def stored_digests(file: h5py.File) -> dict[str, str]:
-    """The digest that each dataset carries, by its path."""
-    digests: dict[str, str] = {}
-
-    def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            digests[f"/{name}"] = str(item.attrs["sha256"])
-
-    file.visititems(note)
-    return digests
 
 
 def _check(steps: int, buttons: int, expert: NDArray[np.uint8], status: NDArray[np.uint8]) -> None:

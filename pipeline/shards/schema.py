@@ -1,4 +1,4 @@
-"""The shard, schema version 1: the names, types and meanings of everything in a file.
+"""The shard, schema version 2: the names, types and meanings of everything in a file.
 
 One file holds some whole episodes of one game by one actor and never changes once published.
 N steps, E episodes, M milestones, screens of H by W:
@@ -10,6 +10,8 @@ N steps, E episodes, M milestones, screens of H by W:
 /label_status             (N,) u8: a LabelStatus; 1 exactly where there is an expert's button
 /rewards                  (N,) f32: after the step
 /terminated, /truncated   (N,) bool: set at the last step of an episode at most
+/ram_crc32                (N,) u32: CRC32 of EWRAM and then IWRAM before each step, for replay;
+                          only in raw shards that this pipeline recorded
 /state/NAME               (N,...): a RAM variable before each step
 /episodes/start, length   (E,) u64, u32: boundaries; the episodes cover the steps in order
 /episodes/seed            (E,) u32
@@ -21,18 +23,24 @@ N steps, E episodes, M milestones, screens of H by W:
 /episodes/start_state     (E,) u16: row of /start_states (in a processed shard: of its parent's)
 /episodes/final_frame     (E,H,W,3) u8: the screen after the last step
 /start_states             raw shards only: save states, (S,L) u8; attribute ``lengths`` (S,)
+/checksums/PATH           (C,) u32: CRC32 of the stored bytes of each chunk of /PATH, in order;
+                          one for a dataset stored in one piece
 ========================  =======================================================================
 
-Every dataset has an attribute ``sha256``: of the chunks' sha256, each taken over the rows before
-compression, so that chunks can be hashed apart. The root attributes are those of ShardHeader, with
-``format``, ``schema_version``, ``shard_id`` and ``complete``.
+Every dataset but /checksums has an attribute ``sha256``: of the chunks' sha256, each taken over the
+rows before compression, so that chunks can be hashed apart; and ``stored_sha256``: of the stored
+bytes, chunk after chunk. The root attributes are those of ShardHeader, with ``format``,
+``schema_version``, ``shard_id`` (the identity of the content, however it is stored),
+``stored_sha256`` (that of the file: :func:`stored_id`) and ``complete``.
+
+Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
@@ -43,7 +51,7 @@ from numpy.typing import NDArray
 from pipeline.frames import FrameContract, Frames
 
 FORMAT = "pokemon-il"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 NO_ACTION = 255
 """The expert's button where the expert was not asked, or gave none."""
@@ -78,6 +86,9 @@ STEP_COLUMNS: dict[str, np.dtype[Any]] = {
     "truncated": np.dtype("?"),
 }
 """Datasets with one number a step, in the order in which they are written."""
+
+RAM_CRC32 = "ram_crc32"
+"""The step column (u32) that a shard may lack."""
 
 EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "start": np.dtype("<u8"),
@@ -163,6 +174,8 @@ class Episode:
     """(M,) i32, the step at which each milestone was reached, or -1."""
     start_state: int = 0
     """Row of ``/start_states``."""
+    ram_crc32: NDArray[np.uint32] | None = None
+    """(T,) u32, CRC32 of EWRAM and then IWRAM before each step; None where it was not recorded."""
 
     @property
     def return_(self) -> float:
@@ -181,7 +194,35 @@ def canonical_json(value: Any) -> str:
 def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
     """The shard's identity (32 hex digits): its header and the digest of every dataset.
 
-    The same content gives the same identity on every machine and however it was appended.
+    The same content gives the same identity on every machine, however it was appended, and in
+    whatever schema version it is stored.
+
+    Args:
+        digests: attribute ``sha256`` of each dataset, by its path; those of /checksums left out.
     """
-    described = {"header": header.attributes(), "datasets": dict(digests)}
+    attributes = header.attributes() | {"schema_version": 1}
+    described = {"header": attributes, "datasets": dict(digests)}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:32]
+
+
+def stored_id(header: ShardHeader, datasets: Mapping[str, Any]) -> str:
+    """The root attribute ``stored_sha256``: covers everything that a reader takes from the file.
+
+    HDF5 has no checksum on its own structures in files that stock tools read, so the header, the
+    shapes and the types are hashed here with the bytes.
+
+    Args:
+        header: with its ``shard_id``.
+        datasets: by path what :func:`layout` gives; those of /checksums left out.
+    """
+    attributes = header.attributes() | {"shard_id": header.shard_id}
+    described = {"header": attributes, "datasets": dict(datasets)}
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
+
+
+def layout(
+    stored_sha256: str, dtype: np.dtype[Any], shape: Sequence[int], lengths: Sequence[int] = ()
+) -> dict[str, Any]:
+    """What :func:`stored_id` covers of one dataset; ``lengths`` are those of /start_states."""
+    described = {"stored_sha256": stored_sha256, "dtype": dtype.str, "shape": list(shape)}
+    return {**described, "lengths": list(lengths)} if len(lengths) else described

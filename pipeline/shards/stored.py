@@ -145,7 +145,7 @@ def stored_dataset(
     row_bytes = math.prod(row_shape) * dataset.dtype.itemsize
     if dataset.chunks is None:
         chunk_rows, count = max(1, rows), 1
-        offset = dataset.id.get_offset()
+        offset = dataset.id.get_offset() if rows * row_bytes else 0
         if offset is None or dataset.id.get_storage_size() != rows * row_bytes:
             raise Damage("it has rows that are not stored in the file")
         offsets, sizes = np.array([offset], np.uint64), np.array([rows * row_bytes], np.uint64)
@@ -181,8 +181,8 @@ def _chunks(
 
     def note(info: Any) -> None:
         nonlocal odd
-        chunk = info.chunk_offset[0] // chunk_rows
-        if not 0 <= chunk < count or any(info.chunk_offset[1:]) or info.filter_mask:
+        chunk, within = divmod(info.chunk_offset[0], chunk_rows)
+        if within or chunk >= count or any(info.chunk_offset[1:]) or info.filter_mask:
             odd = True
             return
         seen[chunk] += 1

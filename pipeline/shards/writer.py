@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
-from pipeline.shards.columns import Column, EncodedChunk, write_fixed
+from pipeline.shards.columns import (
+    Column,
+    EncodedChunk,
+    Written,
+    write_checksums,
+    write_fixed,
+)
 from pipeline.shards.names import publish_name
 from pipeline.shards.provenance import fingerprint
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.schema import (
     EPISODE_COLUMNS,
     FRAMES_PER_CHUNK,
+    RAM_CRC32,
     STEP_COLUMNS,
     Array,
     Episode,
     ShardHeader,
     content_id,
+    layout,
+    stored_id,
 )
 
 __all__ = ["ShardWriter", "fingerprint", "publish_name"]
@@ -114,6 +124,7 @@ class ShardWriter:
         with self._disk():
             for name in STEP_COLUMNS:
                 self._columns[name].append(getattr(episode, name))
+            self._append_ram_crc32(episode)
             for name, column in self._state_columns(episode).items():
                 column.append(np.asarray(episode.state[name]))
             self._columns["final_frame"].append(episode.final_frame[None])
@@ -170,6 +181,15 @@ class ShardWriter:
             raise ValueError("use the ShardWriter in a with block")
         return self._file
 
+    def _append_ram_crc32(self, episode: Episode) -> None:
+        """The first episode decides whether the shard has the column."""
+        if not self.n_episodes and episode.ram_crc32 is not None:
+            self._columns[RAM_CRC32] = Column(self._open_file(), RAM_CRC32, (), np.dtype("<u4"))
+        if (episode.ram_crc32 is not None) != (RAM_CRC32 in self._columns):
+            raise ValueError("of ram_crc32, all episodes of a shard must have it, or none")
+        if episode.ram_crc32 is not None:
+            self._columns[RAM_CRC32].append(episode.ram_crc32)
+
     def _state_columns(self, episode: Episode) -> dict[str, Column]:
         """The columns of /state, made after the first episode's variables."""
         if self._state is None:
@@ -191,6 +211,8 @@ class ShardWriter:
             raise ValueError("an episode needs at least one step")
         columns = {name: getattr(episode, name) for name in STEP_COLUMNS}
         columns |= {f"state {name}": values for name, values in episode.state.items()}
+        if episode.ram_crc32 is not None:
+            columns[RAM_CRC32] = episode.ram_crc32
         for name, values in columns.items():
             if len(values) != steps:
                 raise ValueError(f"{steps} steps, but {len(values)} rows of {name}")
@@ -211,18 +233,18 @@ class ShardWriter:
             raise ValueError(f"{self.n_frames} steps, but {self._columns['frames'].rows} frames")
         if not self.n_episodes:
             raise ValueError("a shard needs at least one episode")
-        digests = {c.name: c.finish() for c in self._columns.values()}
-        digests |= {c.name: c.finish() for c in (self._state or {}).values()}
+        written = {c.name: c.finish() for c in self._columns.values()}
+        written |= {c.name: c.finish() for c in (self._state or {}).values()}
         episodes = file["episodes"]
         for name, kind in EPISODE_COLUMNS.items():
             values = np.array(self._episodes[name], kind)
-            digests[f"/episodes/{name}"] = write_fixed(episodes, name, values)
+            written[f"/episodes/{name}"] = write_fixed(episodes, name, values)
         longest = max(map(len, self._roots))
         roots = np.array(self._roots, h5py.string_dtype("utf-8", longest))
-        digests["/episodes/root"] = write_fixed(episodes, "root", roots)
+        written["/episodes/root"] = write_fixed(episodes, "root", roots)
         if self._start_states:
-            digests["/start_states"] = write_start_states(file, self._start_states)
-        self.shard_id = write_header(file, self.header, digests)
+            written["/start_states"] = write_start_states(file, self._start_states)
+        self.shard_id = write_header(file, self.header, written)
         file.close()
 
     def _discard(self) -> None:
@@ -256,19 +278,33 @@ class _Disk:
             raise cannot_write(self._path, value) from None
 
 
-def write_header(file: h5py.File, header: ShardHeader, digests: dict[str, str]) -> str:
-    """Write the root attributes; return the shard_id."""
-    shard_id = content_id(header, digests)
+def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Written]) -> str:
+    """Write /checksums and the root attributes; return the shard_id.
+
+    Args:
+        written: every dataset of the file by its path, none else.
+    """
+    for path in sorted(written):
+        write_checksums(file, path, written[path].crc32)
+    shard_id = content_id(header, {path: one.sha256 for path, one in written.items()})
+    layouts = {path: layout_of(file[path]) for path in written}
     for name, value in header.attributes().items():
         if isinstance(value, list):
             value = np.array(value, h5py.string_dtype())
         file.attrs[name] = value
     file.attrs["shard_id"] = shard_id
+    file.attrs["stored_sha256"] = stored_id(replace(header, shard_id=shard_id), layouts)
     file.attrs["complete"] = True
     return shard_id
 
 
-def write_start_states(file: h5py.File, states: Sequence[bytes]) -> str:
+def layout_of(dataset: h5py.Dataset) -> dict[str, Any]:
+    """What the identity of the file covers of an open dataset."""
+    lengths = dataset.attrs.get("lengths", np.empty(0, np.uint32)).tolist()
+    return layout(str(dataset.attrs["stored_sha256"]), dataset.dtype, dataset.shape, lengths)
+
+
+def write_start_states(file: h5py.File, states: Sequence[bytes]) -> Written:
     """Write save states as rows of bytes, padded to the longest; attribute ``lengths`` tells."""
     longest = max(map(len, states))
     column = Column(file, "start_states", (longest,), np.dtype("u1"), chunk_rows=1, level=6)
@@ -276,9 +312,9 @@ def write_start_states(file: h5py.File, states: Sequence[bytes]) -> str:
         row = np.zeros((1, longest), np.uint8)
         row[0, : len(state)] = np.frombuffer(state, np.uint8)
         column.append(row)
-    digest = column.finish()
+    written = column.finish()
     lengths = np.array([len(state) for state in states], "<u4")
     file["start_states"].attrs["lengths"] = lengths
-    digest = hashlib.sha256(digest.encode() + lengths.tobytes()).hexdigest()
+    digest = hashlib.sha256(written.sha256.encode() + lengths.tobytes()).hexdigest()
     file["start_states"].attrs["sha256"] = digest
-    return digest
+    return written._replace(sha256=digest)
