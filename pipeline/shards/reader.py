@@ -8,13 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract, Frames
-from pipeline.shards.checks import DAMAGE, check_content, open_file, read_header
+from pipeline.shards.checks import Content, check_shard, damaged, open_handle
+from pipeline.shards.codec import Damage
 from pipeline.shards.schema import (
     RAM_CRC32,
     STEP_COLUMNS,
@@ -24,6 +24,7 @@ from pipeline.shards.schema import (
     LabelStatus,
     ShardHeader,
 )
+from pipeline.shards.stored import StoredDataset
 
 
 class Transition(NamedTuple):
@@ -40,23 +41,29 @@ class Transition(NamedTuple):
 class Shard:
     """One published shard, opened at the first use and checked whole before anything is read.
 
-    Pickles and survives a fork: each process opens the file for itself. Memory: the columns of
-    ``/episodes`` (without the final frames); everything else is read when asked for.
+    HDF5 is asked where everything lies, and then closed: rows are read past it, and the CRC32 of
+    every chunk is compared each time (a file of schema version 1 has none; there gzip's own
+    checksum must do).
+
+    Pickles and survives a fork: each process opens the file for itself, and checks it again only
+    if it is not the same file. Memory: the columns of ``/episodes`` (without the final frames) and
+    20 bytes a chunk; everything else is read when asked for.
 
     Raises:
         PipelineError: at the first use: no such file, not HDF5, truncated, foreign, of a newer
-            schema, incomplete, or contradicting itself; one line that lists all that is wrong.
+            schema, incomplete, damaged, or contradicting itself; one line that lists all that is
+            wrong. At any later one: stored bytes are damaged; names dataset, chunk and rows.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._file: h5py.File | None = None
+        self._handle = -1
         self._pid = -1
-        self._header: ShardHeader | None = None
-        self._episodes: dict[str, Array] = {}
+        self._content: Content | None = None
+        self._file: tuple[int, ...] = ()
 
     def __enter__(self) -> Shard:
-        self._opened()
+        self.handle()
         return self
 
     def __exit__(
@@ -67,40 +74,58 @@ class Shard:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the file; the next use opens it again."""
-        if self._file is not None and self._pid == os.getpid():
-            self._file.close()
-        self._file = None
+        handle, self._handle = self._handle, -1
+        if handle >= 0 and self._pid == os.getpid():
+            os.close(handle)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_pid": -1}
+        return {**self.__dict__, "_handle": -1, "_pid": -1}
 
-    def _opened(self) -> h5py.File:
-        if self._file is None or self._pid != os.getpid():
-            file = open_file(self.path)
+    def handle(self) -> int:
+        """A file descriptor of the shard, for a StoredDataset; this process's own."""
+        if self._handle < 0 or self._pid != os.getpid():
+            handle = open_handle(self.path)
             try:
-                header = read_header(file, self.path)
-                if header != self._header:  # else: checked before this handle was opened
-                    self._episodes = check_content(file, header, self.path)
-                    self._header = header
+                found = os.fstat(handle)
+                file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+                if self._content is None or file != self._file:
+                    self._content = check_shard(self.path, handle)
+                    self._file = file
             except BaseException:
-                file.close()
+                os.close(handle)
                 raise
-            self._file, self._pid = file, os.getpid()
-        return self._file
+            self._handle, self._pid = handle, os.getpid()
+        return self._handle
+
+    def stored(self, name: str) -> StoredDataset:
+        """Where the chunks of a dataset lie (``frames``, ``state/x``), to read them elsewhere.
+
+        Raises:
+            KeyError: the shard has no such dataset.
+        """
+        return self._checked().datasets[name]
+
+    def stored_names(self) -> list[str]:
+        """Every dataset of the shard, sorted."""
+        return sorted(self._checked().datasets)
+
+    def _checked(self) -> Content:
+        if self._content is None:
+            self.handle()
+        assert self._content is not None
+        return self._content
 
     @property
     def header(self) -> ShardHeader:
-        if self._header is None:
-            self._opened()
-        assert self._header is not None
-        return self._header
+        return self._checked().header
 
     def _episode_column(self, name: str) -> Array:
-        if self._header is None:
-            self._opened()
-        return self._episodes[name]
+        return self._checked().episodes[name]
 
     @property
     def n_frames(self) -> int:
@@ -159,7 +184,8 @@ class Shard:
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        return tuple(sorted(self._opened()["state"]))
+        names = (name.partition("state/") for name in self.stored_names())
+        return tuple(name for before, found, name in names if found and not before)
 
     def read_frames(self, start: int, stop: int) -> Frames:
         """Frames (stop-start,H,W,3) u8 of the steps from ``start`` up to ``stop``."""
@@ -174,7 +200,7 @@ class Shard:
 
     def ram_crc32(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32] | None:
         """CRC32 of EWRAM and then IWRAM before each step; None where it was not recorded."""
-        if RAM_CRC32 not in self._opened():
+        if RAM_CRC32 not in self._checked().datasets:
             return None
         return self._read(RAM_CRC32, start, self.n_frames if stop is None else stop)
 
@@ -208,10 +234,7 @@ class Shard:
 
     def start_states(self) -> list[bytes]:
         """The save states that the episodes began from; none in a processed shard."""
-        file = self._opened()
-        if "start_states" not in file:
-            return []
-        lengths = file["start_states"].attrs["lengths"]
+        lengths = self._checked().start_state_lengths
         rows = (self._read("start_states", i, i + 1)[0] for i in range(len(lengths)))
         return [row[:n].tobytes() for row, n in zip(rows, lengths, strict=True)]
 
@@ -241,18 +264,13 @@ class Shard:
                 frames = following
 
     def _read(self, name: str, start: int, stop: int) -> Array:
-        file = self._opened()
-        dataset = file[name]
-        if not 0 <= start <= stop <= len(dataset):
-            raise IndexError(f"rows {start} to {stop} of {len(dataset)} of /{name}")
+        stored = self.stored(name)
+        if not 0 <= start <= stop <= stored.rows:
+            raise IndexError(f"rows {start} to {stop} of {stored.rows} of /{name}")
         try:
-            values: Array = dataset[start:stop]
-        except DAMAGE:
-            raise PipelineError(
-                f"{self.path}: /{name} is damaged at rows {start} to {stop - 1}; "
-                "make the shard anew, or leave it out"
-            ) from None
-        return values
+            return stored.read(self.handle(), start, stop)
+        except Damage as damage:
+            raise damaged(self.path, damage) from None
 
 
 def check_shards(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
@@ -19,6 +19,9 @@ from pipeline.shards.codec import Damage, crc32, decompress_into
 from pipeline.shards.schema import Array
 
 _GZIP = h5py.h5z.FILTER_DEFLATE
+_BEST_RATIO = 1100
+"""More than gzip can shrink anything (1032), so that a chunk's size bounds what it decodes to."""
+_NOT_STORED = "has rows that are not stored in the file"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class StoredDataset:
     """(C,) stored bytes."""
     crc32: NDArray[np.uint32] | None
     """(C,) of the stored bytes; None in a file of schema version 1, which had none."""
+
+    def with_checksums(self, crc32: NDArray[np.uint32]) -> StoredDataset:
+        """The same with the CRC32 (C,) of its chunks."""
+        if crc32.shape != self.sizes.shape:
+            raise Damage(f"has {len(self.sizes)} chunks, but {crc32.shape} checksums")
+        return replace(self, crc32=crc32)
 
     @property
     def row_bytes(self) -> int:
@@ -131,35 +140,42 @@ class DamagedChunk(Damage):
 def stored_dataset(
     dataset: h5py.Dataset, checksums: NDArray[np.uint32] | None, file_bytes: int
 ) -> StoredDataset:
-    """Find the chunks of an open dataset; cost: 1 us a chunk, no data is read.
+    """Find the chunks of an open dataset of at least one dimension.
+
+    Cost: 1 us a chunk; no data is read, and nothing is allocated that the file does not have.
 
     Raises:
-        Damage: not stored as this format stores: other filters, chunks that cut through rows,
-            chunks missing or outside the file, or another number of checksums.
+        Damage: not stored as this format stores: other filters or types, chunks that cut through
+            rows, chunks missing, outside the file, or too small for what they should decode to, or
+            another number of checksums. The text follows the dataset's name.
     """
-    created = dataset.id.get_create_plist()
-    filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
-    if any(one != _GZIP for one in filters) or len(filters) > 1:
-        raise Damage("it has filters other than gzip")
+    if dataset.is_virtual or dataset.external:
+        raise Damage(_NOT_STORED)
+    filters = _filters(dataset)
     rows, row_shape = int(dataset.shape[0]), tuple(int(n) for n in dataset.shape[1:])
     row_bytes = math.prod(row_shape) * dataset.dtype.itemsize
+    chunk_rows = max(1, rows) if dataset.chunks is None else int(dataset.chunks[0])
+    if chunk_rows * row_bytes >= 1 << 32:
+        raise Damage("has chunks of more than 4 GiB")
     if dataset.chunks is None:
-        chunk_rows, count = max(1, rows), 1
         offset = dataset.id.get_offset() if rows * row_bytes else 0
         if offset is None or dataset.id.get_storage_size() != rows * row_bytes:
-            raise Damage("it has rows that are not stored in the file")
+            raise Damage(_NOT_STORED)
         offsets, sizes = np.array([offset], np.uint64), np.array([rows * row_bytes], np.uint64)
     else:
-        chunk_rows = int(dataset.chunks[0])
         if tuple(dataset.chunks[1:]) != row_shape:
-            raise Damage("its chunks cut through rows")
-        count = -(-rows // chunk_rows)
-        offsets, sizes = _chunks(dataset, count, chunk_rows, bool(filters))
-    if (offsets + sizes > file_bytes).any() or (sizes >= 1 << 32).any():
-        raise Damage("it has chunks outside the file")
-    if checksums is not None and checksums.shape != (count,):
-        raise Damage(f"it has {count} chunks, but {checksums.shape} checksums")
-    return StoredDataset(
+            raise Damage("has chunks that cut through rows")
+        offsets, sizes = _chunks(dataset, -(-rows // chunk_rows), chunk_rows)
+        least = -(-chunk_rows * row_bytes // (_BEST_RATIO if filters else 1))
+        if (sizes < least).any():
+            raise Damage("has chunks too small for their rows")
+    # Chunks do not overlap, so that a few bytes cannot pose as many rows.
+    order = np.argsort(offsets, kind="stable")
+    ends = (offsets + sizes)[order]
+    outside = (offsets > file_bytes) | (sizes > file_bytes) | (offsets + sizes > file_bytes)
+    if outside.any() or (ends[:-1] > offsets[order][1:]).any():
+        raise Damage("has chunks outside the file, or that overlap")
+    found = StoredDataset(
         dataset.name.lstrip("/"),
         rows,
         row_shape,
@@ -168,13 +184,29 @@ def stored_dataset(
         bool(filters),
         offsets,
         sizes.astype(np.uint32),
-        checksums,
+        None,
     )
+    return found if checksums is None else found.with_checksums(checksums)
+
+
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    created = dataset.id.get_create_plist()
+    filters = [int(created.get_filter(i)[0]) for i in range(created.get_nfilters())]
+    if any(one != _GZIP for one in filters) or len(filters) > 1:
+        raise Damage("has filters other than gzip")
+    # The bytes are read as numpy's own type, so that they must be stored as it.
+    if dataset.dtype.hasobject or dataset.id.get_type() != h5py.h5t.py_create(
+        dataset.dtype, logical=True
+    ):
+        raise Damage(f"is stored in another type than {dataset.dtype}")
+    return filters
 
 
 def _chunks(
-    dataset: h5py.Dataset, count: int, chunk_rows: int, compressed: bool
+    dataset: h5py.Dataset, count: int, chunk_rows: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    if dataset.id.get_num_chunks() != count:
+        raise Damage(_NOT_STORED)
     offsets, sizes = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
     seen = np.zeros(count, np.int64)
     odd = False
@@ -190,5 +222,5 @@ def _chunks(
 
     dataset.id.chunk_iter(note)
     if odd or (seen != 1).any():
-        raise Damage("it has rows that are not stored in the file, or chunks that are not its own")
+        raise Damage(_NOT_STORED)
     return offsets, sizes

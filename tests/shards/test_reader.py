@@ -29,8 +29,10 @@ from tests.shards.factory import (
     raw_shard,
     write,
 )
+from tests.shards.hostile import reseal
 
 ANEW = "make the shard anew, or leave it out"
+MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
 
 
 def error_of(path: Path) -> str:
@@ -323,7 +325,7 @@ SCREEN = (160, 240, 3)
         (assign("terminated", 9, True), "/terminated is set before the end of an episode at 9"),
         (assign("truncated", 0, True), "/truncated is set before the end of an episode at 0"),
         (assign("rewards", 3, np.nan), "/rewards is not finite at 3"),
-        (assign("episodes/root", 1, b"\xff\xfe"), "a dataset cannot be read"),
+        (assign("episodes/root", 1, b"\xff\xfe"), "/episodes/root is no text at 1"),
         (assign("episodes/split", 1, 2), "/episodes/split is neither 0 nor 1 at 1"),
         (assign("episodes/milestones", (1, 0), 24), "/episodes/milestones is outside its episode"),
         (assign("episodes/milestones", (0, 1), -2), "/episodes/milestones is outside its episode"),
@@ -337,6 +339,7 @@ def test_a_shard_that_contradicts_itself_is_refused(
     path = raw_shard(tmp_path / "a.h5", (5, 23))
     with h5py.File(path, "r+") as file:
         change(file)
+    reseal(path)
     said = error_of(path)
     assert said.startswith(f"{path}: not a valid shard (")
     assert said.endswith(f"); {ANEW}")
@@ -349,6 +352,7 @@ def test_everything_wrong_with_a_shard_is_said_at_once(tmp_path: Path) -> None:
         file["actions"][3] = 9
         file["label_status"][4] = 77
         file["terminated"][6] = True
+    reseal(path)
     assert error_of(path) == (
         f"{path}: not a valid shard (/actions is not below 4 at 3; /label_status is above 5 at 4; "
         f"/terminated is set before the end of an episode at 6); {ANEW}"
@@ -366,7 +370,9 @@ def test_damaged_frames_are_named_when_they_are_read(tmp_path: Path) -> None:
         assert shard.read_frames(0, 16).shape == (16, *SCREEN)
         with pytest.raises(PipelineError) as error:
             shard.read_frames(10, 20)
-    assert str(error.value) == f"{path}: /frames is damaged at rows 10 to 19; {ANEW}"
+    assert str(error.value) == (
+        f"{path}: /frames is damaged in chunk 1, rows 16 to 31: the CRC32 is another; {MEND}"
+    )
 
 
 # What does not fit the others

@@ -1,0 +1,190 @@
+"""Where everything in a shard lies: every dataset found, its shape, type and chunks checked.
+
+Nothing is allocated for a shape before it is known that its chunks exist, lie inside the file, and
+can hold that many bytes; so whatever a file claims, memory is bounded by its size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import h5py
+import numpy as np
+
+from pipeline.shards.codec import Damage
+from pipeline.shards.schema import (
+    EPISODE_COLUMNS,
+    RAM_CRC32,
+    STEP_COLUMNS,
+    ShardHeader,
+    layout,
+    stored_id,
+)
+from pipeline.shards.stored import StoredDataset, stored_dataset
+
+_LARGEST_ATTRIBUTE = 1 << 16
+_BYTE = np.dtype("u1")
+
+
+class Index:
+    """Every dataset of an open file; ``wrong`` lists what is not as the schema says.
+
+    Args:
+        handle: file descriptor of the same file.
+        size: its bytes.
+
+    Raises:
+        Damage: the stored bytes of a checksum are damaged.
+    """
+
+    def __init__(self, file: h5py.File, header: ShardHeader, handle: int, size: int) -> None:
+        self.datasets: dict[str, StoredDataset] = {}
+        """By path, without the leading slash."""
+        self.start_state_lengths: list[int] = []
+        self.wrong: list[str] = []
+        self._file, self._handle, self._size = file, handle, size
+        contract = header.frame_contract
+        screen = (contract.height, contract.width, 3)
+        self._steps(screen)
+        self._episodes(screen, len(header.milestones))
+        if "start_states" in file:
+            self._start_states()
+        if not self.wrong and file.attrs["schema_version"] >= 2:
+            self._checksums()
+            if not self.wrong:
+                self._identity(header)
+
+    def _steps(self, screen: tuple[int, ...]) -> None:
+        steps = {"frames": self._find("frames", screen, _BYTE)}
+        steps |= {name: self._find(name, (), dtype) for name, dtype in STEP_COLUMNS.items()}
+        if RAM_CRC32 in self._file:
+            steps[RAM_CRC32] = self._find(RAM_CRC32, (), np.dtype("<u4"))
+        state = _item(self._file, "state")
+        if isinstance(state, h5py.Group):
+            steps |= {f"state/{n}": self._find(f"state/{n}", None, None) for n in state}
+        else:
+            self.wrong.append("/state is missing")
+        self.wrong += [
+            f"/{name} has {n} rows, but /frames has {steps['frames']}"
+            for name, n in steps.items()
+            if n not in (-1, steps["frames"])
+        ]
+
+    def _episodes(self, screen: tuple[int, ...], milestones: int) -> None:
+        counts = {"final_frame": self._find("episodes/final_frame", screen, _BYTE)}
+        for name, dtype in EPISODE_COLUMNS.items():
+            shape = (milestones,) if name == "milestones" else ()
+            counts[name] = self._find(f"episodes/{name}", shape, dtype)
+        root = _dataset(self._file, "episodes/root")
+        if root is None or root.dtype.kind != "S" or root.ndim != 1:
+            self.wrong.append("/episodes/root is missing or no column of text")
+        else:
+            counts["root"] = self._find("episodes/root", (), root.dtype)
+        self.wrong += [
+            f"/episodes/{name} has {n} rows, but there are {counts['length']} episodes"
+            for name, n in counts.items()
+            if n not in (-1, counts["length"])
+        ]
+
+    def _start_states(self) -> None:
+        states = _dataset(self._file, "start_states")
+        if states is None or states.ndim != 2 or states.dtype != _BYTE:
+            self.wrong.append("/start_states is not a table of bytes")
+            return
+        if self._find("start_states", states.shape[1:], _BYTE) < 0:
+            return
+        lengths = np.asarray(attribute(states, "lengths", np.empty(0)))
+        if (
+            lengths.shape != states.shape[:1]
+            or lengths.dtype != np.dtype("<u4")
+            or (lengths > states.shape[1]).any()
+        ):
+            self.wrong.append("/start_states has no valid lengths")
+        else:
+            self.start_state_lengths = lengths.tolist()
+
+    def _find(
+        self, name: str, row_shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None
+    ) -> int:
+        """Rows of a dataset; -1 if what is there cannot be it."""
+        dataset = _dataset(self._file, name)
+        if dataset is None:
+            self.wrong.append(f"/{name} is missing")
+            return -1
+        if dataset.ndim == 0:
+            self.wrong.append(f"/{name} is no column")
+            return -1
+        if row_shape is not None and dataset.shape[1:] != row_shape:
+            self.wrong.append(f"/{name} has rows {dataset.shape[1:]}, not {row_shape}")
+        elif dtype is not None and dataset.dtype != dtype:
+            self.wrong.append(f"/{name} is {dataset.dtype}, not {dtype}")
+        elif dtype is None and dataset.dtype.kind not in "iufb":
+            self.wrong.append(f"/{name} is {dataset.dtype}, not numbers")
+        else:
+            try:
+                self.datasets[name] = stored_dataset(dataset, None, self._size)
+            except Damage as damage:
+                self.wrong.append(f"/{name} {damage}")
+        return int(dataset.shape[0])
+
+    def _checksums(self) -> None:
+        """Give every dataset the CRC32 of its chunks."""
+        for name, found in list(self.datasets.items()):
+            path = f"checksums/{name}"
+            item = _dataset(self._file, path)
+            if item is None:
+                self.wrong.append(f"/{path} is missing")
+            elif item.shape != (len(found.sizes),) or item.dtype != np.dtype("<u4"):
+                self.wrong.append(
+                    f"/{path} is {item.dtype} {item.shape}, not uint32 {(len(found.sizes),)}"
+                )
+            else:
+                try:
+                    stored = stored_dataset(item, None, self._size)
+                    checksums = stored.read(self._handle, 0, stored.rows)
+                except Damage as damage:
+                    self.wrong.append(f"/{path} {damage}")
+                    continue
+                self.datasets[name] = found.with_checksums(checksums)
+
+    def _identity(self, header: ShardHeader) -> None:
+        layouts = {}
+        for name, found in self.datasets.items():
+            digest = attribute(self._file[name], "stored_sha256", "")
+            lengths = self.start_state_lengths if name == "start_states" else ()
+            shape = (found.rows, *found.row_shape)
+            layouts[f"/{name}"] = layout(str(digest), found.dtype, shape, lengths)
+        if attribute(self._file, "stored_sha256", "") != stored_id(header, layouts):
+            self.wrong.append("the header, or the shape or type of a dataset, is not as written")
+
+
+def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -> Any:
+    """The value of an attribute, read only if it is small enough to be one of a shard's.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name not in item.attrs:
+        return default
+    opened = h5py.h5a.open(item.id, name.encode())
+    if math.prod(opened.shape or ()) * opened.get_type().get_size() > _LARGEST_ATTRIBUTE:
+        raise ValueError(f"attribute '{name}' is too large")
+    return item.attrs[name]
+
+
+def _item(file: h5py.File, name: str) -> object:
+    """What lies at a path; None for nothing, and for a link out of its place."""
+    item: Any = file
+    for part in name.split("/"):
+        if not isinstance(item, h5py.Group) or not isinstance(
+            item.get(part, getlink=True), h5py.HardLink
+        ):
+            return None
+        item = item[part]
+    return cast(object, item)
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    item = _item(file, name)
+    return item if isinstance(item, h5py.Dataset) else None

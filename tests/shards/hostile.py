@@ -1,0 +1,37 @@
+"""Files that lie and yet have every checksum right, as someone who knows the format makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.shards.checks import read_header
+from pipeline.shards.codec import Damage, crc32
+from pipeline.shards.migrate import dataset_paths
+from pipeline.shards.schema import layout, stored_id
+from pipeline.shards.stored import stored_dataset
+
+
+def reseal(path: Path) -> None:
+    """Make the checksums and the identity of the file fit what is in it by now, where possible."""
+    with h5py.File(path, "r+") as file, path.open("rb") as raw:
+        file.flush()
+        size, layouts = os.fstat(raw.fileno()).st_size, {}
+        for name in dataset_paths(file):
+            dataset = file[name]
+            with suppress(Damage, IndexError, TypeError):  # nothing to read there
+                found = stored_dataset(dataset, None, size)
+                chunks = [found.stored_bytes(raw.fileno(), i) for i in range(len(found.sizes))]
+                dataset.attrs["stored_sha256"] = hashlib.sha256(b"".join(chunks)).hexdigest()
+                file.pop(f"checksums{name}", None)
+                sums = np.array([crc32(chunk) for chunk in chunks], "<u4")
+                file[f"checksums{name}"] = sums
+            digest = str(dataset.attrs.get("stored_sha256", ""))
+            lengths = np.atleast_1d(dataset.attrs.get("lengths", [])).tolist()
+            layouts[name] = layout(digest, dataset.dtype, dataset.shape, lengths)
+        file.attrs["stored_sha256"] = stored_id(read_header(file, path), layouts)
