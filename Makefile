@@ -9,7 +9,7 @@ PIPELINE := $(BIN)/python -m pipeline
 STAGES := collect preprocess train label evaluate dagger compare
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev $(STAGES) inspect rom test lint bench clean
+.PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader clean
 
 help:  ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,8 @@ dev: .venv/.dev
 
 .venv/.bench: .venv/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@# Without what it declares: egl_probe has to be compiled, and its dataset uses none of it.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps robomimic
 	@touch $@
 
 collect: venv  ## the expert (or a checkpoint) plays: a raw shard
@@ -74,6 +76,9 @@ test: lint  ## all checks and tests
 
 bench: .venv/.bench  ## speed, as ratios against named baselines
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-loader: .venv/.bench  ## speed of loading beside a replay buffer, h5py, robomimic, webdataset
+	@$(BIN)/python -m tests.bench.bench_loader $(ARGS)
 
 clean:  ## remove what can be made again (not datasets, not checkpoints)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache pipeline/games/quest/source/build
