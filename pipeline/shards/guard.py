@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Answer:
     """What the function returned, if there is no error."""
     error: str | None = None
     """One line that starts with the path, where the file has no value."""
+    seconds: float = 0.0
+    """What it took, the start of the child included."""
 
     @property
     def reason(self) -> str | None:
@@ -94,6 +96,7 @@ def guarded(
     try:
         for path in paths:
             limit = seconds(path) if callable(seconds) else seconds
+            began = time.monotonic()
             answer: Answer | None = None
             while answer is None:
                 used = child is not None
@@ -106,7 +109,7 @@ def guarded(
                     # What kills a child may be what the file before did to its memory.
                     if hung or not used:
                         answer = Answer(path, error=f"{path}: {cause}; {_ANEW}")
-            yield answer
+            yield replace(answer, seconds=time.monotonic() - began)
     finally:
         if child is not None:
             child.close()
