@@ -18,6 +18,7 @@ from pipeline.shards.schema import (
     RAM_CRC32,
     STEP_COLUMNS,
     ShardHeader,
+    content_id,
     layout,
     stored_id,
 )
@@ -52,8 +53,8 @@ class Index:
             self._start_states()
         if not self.wrong and file.attrs["schema_version"] >= 2:
             self._checksums()
-            if not self.wrong:
-                self._identity(header)
+        if not self.wrong:
+            self._identity(header)
 
     def _steps(self, screen: tuple[int, ...]) -> None:
         steps = {"frames": self._find("frames", screen, _BYTE)}
@@ -149,14 +150,23 @@ class Index:
                 self.datasets[name] = found.with_checksums(checksums)
 
     def _identity(self, header: ShardHeader) -> None:
-        layouts = {}
+        """Whether the header and the attributes are those that were written."""
+        digests, layouts = {}, {}
         for name, found in self.datasets.items():
-            digest = attribute(self._file[name], "stored_sha256", "")
+            dataset = self._file[name]
+            digests[f"/{name}"] = str(attribute(dataset, "sha256", ""))
+            stored = str(attribute(dataset, "stored_sha256", ""))
             lengths = self.start_state_lengths if name == "start_states" else ()
             shape = (found.rows, *found.row_shape)
-            layouts[f"/{name}"] = layout(str(digest), found.dtype, shape, lengths)
-        if attribute(self._file, "stored_sha256", "") != stored_id(header, layouts):
-            self.wrong.append("the header, or the shape or type of a dataset, is not as written")
+            layouts[f"/{name}"] = layout(stored, found.dtype, shape, lengths)
+        if content_id(header, digests) != header.shard_id:
+            self.wrong.append("the header, or the sha256 of a dataset, is not as written")
+        elif self._file.attrs["schema_version"] >= 2 and (
+            attribute(self._file, "stored_sha256", "") != stored_id(header, layouts)
+        ):
+            self.wrong.append(
+                "the shape, the type or the stored_sha256 of a dataset is not as written"
+            )
 
 
 def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -> Any:

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.columns import Column, note
-from pipeline.shards.migrate import written_of
+from pipeline.shards.catalogue import enter
+from pipeline.shards.columns import Column
+from pipeline.shards.migrate import copy_stored
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import NO_ACTION, STEP_COLUMNS, LabelStatus, ShardHeader
@@ -48,19 +49,14 @@ def relabel(
             h5py.File(source, "r", locking=False) as old,
             h5py.File(temporary, "w-", libver=("earliest", "v110")) as new,
         ):
-            written = written_of(old, source)
-            for name in old:
-                if name not in (*_LABELS, "checksums"):
-                    h5py.h5o.copy(old.id, name.encode(), new.id, name.encode())
-            for path, one in written.items():
-                if path.lstrip("/") not in _LABELS:
-                    note(new[path], one)
+            written = copy_stored(old, new, source, _LABELS)
             for name, values in zip(_LABELS, (expert_actions, label_status), strict=True):
                 column = Column(new, name, (), STEP_COLUMNS[name])
                 column.append(values)
                 written[column.name] = column.finish()
             header = replace(header, shard_id=write_header(new, header, written))
         publish(temporary, target)
+        enter(target)
     except (OSError, RuntimeError) as error:
         raise cannot_write(target, error) from None
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,8 +13,7 @@ import numpy as np
 
 from pipeline.shards.checks import read_header
 from pipeline.shards.codec import Damage, crc32
-from pipeline.shards.migrate import dataset_paths
-from pipeline.shards.schema import layout, stored_id
+from pipeline.shards.schema import content_id, layout, stored_id
 from pipeline.shards.stored import stored_dataset
 
 
@@ -21,8 +21,8 @@ def reseal(path: Path) -> None:
     """Make the checksums and the identity of the file fit what is in it by now, where possible."""
     with h5py.File(path, "r+") as file, path.open("rb") as raw:
         file.flush()
-        size, layouts = os.fstat(raw.fileno()).st_size, {}
-        for name in dataset_paths(file):
+        size, layouts, digests = os.fstat(raw.fileno()).st_size, {}, {}
+        for name in _paths(file):
             dataset = file[name]
             with suppress(Damage, IndexError, TypeError):  # nothing to read there
                 found = stored_dataset(dataset, None, size)
@@ -34,4 +34,19 @@ def reseal(path: Path) -> None:
             digest = str(dataset.attrs.get("stored_sha256", ""))
             lengths = np.atleast_1d(dataset.attrs.get("lengths", [])).tolist()
             layouts[name] = layout(digest, dataset.dtype, dataset.shape, lengths)
-        file.attrs["stored_sha256"] = stored_id(read_header(file, path), layouts)
+            digests[name] = str(dataset.attrs.get("sha256", ""))
+        header = read_header(file, path)
+        file.attrs["shard_id"] = content_id(header, digests)
+        header = replace(header, shard_id=file.attrs["shard_id"])
+        file.attrs["stored_sha256"] = stored_id(header, layouts)
+
+
+def _paths(file: h5py.File) -> list[str]:
+    found: list[str] = []
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("checksums/"):
+            found.append(f"/{name}")
+
+    file.visititems(note)
+    return found
