@@ -6,12 +6,15 @@ An action prints its tables and returns what ``--json`` prints.
 from __future__ import annotations
 
 import argparse
+import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Settings
+from pipeline.errors import PipelineError, printable
 from pipeline.reports.summary import rows_table, summary_table
 
 
@@ -27,9 +30,21 @@ class Action:
 def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import table
 
-    rows = table.list_shards(settings.paths.datasets)
-    print(rows_table(rows))
+    rows, count = table.list_shards(
+        settings.paths.datasets, kind=known.kind, rounds=known.round or (), newest=known.newest
+    )
+    hidden = ("game", "return_mean")  # the folder says the one, `data show` the other
+    print(rows_table([{k: v for k, v in row.items() if k not in hidden} for row in rows]))
+    states = Counter(row["state"] for row in rows)
+    odd = "".join(f", {n} {state}" for state, n in sorted(states.items()) if state != "ok")
+    print(f"{len(rows)} of {count} files{odd}")
     return {"shards": rows}
+
+
+def _ls_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", choices=("raw", "processed"), help="shards of this kind only")
+    parser.add_argument("--round", type=int, nargs="+", help="shards of these rounds only")
+    parser.add_argument("--newest", action="store_true", help="the newest version of each only")
 
 
 def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -38,6 +53,46 @@ def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     result = dict(table.describe(Path(known.file)))
     print(summary_table(result))
     return result
+
+
+def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards import lineage
+    from pipeline.shards.facts import Parent
+
+    path, title = Path(known.file), ""
+    if path.suffix == ".pt":
+        # Imported late: torch is for checkpoints alone.
+        from pipeline.policies.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(path)
+        title = f"{path}: {checkpoint.game}, {checkpoint.step:,} steps of training"
+        roots = [Parent("", shard_id) for shard_id in checkpoint.shard_ids]
+        rows = lineage.lineage(settings.shard_folder(checkpoint.game), roots)
+    else:
+        rows = lineage.lineage_of(path)
+    print(lineage.draw(rows, title))
+    counts = Counter(row["state"] for row in rows)
+    shards = len(rows) - counts["above"]
+    print(f"{shards} shards, {counts['stale']} stale, {counts['missing']} missing")
+    return {
+        "file": str(path),
+        "stale": counts["stale"],
+        "missing": counts["missing"],
+        "shards": rows,
+    }
+
+
+def _diff(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards import diff
+
+    result = diff.diff(Path(known.a), Path(known.b))
+    print(summary_table(result))
+    return result
+
+
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", help="a labelled shard")
+    parser.add_argument("b", help="another labelling of the same recordings")
 
 
 def _import(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -54,9 +109,78 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", action="store_true", help="the buttons are an expert's")
 
 
+def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.verify import damage_rows, verify
+
+    files = [Path(file) for file in known.files]
+    rows = list(verify(files or sorted(settings.paths.datasets.glob("*/*.h5")), deep=known.deep))
+    columns = ("state", "schema_version", "by", "frames", "episodes", "seconds")
+    shown = [{"shard": printable(r["shard"]), **{c: r.get(c) for c in columns}} for r in rows]
+    print(rows_table(shown))
+    wrong = [row["shard"] for row in rows if row["state"] != "ok"]
+    if wrong:
+        print(rows_table(damage_rows(rows)))
+        if known.json:
+            print(json.dumps({"shards": rows}))
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise PipelineError(
+            f"{len(wrong)} of {len(rows)} shards are damaged: {', '.join(wrong[:3])}{more}; "
+            "save what is intact with: data salvage FILE"
+        )
+    return {"shards": rows}
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", help="shards; none checks all in paths.datasets")
+    parser.add_argument("--deep", action="store_true", help="decode everything too")
+
+
+def _salvage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.salvage import salvage
+
+    result = salvage(Path(known.file), known.into)
+    print(summary_table(result))
+    return result
+
+
+def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file")
+    parser.add_argument("--into", metavar="NAME", help="stem of the new shard's file name")
+
+
+def _replay(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline import replay
+
+    result = replay.run(settings, known.file, episodes=known.episodes, workers=known.workers)
+    print(summary_table(result))
+    if result["different"]:
+        first = next(row for row in result["by_episode"] if row["result"] != "identical")
+        raise PipelineError(
+            f"{known.file}: {result['different']} of {len(result['by_episode'])} episodes are not "
+            f"played again as they were recorded, first episode {first['episode']} at "
+            f"{first['result']}"
+        )
+    return result
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--episodes", help="numbers such as 0,3-5; else all")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes one a core")
+
+
 ACTIONS = {
-    "ls": Action("table of all shards", lambda parser: None, _ls),
+    "ls": Action("table of all shards", _ls_arguments, _ls),
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
+    "lineage": Action(
+        "what a shard or checkpoint was made from, and what of it is stale",
+        lambda parser: parser.add_argument("file", help="a shard, or a checkpoint (*.pt)"),
+        _lineage,
+    ),
+    "diff": Action("where two labellings agree", _diff_arguments, _diff),
+    "verify": Action("is every byte as it was written?", _verify_arguments, _verify),
+    "salvage": Action("intact episodes of a damaged shard", _salvage_arguments, _salvage),
+    "replay": Action("play a raw shard again, compare every step", _replay_arguments, _replay),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
 

@@ -18,11 +18,13 @@ from pipeline.errors import PipelineError
 from pipeline.executor import cores
 from pipeline.experts.program import ProgramExpert
 from pipeline.games.description import GameDescription, load_game
-from pipeline.shards.names import newest_versions, publish_name, stem_and_version
+from pipeline.shards.catalogue import entries_of
+from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.table import newest_shards
 
 BATCH = 1024
 
@@ -61,9 +63,7 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
         return [Path(shard) for shard in settings.label.shards]
     folder = settings.shard_folder(game.name)
     sources = [
-        path
-        for path in newest_versions(folder.glob("*.h5"))
-        if Shard(path).header.kind == "processed" and "-labelled-v" not in path.name
+        path for path in newest_shards(folder, kind="processed") if "-labelled-v" not in path.name
     ]
     if not sources:
         raise PipelineError(
@@ -103,9 +103,25 @@ def _label_shard(
                 parents=[{"file": source.name, "shard_id": shard.header.shard_id}],
                 expert=program.identity,
             )
+            labelled = status == LabelStatus.LABELLED
+            new = int(np.count_nonzero(labelled[todo]))
+            kept = int(np.count_nonzero(labelled)) - new
+            told["labels"] = _shares(source, program.identity, new, kept)
             relabel(source, target, buttons, status, told)
             seconds = perf_counter() - started
     return _row(target, up_to_date, asked, reasons, seconds)
+
+
+def _shares(source: Path, expert: dict[str, Any], new: int, kept: int) -> list[dict[str, Any]]:
+    """Labels by who gave them: the new ones, and those that ``source`` had and keeps.
+
+    Where several gave those and some were replaced, whose is no longer known.
+    """
+    before = entries_of([source])[0].get().experts
+    if sum(before.values()) != kept and len(before) > 1:
+        before = {"several": kept}
+    named = [{"expert": who, "labels": min(n, kept)} for who, n in before.items() if kept]
+    return [{"expert": expert, "labels": new}, *named]
 
 
 def _row(

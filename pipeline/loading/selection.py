@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Settings
+from pipeline.config import Settings, Train
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
-from pipeline.loading.dataset import Indices, LabelledSteps
-from pipeline.loading.sampling import ChunkShuffle
+from pipeline.loading.dataset import Batch, Steps
+from pipeline.loading.loader import Loader
+from pipeline.loading.plan import choose_plan
+from pipeline.loading.sampling import Permutation
+from pipeline.loading.source import Indices
+from pipeline.loading.weights import Weights
+from pipeline.shards.catalogue import entries_of
 from pipeline.shards.names import stem_and_version
-from pipeline.shards.reader import Shard, check_shards
-from pipeline.shards.schema import TRAIN, VALIDATION, LabelStatus, ShardHeader
-from pipeline.shards.table import header_of, newest_shards
-
-_VALIDATION_CACHE = 4 << 20
-"""Bytes; validation reads in the order of the file, each chunk once."""
+from pipeline.shards.reader import check_shards
+from pipeline.shards.schema import TRAIN, VALIDATION, ShardHeader
+from pipeline.shards.table import newest_entries
 
 
 @dataclass
@@ -28,13 +32,61 @@ class Selection:
 
     paths: list[Path]
     headers: list[ShardHeader]
-    train: LabelledSteps
-    validation: LabelledSteps | None
+    train: Steps
+    validation: Steps | None
     """None where no labelled step has that split."""
     validation_indices: Indices
     """Steps of `validation` that are looked at, rising."""
     seeds: NDArray[np.uint32]
     """Seed of every episode, whatever its split."""
+
+    def loader(self, train: Train, device: str, order: str | None, **options: Any) -> Loader:
+        """The loader of a training; what the settings leave open is chosen.
+
+        Args:
+            device: type of the device that trains.
+            order: of the training that is carried on; None where there is none.
+
+        Raises:
+            PipelineError: the settings ask for another order than it had.
+        """
+        cache, fast = train.cache, device != "cpu"
+        if cache == "auto" and order is not None:
+            cache = "none" if order != "uniform" else cache
+        plan = choose_plan(
+            self.train,
+            batch_size=train.batch_size,
+            cache=cache,
+            workers=train.workers,
+            pool_bytes=train.pool_mb << 20,
+            epochs=train.steps * train.batch_size / len(self.train),
+            fast_reader=fast,
+            folder=self.paths[0].parent,
+        )
+        if order == "uniform" and plan.cache == "none":
+            plan = replace(plan, cache="disk")  # memory is less than it was, or steps are
+        loader = Loader(
+            self.train,
+            plan,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            pin_memory=fast,
+            cache_folder=self.paths[0].parent,
+            **options,
+        )
+        if order not in (None, loader.order):
+            raise PipelineError(
+                f"the training that is carried on read its steps in another order ({order}, now "
+                f"{loader.order}); leave train.cache and train.pool_mb as they were, or give "
+                "another --run"
+            )
+        return loader
+
+    def validation_batches(self, batch_size: int = 256) -> Iterator[Batch]:
+        """The steps of `validation_indices`, each chunk decoded about once."""
+        assert self.validation is not None
+        for low in range(0, len(self.validation_indices), batch_size):
+            yield self.validation.batch(self.validation_indices[low : low + batch_size])
 
     def close(self) -> None:
         self.train.close()
@@ -62,33 +114,53 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         timing={"hold": game.timing.hold, "release": game.timing.release},
         labelled=True,
     )
-    steps = LabelledSteps(paths, split=TRAIN, max_labels=train.max_labels)
+    steps = Steps(
+        paths,
+        split=TRAIN,
+        rounds=train.rounds or None,
+        max_labels=train.max_labels,
+        weights=_weights(train),
+    )
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
         raise PipelineError(
             f"{names}: every labelled step is in the validation split; "
             "lower preprocess.validation, or collect more episodes"
         )
-    unseen = LabelledSteps(paths, split=VALIDATION, cache_bytes=_VALIDATION_CACHE)
+    unseen = Steps(paths, split=VALIDATION, rounds=train.rounds or None)
     chosen = np.arange(len(unseen))
     if 0 < train.validate_steps < len(unseen):
-        order = ChunkShuffle(unseen.chunk_counts, batch_size=1, seed=0, window=1, last=0)
-        chosen = np.sort(order.order(0)[: train.validate_steps])
+        chosen = np.sort(_some(unseen, train.validate_steps))
     return Selection(paths, headers, steps, unseen if len(unseen) else None, chosen, _seeds(paths))
+
+
+def _weights(train: Train) -> Weights | None:
+    weights = Weights(train.action_weights, train.balance, train.round_weights, train.shard_weights)
+    return None if weights == Weights() else weights
+
+
+def _some(steps: Steps, count: int) -> Indices:
+    """So many steps, chunk after chunk of a shuffle: few chunks to decode."""
+    chunks = Permutation(len(steps.chunk_counts), [0])(np.arange(len(steps.chunk_counts)))
+    ends = np.cumsum(steps.chunk_counts)
+    first = ends[chunks] - steps.chunk_counts[chunks]
+    chosen = [np.arange(a, a + n) for a, n in zip(first, steps.chunk_counts[chunks], strict=True)]
+    return np.concatenate(chosen)[:count]
 
 
 def _labelled_shards(folder: Path) -> list[Path]:
     found = {
-        path: header_of(path)
-        for path in newest_shards(folder, kind="processed")
-        if _has_labels(path)
+        entry.path: entry.facts.parents
+        for entry in newest_entries(folder, kind="processed")
+        # Whether a damaged shard has labels is unknown: it is taken, and check_shards refuses it.
+        if entry.facts is not None and (entry.facts.labels or entry.error is not None)
     }
     stems = {path: stem_and_version(path)[0] for path in found}
     origins = {
-        stem_and_version(Path(parent["file"]))[0]
-        for path, header in found.items()
-        for parent in header.provenance.get("parents", ())
-        if stem_and_version(Path(parent["file"]))[0] != stems[path]
+        stem
+        for path, parents in found.items()
+        for parent in parents
+        if (stem := stem_and_version(Path(parent.file))[0]) != stems[path]
     }
     paths = [path for path in found if stems[path] not in origins]
     if not paths:
@@ -98,14 +170,5 @@ def _labelled_shards(folder: Path) -> list[Path]:
     return paths
 
 
-def _has_labels(path: Path) -> bool:
-    with Shard(path) as shard:
-        return bool(np.any(shard.column("label_status") == LabelStatus.LABELLED))
-
-
 def _seeds(paths: list[Path]) -> NDArray[np.uint32]:
-    seeds = []
-    for path in paths:
-        with Shard(path) as shard:
-            seeds.append(shard.seeds)
-    return np.unique(np.concatenate(seeds))
+    return np.unique(np.concatenate([entry.get().seeds for entry in entries_of(paths)]))

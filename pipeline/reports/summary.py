@@ -7,6 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from pipeline.errors import printable
+
 
 def show(value: Any) -> str:
     """A figure as a person reads it: four significant digits, lists joined, None as a dash."""
@@ -18,7 +20,7 @@ def show(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(show(v) for v in value) if value else "-"
-    return str(value)
+    return printable(str(value))
 
 
 def summary_table(result: Mapping[str, Any]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-
+from pipeline.shards.catalogue import Catalogue, enter
+from pipeline.shards.facts import round_of as round_of
 from pipeline.shards.publish import publish, temporary_beside
 
 _VERSION = re.compile(r"(?P<stem>.+)-v(?P<version>\d{3,})\.h5")
@@ -37,34 +36,26 @@ def publish_name(folder: Path, stem: str, fingerprint: str) -> tuple[Path, bool]
     """Where the shard of this fingerprint lies (True), or the next version's free name (False).
 
     A version older than the newest that has the fingerprint is brought back as the newest (a
-    second name of the same file), so that what the other stages take is what was asked for.
+    second name of the same file), so that what the other stages take is what was asked for. A
+    file that is no valid shard only takes its number.
     """
-    versions = sorted(
-        (p for p in folder.glob("*-v*.h5") if stem_and_version(p)[0] == stem and _has_version(p)),
-        key=lambda p: stem_and_version(p)[1],
-    )
-    newest = stem_and_version(versions[-1])[1] if versions else 0
+    catalogue = Catalogue(folder)
+    numbers: dict[Path, int] = {}
+    for path in catalogue.files():
+        if path.name.startswith(f"{stem}-v"):
+            named, number = stem_and_version(path)
+            if named == stem and number:
+                numbers[path] = number
+    versions = sorted(numbers, key=lambda path: numbers[path])
+    newest = numbers[versions[-1]] if versions else 0
     following = folder / f"{stem}-v{newest + 1:03d}.h5"
-    for path in reversed(versions):
-        if _stored_fingerprint(path) == fingerprint:
-            if path != versions[-1]:
-                _name_again(path, following)
-                path = following
-            return path, True
+    for entry in reversed(catalogue.of(versions)):
+        if entry.error is None and entry.get().fingerprint == fingerprint:
+            if entry.path == versions[-1]:
+                return entry.path, True
+            _name_again(entry.path, following)
+            return following, True
     return following, False
-
-
-def _has_version(path: Path) -> bool:
-    return stem_and_version(path)[1] > 0
-
-
-def _stored_fingerprint(path: Path) -> str | None:
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            stored = json.loads(file.attrs["provenance"])["fingerprint"]
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-        return None  # whatever it is, it is not the shard that we look for
-    return stored if isinstance(stored, str) else None
 
 
 def _name_again(path: Path, target: Path) -> None:
@@ -75,5 +66,6 @@ def _name_again(path: Path, target: Path) -> None:
         shutil.copyfile(path, temporary)
     try:
         publish(temporary, target)
+        enter(target)
     finally:
         temporary.unlink(missing_ok=True)

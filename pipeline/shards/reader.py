@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract, Frames
+from pipeline.shards.catalogue import entries_of
 from pipeline.shards.checks import Content, check_shard, damaged, open_handle
 from pipeline.shards.codec import Damage
 from pipeline.shards.schema import (
@@ -21,7 +22,6 @@ from pipeline.shards.schema import (
     Array,
     Episode,
     Kind,
-    LabelStatus,
     ShardHeader,
 )
 from pipeline.shards.stored import StoredDataset
@@ -290,21 +290,17 @@ def check_shards(
     shards (which preprocess resizes), may then differ. With ``labelled``, at least one step of
     all of them must be labelled.
 
+    Cost: a stat a file that is known already; one child for all that are new (see
+    :mod:`pipeline.shards.catalogue`).
+
     Raises:
         PipelineError: a file that is no valid shard, or one line with every mismatch.
     """
-    headers: list[ShardHeader] = []
-    wrong: list[str] = []
-    labels = 0
-    for path in paths:
-        try:
-            with Shard(path) as shard:
-                headers.append(shard.header)
-                if labelled:
-                    status = shard.column("label_status")
-                    labels += int((status == LabelStatus.LABELLED).sum())
-        except PipelineError as error:
-            wrong.append(str(error))
+    entries = entries_of(paths)
+    wrong = [f"{entry.path}: {entry.error}" for entry in entries if entry.error is not None]
+    good = [(entry.path, entry.get()) for entry in entries if entry.error is None]
+    headers = [facts.header for _, facts in good]
+    labels = sum(facts.labels for _, facts in good)
     if headers:
         first = headers[0]
         expected: dict[str, object] = {
@@ -315,8 +311,7 @@ def check_shards(
             "frame_contract": contract or (None if kind == "raw" else first.frame_contract),
             "timing": timing or first.timing,
         }
-        good = [p for p in paths if not any(w.startswith(f"{p}: ") for w in wrong)]
-        for path, header in zip(good, headers, strict=True):
+        for (path, _), header in zip(good, headers, strict=True):
             for name, value in expected.items():
                 found = getattr(header, name)
                 if value is not None and found != value:

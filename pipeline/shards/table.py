@@ -2,50 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError
-from pipeline.shards.checks import open_file, read_header
+from pipeline.shards.catalogue import Catalogue, Entry, entries_of
+from pipeline.shards.facts import Facts
+from pipeline.shards.lineage import Family
 from pipeline.shards.names import newest_versions
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 
 
 def header_of(path: Path) -> ShardHeader:
-    """A shard's header alone: cheap, and the content is not checked."""
-    with open_file(path) as file:
-        return read_header(file, path)
+    """A shard's header; the whole shard is checked, by a child if it is new here.
+
+    Raises:
+        PipelineError: no valid shard.
+    """
+    return entries_of([path])[0].get().header
+
+
+def newest_entries(folder: Path, *, kind: Kind | None = None) -> list[Entry]:
+    """The newest version of every shard in ``folder``, of one kind if asked, sorted by name.
+
+    A file that is no shard is passed over: ``data ls`` says what is wrong with it. A shard whose
+    content is damaged is not: whoever takes it must say so.
+    """
+    catalogue = Catalogue(folder)
+    entries = catalogue.of(newest_versions(catalogue.files()))
+    return [e for e in entries if e.facts is not None and kind in (None, e.facts.kind)]
 
 
 def newest_shards(folder: Path, *, kind: Kind | None = None) -> list[Path]:
-    """The newest version of every shard in ``folder``, of one kind if asked, sorted by name.
+    """The paths of :func:`newest_entries`."""
+    return [entry.path for entry in newest_entries(folder, kind=kind)]
 
-    A file that is no shard is passed over: ``data ls`` says what is wrong with it.
+
+def list_shards(
+    datasets: Path,
+    *,
+    kind: Kind | None = None,
+    rounds: Sequence[int] = (),
+    newest: bool = False,
+) -> tuple[list[dict[str, Any]], int]:
+    """One row for each file ``DATASETS/GAME/*.h5`` that is asked for, and how many files there are.
+
+    ``state`` is ``ok``, ``stale`` (an ancestor has a newer version) or ``damaged``, and then
+    ``error`` says what is wrong. A file that is no shard at all has no other column.
+
+    Args:
+        rounds: of the loop of rounds; none asked for takes all, and shards of no round too.
+        newest: the newest version of each name only.
     """
-    found: list[Path] = []
-    for path in newest_versions(folder.glob("*.h5")):
-        try:
-            header = header_of(path)
-        except PipelineError:
-            continue
-        if kind in (None, header.kind):
-            found.append(path)
-    return found
-
-
-def list_shards(datasets: Path) -> list[dict[str, Any]]:
-    """One row for each file ``DATASETS/GAME/*.h5``; a file that is no valid shard has ``error``."""
     rows: list[dict[str, Any]] = []
-    for path in sorted(datasets.glob("*/*.h5")):
-        row: dict[str, Any] = {"shard": str(path)}
-        try:
-            rows.append(row | _figures(path))
-        except PipelineError as error:
-            rows.append(row | {"error": str(error).removeprefix(f"{path}: ")})
-    return rows
+    count = 0
+    for folder in sorted(path for path in datasets.glob("*") if path.is_dir()):
+        entries = Catalogue(folder).entries()
+        family = Family(entries)
+        count += len(entries)
+        wanted = set(newest_versions(e.path for e in entries)) if newest else None
+        for entry in entries:
+            facts = entry.facts
+            if wanted is not None and entry.path not in wanted:
+                continue
+            if kind is not None and (facts is None or facts.kind != kind):
+                continue
+            if rounds and (facts is None or facts.round not in rounds):
+                continue
+            rows.append(_row(entry, family))
+    return rows, count
+
+
+def _row(entry: Entry, family: Family) -> dict[str, Any]:
+    row: dict[str, Any] = {"shard": str(entry.path)}
+    if entry.facts is not None:
+        row |= _figures(entry.facts)
+    if entry.error is not None:
+        return row | {"state": "damaged", "error": entry.error}
+    return row | {"state": "ok" if family.stale(entry) is None else "stale"}
+
+
+def _figures(facts: Facts) -> dict[str, Any]:
+    return {
+        "kind": facts.kind,
+        "game": facts.game,
+        "round": facts.round,
+        "episodes": facts.episodes,
+        "frames": facts.frames,
+        "labels": facts.labels,
+        "train": facts.split[0],
+        "validation": facts.split[1],
+        "success_rate": facts.success_rate,
+        "return_mean": facts.return_mean,
+        "mb": round(facts.bytes / 1e6, 2),
+        "parents": [parent.file for parent in facts.parents],
+    }
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -54,45 +108,33 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         PipelineError: no valid shard.
     """
+    facts = entries_of([path])[0].get()
+    made = facts.provenance
     with Shard(path) as shard:
-        header = shard.header
         status = shard.column("label_status")
         expert = shard.column("expert_actions")[status == LabelStatus.LABELLED]
-        made = header.provenance
-        parents = [f"{p.get('file', p.get('path'))} ({p['shard_id']})" for p in made["parents"]]
         return {
             "shard": str(path),
-            **_figures(path),
-            "shard_id": header.shard_id,
-            "rom_sha1": header.rom_sha1,
-            "frame_contract": str(header.frame_contract),
-            "timing": ", ".join(f"{name} {n} frames" for name, n in header.timing.items()),
-            "stage": made.get("stage"),
+            **_figures(facts),
+            "shard_id": facts.shard_id,
+            "schema_version": facts.schema_version,
+            "checksums": facts.checksums,
+            "ram_crc32": facts.ram_crc32,
+            "rom_sha1": facts.rom_sha1,
+            "frame_contract": str(facts.header.frame_contract),
+            "timing": ", ".join(f"{name} {n} frames" for name, n in facts.timing.items()),
+            "stage": facts.stage,
             "code_version": made.get("code_version"),
             "emulator": made.get("emulator") or None,
-            "parents": parents,
-            "start_states": len(shard.start_states()),
+            "players": facts.players,
+            "parents": [f"{parent.file} ({parent.shard_id})" for parent in facts.parents],
+            "start_states": facts.start_states,
             "state": list(shard.state_names),
-            "label_status": {s.name.lower(): int((status == s).sum()) for s in LabelStatus},
-            "by_action": _by_action(header.actions, shard.column("actions"), expert),
-            "by_milestone": _by_milestone(header.milestones, shard.milestones),
+            "by_status": [{"status": k, "steps": n} for k, n in facts.label_status.items()],
+            "by_expert": [{"expert": who, "labels": n} for who, n in facts.experts.items()],
+            "by_action": _by_action(tuple(facts.actions), shard.column("actions"), expert),
+            "by_milestone": _by_milestone(tuple(facts.milestones), shard.milestones),
             "by_episode": _by_episode(shard),
-        }
-
-
-def _figures(path: Path) -> dict[str, Any]:
-    with Shard(path) as shard:
-        status = shard.column("label_status")
-        return {
-            "kind": shard.header.kind,
-            "game": shard.header.game,
-            "episodes": shard.n_episodes,
-            "frames": shard.n_frames,
-            "labels": int(np.count_nonzero(status == LabelStatus.LABELLED)),
-            "validation": int(np.count_nonzero(shard.splits == VALIDATION)),
-            "success_rate": float(shard.success.mean()),
-            "return_mean": float(shard.returns.mean()),
-            "mb": round(path.stat().st_size / 1e6, 2),
         }
 
 
@@ -121,16 +163,17 @@ def _by_milestone(names: tuple[str, ...], steps: Any) -> list[dict[str, Any]]:
 
 
 def _by_episode(shard: Shard) -> list[dict[str, Any]]:
+    roots, reached = shard.roots, np.count_nonzero(shard.milestones >= 0, axis=1)
     return [
         {
             "episode": i,
-            "root": shard.roots[i],
+            "root": roots[i],
             "seed": int(shard.seeds[i]),
             "steps": int(shard.lengths[i]),
             "return": float(shard.returns[i]),
             "success": bool(shard.success[i]),
             "split": "validation" if shard.splits[i] == VALIDATION else "train",
-            "milestones": int(np.count_nonzero(shard.milestones[i] >= 0)),
+            "milestones": int(reached[i]),
         }
         for i in range(shard.n_episodes)
     ]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from pipeline.shards.catalogue import enter
 from pipeline.shards.columns import (
     Column,
     EncodedChunk,
@@ -102,6 +103,7 @@ class ShardWriter:
         try:
             self._seal()
             publish(self._temporary, self.path)
+            enter(self.path)
         except (OSError, RuntimeError) as error:
             raise cannot_write(self.path, error) from None
         finally:

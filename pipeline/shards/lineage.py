@@ -1,0 +1,213 @@
+"""Who descends from whom: which shard was made from which, and which are out of date.
+
+A shard names its parents by file and ``shard_id``. The id decides; the file's name only tells
+which versions of it are newer. A shard is stale where some ancestor of it has a newer version with
+other content: made again, it would be another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import printable
+from pipeline.shards.catalogue import Catalogue, Entry, entries_of
+from pipeline.shards.facts import Facts, Parent
+from pipeline.shards.names import stem_and_version
+
+
+class Family:
+    """The shards of one folder, by identity and by name; invalid files have no relatives.
+
+    Cost: linear in the shards.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._by_id: dict[str, list[Entry]] = {}
+        self._newest: dict[str, tuple[int, Entry]] = {}
+        for entry in entries:
+            if entry.facts is None or entry.error is not None:
+                continue
+            self._by_id.setdefault(entry.facts.shard_id, []).append(entry)
+            stem, version = stem_and_version(entry.path)
+            if stem not in self._newest or self._newest[stem][0] < version:
+                self._newest[stem] = version, entry
+        self._stale = self._find_stale()
+
+    def find(self, parent: Parent) -> Entry | None:
+        """The file of that identity, if it is there; of several names, the one that is recorded."""
+        found = self._by_id.get(parent.shard_id, [])
+        named = [entry for entry in found if entry.path.name == parent.file]
+        return next(iter([*named, *found]), None)
+
+    def stale(self, entry: Entry) -> str | None:
+        """Why a shard is out of date; None where it is not."""
+        return None if entry.facts is None else self._stale.get(entry.facts.shard_id)
+
+    def newer(self, parent: Parent, child: Entry) -> Entry | None:
+        """The newest version of a parent, where it is newer and has other content.
+
+        A shard made from an earlier version of itself (labels that were added) is that version.
+        """
+        found = self.find(parent)
+        stem, version = stem_and_version(found.path if found else Path(parent.file))
+        if not version or stem == stem_and_version(child.path)[0] or stem not in self._newest:
+            return None
+        number, newest = self._newest[stem]
+        same = newest.get().shard_id == parent.shard_id
+        return None if same or number <= version else newest
+
+    def _find_stale(self) -> dict[str, str]:
+        stale: dict[str, str] = {}
+        children: dict[str, list[Entry]] = {}
+        for shard_id, (child, *_) in self._by_id.items():
+            for parent in child.get().parents:
+                children.setdefault(parent.shard_id, []).append(child)
+                newest = self.newer(parent, child)
+                if newest is not None:
+                    why = f"its parent {parent.file} has a newer version, {newest.path.name}"
+                    stale[shard_id] = why
+        spreading = deque(stale)
+        while spreading:
+            origin = spreading.popleft()
+            for child in children.get(origin, []):
+                shard_id = child.get().shard_id
+                if shard_id not in stale:
+                    stale[shard_id] = f"its parent {self._by_id[origin][0].path.name} is stale"
+                    spreading.append(shard_id)
+        return stale
+
+
+@dataclass(frozen=True)
+class _Asked:
+    parent: Parent
+    depth: int
+
+
+def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None) -> list[Any]:
+    """Shards with their ancestors, depth first, a row each.
+
+    A row has ``depth``, ``shard``, ``shard_id``, ``state`` (ok, stale, missing, or ``above`` where
+    a row before it has told all), ``why``, and of a shard that is there ``stage``, ``round``,
+    ``episodes``, ``frames``, ``labels``, ``experts``, ``players`` and ``rom_sha1``.
+
+    Args:
+        folder: where the ancestors lie.
+        roots: the shards to begin with, by identity; ``file`` may be empty.
+        first: a shard that need not lie in the folder, in the place of ``roots``.
+    """
+    family = Family(Catalogue(folder).entries())
+    rows: list[dict[str, Any]] = []
+    told: set[str] = set()
+    waiting = [_Asked(parent, 0) for parent in reversed(roots)]
+    if first is not None:
+        rows.append(_told(first, 0, family))
+        told.add(first.get().shard_id)
+        waiting += [_Asked(parent, 1) for parent in reversed(first.get().parents)]
+    while waiting:
+        asked = waiting.pop()
+        entry = family.find(asked.parent)
+        if entry is None:
+            rows.append(_missing(asked))
+        elif asked.parent.shard_id in told:
+            row = _told(entry, asked.depth, family)
+            rows.append({**row, "state": "above", "why": None})
+        else:
+            rows.append(_told(entry, asked.depth, family))
+            told.add(asked.parent.shard_id)
+            parents = entry.get().parents
+            waiting += [_Asked(parent, asked.depth + 1) for parent in reversed(parents)]
+    return rows
+
+
+def lineage_of(path: Path) -> list[Any]:
+    """The :func:`lineage` of one shard; its ancestors are looked for beside it.
+
+    Raises:
+        PipelineError: no valid shard.
+    """
+    entry = entries_of([path])[0]
+    entry.get()
+    return lineage(path.parent, [], first=entry)
+
+
+def _told(entry: Entry, depth: int, family: Family) -> dict[str, Any]:
+    facts: Facts = entry.get()
+    why = family.stale(entry)
+    return {
+        "depth": depth,
+        "shard": str(entry.path),
+        "shard_id": facts.shard_id,
+        "state": "ok" if why is None else "stale",
+        "why": why,
+        "stage": facts.stage,
+        "round": facts.round,
+        "episodes": facts.episodes,
+        "frames": facts.frames,
+        "labels": facts.labels,
+        "experts": facts.experts,
+        "players": facts.players,
+        "rom_sha1": facts.rom_sha1,
+        "parents": [parent.shard_id for parent in facts.parents],
+    }
+
+
+def _missing(asked: _Asked) -> dict[str, Any]:
+    name = asked.parent.file or "a shard"
+    return {
+        "depth": asked.depth,
+        "shard": name,
+        "shard_id": asked.parent.shard_id,
+        "state": "missing",
+        "why": "there is no such file beside it, and no other of its identity",
+    }
+
+
+def draw(rows: Sequence[dict[str, Any]], title: str = "") -> str:
+    """The rows of :func:`lineage` as a tree: a line a shard, and one for each thing it came from.
+
+    Args:
+        title: what all of it belongs to, as the root of the tree.
+    """
+    lines: list[tuple[int, str]] = [(0, title)] if title else []
+    below = len(lines)
+    for row in rows:
+        depth = row["depth"] + below
+        lines.append((depth, _line(row)))
+        if row["state"] in ("missing", "above"):
+            continue
+        if row["stage"] == "label":
+            lines += [(depth + 1, f"{n:,} labels by {who}") for who, n in row["experts"].items()]
+        if not row["parents"]:
+            lines.append((depth + 1, f"ROM sha1 {row['rom_sha1']}"))
+            lines += [(depth + 1, f"played by {who}") for who in row["players"]]
+    branches = _branches([depth for depth, _ in lines])
+    texts = [printable(text) for _, text in lines]  # names in foreign files are not ours
+    return "\n".join(branch + text for branch, text in zip(branches, texts, strict=True))
+
+
+def _line(row: dict[str, Any]) -> str:
+    name = Path(row["shard"]).name
+    if row["state"] == "missing":
+        return f"{name} ({row['shard_id'][:12]}): MISSING"
+    if row["state"] == "above":
+        return f"{name}: see above"
+    told = f"{name} ({row['shard_id'][:12]}): {row['stage']}, {row['episodes']:,} episodes"
+    told += f", {row['frames']:,} frames, {row['labels']:,} labels"
+    return told if row["why"] is None else f"{told}; STALE: {row['why']}"
+
+
+def _branches(depths: Sequence[int]) -> list[str]:
+    """The lines of a tree before each of its texts, given depth first."""
+    going: list[bool] = []
+    drawn: list[str] = []
+    for depth in reversed(depths):
+        del going[depth + 1 :]
+        going += [False] * (depth + 1 - len(going))
+        stem = "".join("│  " if follows else "   " for follows in going[1:depth])
+        drawn.append(stem + (("├─ " if going[depth] else "└─ ") if depth else ""))
+        going[depth] = True
+    return drawn[::-1]
