@@ -169,6 +169,32 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes one a core")
 
 
+def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.migrate import migrate_all
+    from pipeline.shards.schema import SCHEMA_VERSION
+
+    files = [Path(file) for file in known.files]
+    if bool(files) == known.all:
+        raise PipelineError("data migrate: name the files, or give --all, not both")
+    rows = [
+        {
+            "file": str(done.file),
+            "from": done.version,
+            "to": SCHEMA_VERSION,
+            "shard": str(done.shard),
+            "up_to_date": done.up_to_date,
+        }
+        for done in migrate_all(files or sorted(settings.paths.datasets.glob("*/*.h5")))
+    ]
+    print(rows_table(rows))
+    return {"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows}
+
+
+def _migrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--all", action="store_true", help="every shard in paths.datasets")
+
+
 ACTIONS = {
     "ls": Action("table of all shards", _ls_arguments, _ls),
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
@@ -181,6 +207,7 @@ ACTIONS = {
     "verify": Action("is every byte as it was written?", _verify_arguments, _verify),
     "salvage": Action("intact episodes of a damaged shard", _salvage_arguments, _salvage),
     "replay": Action("play a raw shard again, compare every step", _replay_arguments, _replay),
+    "migrate": Action("old schema versions to today's", _migrate_arguments, _migrate),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
 

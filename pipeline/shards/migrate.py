@@ -29,10 +29,12 @@ from pipeline.shards.writer import write_header
 class Migrated(NamedTuple):
     """What became of one file."""
 
+    file: Path
+    """The file that was asked about."""
     shard: Path
     """The file of today's version."""
     version: int
-    """Schema version of the file that was asked about."""
+    """Schema version of ``file``."""
     up_to_date: bool
 
 
@@ -51,11 +53,11 @@ def migrate(source: Path) -> Migrated:
         header = shard.header
     version = _schema_version(source)
     if version == SCHEMA_VERSION:
-        return Migrated(source, version, True)
+        return Migrated(source, source, version, True)
     target, done = _target(source, header.shard_id)
     if not done:
         _write(source, version, header, target)
-    return Migrated(target, version, done)
+    return Migrated(source, target, version, done)
 
 
 def migrate_all(sources: Sequence[Path]) -> list[Migrated]:

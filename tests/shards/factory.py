@@ -45,6 +45,7 @@ def make_episode(
     labelled: bool = False,
     ends: str = "terminated",
     milestones: Sequence[int] = (2, -1),
+    ram: bool = False,
 ) -> Episode:
     """An episode whose content is a function of the arguments."""
     rng = np.random.default_rng([seed, steps])
@@ -70,6 +71,7 @@ def make_episode(
         success=ends == "terminated",
         root=f"power_on-{seed:08x}",
         milestones=np.array([min(m, steps) for m in milestones], np.int32),
+        ram_crc32=np.arange(steps, dtype=np.uint32) * 0x01000193 + seed if ram else None,
     )
 
 

@@ -1,0 +1,163 @@
+"""Files of every schema version are read for ever: some of each are kept in golden/, frozen.
+
+Those of a version are made once, when it is new, by :func:`make_golden`; a file of a later version
+that exists by then is refused by the readers of before.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.shards.migrate import migrate
+from pipeline.shards.reader import Shard
+from pipeline.shards.relabel import relabel
+from pipeline.shards.schema import NO_ACTION, SCHEMA_VERSION
+from pipeline.shards.writer import ShardWriter
+from tests.shards.factory import make_episode, make_header, processed_shard, same
+
+GOLDEN = Path(__file__).parent / "golden"
+STATE = b"state" * 50
+EXPERT = np.array([0, NO_ACTION, 3] * 7, np.uint8)
+STATUS = np.array([1, 3, 1] * 7, np.uint8)
+IDS = {
+    "raw": "364518aff36eb58ef082aa6ea3d72e5c",
+    "processed": "4f9f37f38cabcc20e9aec13fe4ea4ed1",
+    "labelled": "2696f194efc375b76a0d6924b20c88d7",
+}
+"""Of the content, which is the same in every version (raw: but for the CRC32 of RAM)."""
+FILES = sorted(GOLDEN.glob("v*.h5"))
+OLD = [path for path in FILES if not path.name.startswith(f"v{SCHEMA_VERSION}-")]
+
+
+def make_golden(folder: Path) -> dict[str, Path]:
+    """Write the golden files of today's schema: what golden/v2-* were made by."""
+    raw, small = folder / "v2-raw.h5", folder / "v2-processed.h5"
+    # Level 6 for the native screens only to keep the file small.
+    with ShardWriter(raw, make_header(), level=6, start_states=[STATE]) as writer:
+        writer.append(make_episode(3, 0, ram=True))
+        writer.append(make_episode(18, 1, ram=True))
+    processed_shard(small, (3, 18))
+    with Shard(small) as shard:
+        parents = [{"file": "v1-processed.h5", "shard_id": shard.header.shard_id}]
+    told = {"stage": "label", "fingerprint": "1" * 64, "parents": parents}
+    relabel(small, folder / "v2-labelled.h5", EXPERT, STATUS, told)
+    return {"raw": raw, "processed": small, "labelled": folder / "v2-labelled.h5"}
+
+
+def kind_of(path: Path) -> str:
+    return path.stem.partition("-")[2]
+
+
+def holds_what_it_should(path: Path) -> None:
+    kind = kind_of(path).partition("-v")[0]
+    size = (160, 240) if kind == "raw" else (84, 84)
+    with Shard(path) as shard:
+        header = make_header() if kind == "raw" else None
+        if header is not None:
+            assert replace(shard.header, shard_id="") == header
+            assert shard.start_states() == [STATE]
+        assert shard.lengths.tolist() == [3, 18]
+        for i, steps in enumerate((3, 18)):
+            found, low = shard.episode(i), int(shard.starts[i])
+            expected = make_episode(steps, i, size=size, ram=found.ram_crc32 is not None)
+            if kind == "labelled":
+                expected = replace(
+                    expected,
+                    expert_actions=EXPERT[low : low + steps],
+                    label_status=STATUS[low : low + steps],
+                )
+            assert same(found, expected)
+
+
+def test_there_are_golden_files_of_every_version_and_kind() -> None:
+    expected = [f"v{v}-{kind}.h5" for v in range(1, SCHEMA_VERSION + 1) for kind in IDS]
+    assert [path.name for path in FILES] == sorted(expected)
+    assert all(path.stat().st_size < 250_000 for path in FILES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_golden_file_gives_what_was_written(path: Path) -> None:
+    holds_what_it_should(path)
+    with Shard(path) as shard:
+        assert (shard.ram_crc32() is not None) == (path.name == "v2-raw.h5")
+        assert (shard.stored("frames").crc32 is not None) == path.name.startswith("v2")
+        if path.name != "v2-raw.h5":
+            assert shard.header.shard_id == IDS[kind_of(path)]
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_a_golden_file_of_an_older_version_migrates(path: Path, tmp_path: Path) -> None:
+    source = shutil.copy(path, tmp_path / path.name)
+    before = source.read_bytes()
+    migrated = migrate(source)
+    assert (migrated.version, migrated.up_to_date) == (1, False)
+    assert migrated.shard == tmp_path / f"{path.stem}-v001.h5"
+    assert source.read_bytes() == before
+    holds_what_it_should(migrated.shard)
+    with Shard(source) as old, Shard(migrated.shard) as new:
+        assert new.header == old.header
+        assert new.stored_names() == old.stored_names()
+        for name in new.stored_names():
+            one, other = old.stored(name), new.stored(name)
+            assert other.crc32 is not None
+            for chunk in range(len(one.sizes)):
+                stored = one.stored_bytes(old.handle(), chunk)
+                assert (stored == other.stored_bytes(new.handle(), chunk)).all()
+    again = migrate(source)
+    assert (again.shard, again.up_to_date) == (migrated.shard, True)
+    assert {p.name for p in tmp_path.glob("*.h5")} == {source.name, migrated.shard.name}
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_stock_tools_read_a_migrated_file(path: Path, tmp_path: Path) -> None:
+    migrated = migrate(shutil.copy(path, tmp_path / path.name)).shard
+
+    def tool(*command: str) -> str:
+        done = subprocess.run([*command, str(migrated)], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+    listed = tool("h5ls", "-r")
+    with h5py.File(migrated) as file:
+        assert "/checksums/frames        Dataset {2}" in listed
+        assert f"({file['checksums/frames'][0]}, " in _flat(
+            tool("h5dump", "-d", "/checksums/frames")
+        )
+        actions = ", ".join(map(str, file["actions"][:].tolist()))
+    assert actions in _flat(tool("h5dump", "-w", "0", "-d", "/actions"))
+
+
+def _flat(dump: str) -> str:
+    return " ".join(dump.replace("(0): ", "(").split())
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_the_writer_of_today_gives_the_golden_files(kind: str, tmp_path: Path) -> None:
+    with (
+        h5py.File(GOLDEN / f"v{SCHEMA_VERSION}-{kind}.h5") as golden,
+        h5py.File(make_golden(tmp_path)[kind]) as made,
+    ):
+        for name in ("shard_id", "stored_sha256"):
+            assert made.attrs[name] == golden.attrs[name], name
+
+
+def test_a_file_of_a_later_version_is_refused_by_its_version(tmp_path: Path) -> None:
+    path = shutil.copy(GOLDEN / "v2-processed.h5", tmp_path / "a-v001.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION + 1
+        file["episodes/mood"] = np.zeros(2)  # whatever a later version brings
+        del file["checksums"]
+    line = f"{path}: schema version 3, but this pipeline reads up to version 2; update the pipeline"
+    for reading in (lambda: Shard(path).header, lambda: migrate(path)):
+        with pytest.raises(PipelineError) as error:
+            reading()
+        assert str(error.value) == line
+    assert [p.name for p in tmp_path.iterdir()] == ["a-v001.h5"]
