@@ -58,6 +58,15 @@ def has_bf16(device: torch.device) -> bool:
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def has_blocked_bf16(device: torch.device) -> bool:
+    """Whether oneDNN's own layout (channels in blocks of a vector register's width, which torch
+    calls ``mkldnn``) has fast bfloat16 kernels on the device: an x86 processor that has_bf16."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16", False) or able.get("amx_bf16", False))
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with so many threads for a while; 0 leaves torch's choice, one a core."""
