@@ -33,8 +33,7 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for damaged files (text that is no UTF-8 is a ValueError)."""
 MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
 _ANEW = "make the shard anew, or leave it out"
-_MOST_NAMES = 1000
-"""Buttons or milestones; each may be as long as the file, so that their number must be bounded."""
+_MOST_MILESTONES = 1000
 
 
 class Content(NamedTuple):
@@ -167,9 +166,8 @@ def _header(attributes: dict[str, Any]) -> ShardHeader:
         isinstance(n, int) and 0 < n < 1 << 16 for n in (contract.height, contract.width)
     ):
         raise ValueError(f"frame_contract {contract}")
-    names = [attributes[name].tolist() for name in ("actions", "milestones")]
-    if not all(isinstance(one, list) and len(one) <= _MOST_NAMES for one in names):
-        raise ValueError(f"actions and milestones must be lists of at most {_MOST_NAMES} names")
+    actions = _names(attributes, "actions", NO_ACTION)
+    milestones = _names(attributes, "milestones", _MOST_MILESTONES)
     provenance = _json_object(attributes, "provenance")
     parents = provenance.get("parents", [])
     if not isinstance(parents, list) or not all(isinstance(one, dict) for one in parents):
@@ -178,22 +176,32 @@ def _header(attributes: dict[str, Any]) -> ShardHeader:
         kind=cast(Kind, kind),
         game=attributes["game"],
         rom_sha1=attributes["rom_sha1"],
-        actions=tuple(names[0]),
+        actions=actions,
         timing=_json_object(attributes, "timing"),
         frame_contract=contract,
-        milestones=tuple(names[1]),
+        milestones=milestones,
         provenance=provenance,
         shard_id=attributes["shard_id"],
     )
     texts = (header.game, header.rom_sha1, header.shard_id, *header.actions, *header.milestones)
     if not all(isinstance(text, str) for text in texts) or not header.actions:
         raise ValueError("game, rom_sha1, shard_id, actions and milestones must be text")
-    if len(header.actions) > NO_ACTION:
-        raise ValueError(f"{len(header.actions)} actions, more than {NO_ACTION}")
     if not all(isinstance(n, int) for n in header.timing.values()):
         raise ValueError("timing must be whole numbers")
-    canonical_json(header.attributes()).encode()  # text that is no UTF-8 is a ValueError
+    try:
+        canonical_json(header.attributes()).encode()
+    except UnicodeEncodeError:
+        raise ValueError("text that is no UTF-8") from None
     return header
+
+
+def _names(attributes: dict[str, Any], name: str, most: int) -> tuple[str, ...]:
+    value = attributes[name]
+    if not isinstance(value, np.ndarray) or value.ndim != 1:
+        raise ValueError(f"attribute '{name}' is no list")
+    if len(value) > most:
+        raise ValueError(f"{len(value)} {name}, more than {most}")
+    return tuple(value.tolist())
 
 
 _ATTRIBUTES = (

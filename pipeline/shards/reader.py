@@ -268,7 +268,10 @@ class Shard:
         if not 0 <= start <= stop <= stored.rows:
             raise IndexError(f"rows {start} to {stop} of {stored.rows} of /{name}")
         try:
-            return stored.read(self.handle(), start, stop)
+            values = stored.read(self.handle(), start, stop)
+            if values.dtype == np.bool_ and (values.view(np.uint8) > 1).any():
+                raise Damage(f"/{name} is damaged: it is neither true nor false")
+            return values
         except Damage as damage:
             raise damaged(self.path, damage) from None
 

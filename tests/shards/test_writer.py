@@ -10,9 +10,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import zlib
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,6 +64,39 @@ def test_every_type_of_state_variable_comes_back_as_it_was(tmp_path: Path) -> No
     episode = replace(make_episode(3, size=(8, 8)), state=state)
     with Shard(write(tmp_path / "a.h5", SMALL, [episode])) as shard:
         assert same(shard.episode(0), episode)
+
+
+def test_the_crc32_of_ram_comes_back_where_it_was_recorded(tmp_path: Path) -> None:
+    with_it = [make_episode(n, n, size=(8, 8), ram=True) for n in (5, 30)]
+    with Shard(write(tmp_path / "a.h5", SMALL, with_it)) as shard:
+        assert all(same(shard.episode(i), episode) for i, episode in enumerate(with_it))
+        assert shard.ram_crc32(4, 7).tolist() == [0x04000651, 30, 0x010001B1]  # type: ignore[union-attr]
+    with Shard(write(tmp_path / "b.h5", SMALL, [make_episode(5, size=(8, 8))])) as shard:
+        assert shard.ram_crc32() is None
+        assert shard.episode(0).ram_crc32 is None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_the_crc32_of_ram_all_episodes_have_it_or_none(tmp_path: Path, first: bool) -> None:
+    episodes = [make_episode(3, i, size=(8, 8), ram=first == (i == 0)) for i in range(2)]
+    with pytest.raises(ValueError, match="all episodes of a shard must have it, or none"):
+        write(tmp_path / "a.h5", SMALL, episodes)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def test_every_stored_chunk_has_its_crc32_and_every_dataset_the_sha256_of_them(
+    tmp_path: Path,
+) -> None:
+    path = raw_shard(tmp_path / "a.h5", (5, 23))
+    data = path.read_bytes()
+    with Shard(path) as shard, h5py.File(path) as file:
+        assert len(shard.stored_names()) == 20
+        for name in shard.stored_names():
+            stored = shard.stored(name)
+            places = zip(stored.offsets.tolist(), stored.sizes.tolist(), strict=True)
+            chunks = [data[low : low + size] for low, size in places]
+            assert file[f"checksums/{name}"][:].tolist() == [zlib.crc32(c) for c in chunks]
+            assert file[name].attrs["stored_sha256"] == sha256(b"".join(chunks)).hexdigest()
 
 
 def test_a_shard_without_milestones_or_state_can_be_read(tmp_path: Path) -> None:
