@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.emulator.seeds import episode_seeds
-from pipeline.rollouts import make_player, mark_of, parts_folder, play_parts, seal
-from pipeline.shards.names import publish_name
+from pipeline.rollouts import make_player, record
+from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
 
 
@@ -21,11 +21,12 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Returns:
         The shard's path, frames, labels, success rate and mean length; ``up_to_date`` when such
-        a shard was there before.
+        a shard was there before; ``unfinished``, collections of the same name with other settings
+        that were interrupted and whose episodes still wait.
 
     Raises:
-        PipelineError: see `make_player`; the disk is full; a worker was killed. Whatever was
-            finished is kept and the same command carries on.
+        PipelineError: see `make_player` and `record`. Every finished episode is kept and the same
+            command carries on.
     """
     collect = settings.collect
     player = make_player(
@@ -41,18 +42,8 @@ def run(settings: Settings) -> dict[str, Any]:
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
     decisive = collect.model_dump(mode="json", exclude={"name", "workers", "policy"})
     header = player.header("collect", decisive)
-    folder = settings.shard_folder(player.game.name)
-    path, up_to_date = publish_name(folder, f"{collect.name}-raw", mark_of(header))
-    if not up_to_date:
-        parts, _ = play_parts(
-            player,
-            seeds.tolist(),
-            header,
-            parts_folder(path, header),
-            workers=collect.workers,
-            title="collect",
-        )
-        seal(parts, path, header)
+    folder, stem = settings.shard_folder(player.game.name), f"{collect.name}-raw"
+    path, up_to_date = record(player, seeds.tolist(), header, folder, stem, workers=collect.workers)
     with Shard(path) as shard:
         return {
             "shard": str(path),
@@ -63,4 +54,5 @@ def run(settings: Settings) -> dict[str, Any]:
             "success_rate": float(shard.success.mean()),
             "length_mean": float(shard.lengths.mean()),
             "return_mean": float(shard.returns.mean()),
+            "unfinished": unfinished(folder, stem, header),
         }

@@ -24,11 +24,9 @@ from pipeline.rollouts import (
     make_player,
     mark_of,
     outcomes_of,
-    parts_folder,
-    play_parts,
-    seal,
+    play,
+    record,
 )
-from pipeline.shards.names import publish_name
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
 
@@ -79,23 +77,20 @@ def _play(
     settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
 ) -> dict[str, Any]:
     evaluate = settings.evaluate
-    folder = settings.shard_folder(player.game.name)
-    path, up_to_date = publish_name(folder, f"{evaluate.name}-raw", mark_of(header))
-    parts = parts_folder(path, header) if evaluate.keep_rollouts else None
-    if up_to_date and evaluate.keep_rollouts:
+    path = None
+    if evaluate.keep_rollouts:
+        folder = settings.shard_folder(player.game.name)
+        stem = f"{evaluate.name}-raw"
+        path, _ = record(player, seeds, header, folder, stem, workers=evaluate.workers)
         outcomes = outcomes_of(path)
     else:
-        played, outcomes = play_parts(
-            player, seeds, header, parts, workers=evaluate.workers, title="evaluate"
-        )
-        if parts is not None:
-            seal(played, path, header)
+        outcomes = play(player, seeds, header, workers=evaluate.workers)
     result = figures(outcomes, player.game)
     result["mode"] = evaluate.mode
     result["sticky"] = player.play.sticky
-    result["rollouts"] = str(path) if evaluate.keep_rollouts else None
+    result["rollouts"] = None if path is None else str(path)
     result["video"] = None
-    if evaluate.video and evaluate.keep_rollouts:
+    if evaluate.video and path is not None:
         result["video"] = str(_video(path, settings.run_folder() / f"{evaluate.name}.gif"))
     return result
 

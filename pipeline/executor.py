@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -29,7 +31,7 @@ def local_executor(workers: int) -> ProcessPoolExecutor:
         workers: number of processes; 0 takes one a core.
     """
     return ProcessPoolExecutor(
-        workers or cores(), multiprocessing.get_context("spawn"), initializer=_one_thread
+        workers or cores(), multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
 
 
@@ -65,7 +67,16 @@ def run_jobs(
             future.cancel()
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    # The pool's own processes would wait for ever for one that was killed.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # One thread a process: on shared cores, OpenMP threads that spin cost ten times more.
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MKL_NUM_THREADS"] = "1"
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

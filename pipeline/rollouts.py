@@ -1,13 +1,12 @@
 """Episodes played in several processes, sealed into one raw shard: what collect and evaluate share.
 
-A job is a picklable function of (settings, seeds) that publishes its own part; running it twice
-gives the same bytes. Parts of an interrupted run are kept and found again.
+A job is a picklable function of (settings, seeds) that publishes each episode, when it ends, as a
+part of its own; running it twice gives the same bytes. Parts of an interrupted run are found again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,15 +25,16 @@ from pipeline.experts.acting import ExpertActor, MixedActor
 from pipeline.experts.program import ProgramExpert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, find_rom, load_game
-from pipeline.shards.merge import merge_parts
+from pipeline.shards.names import publish_name
+from pipeline.shards.parts import Parts
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode, ShardHeader
 from pipeline.shards.writer import ShardWriter
 
 EXPERT = "expert"
-# Episodes a job plays, and how many of them side by side: a network asked for eight frames at once
-# answers twice as fast as eight times for one. More would hold more native frames in memory.
+# Episodes a job plays, and how many of them side by side: a network answers several frames at once
+# faster than one by one. More would hold more native frames in memory.
 EPISODES_PER_JOB = 8
 LOCKSTEP = 8
 
@@ -58,8 +58,8 @@ class Play:
 @dataclass(frozen=True)
 class Job:
     play: Play
-    seeds: tuple[int, ...]
-    part: Path | None
+    parts: dict[int, Path | None]
+    """By seed, where the episode becomes durable; None keeps its outcome alone."""
     header: ShardHeader
 
 
@@ -88,7 +88,15 @@ class Player:
         ``settings`` are those that decide the result; with the game and the player they make the
         fingerprint.
         """
-        description = hashlib.sha256((self.game.folder / "game.yaml").read_bytes()).hexdigest()
+        text = (self.game.folder / "game.yaml").read_bytes()
+        description = hashlib.sha256(text).hexdigest()
+        told = provenance(
+            stage,
+            settings=settings,
+            fingerprint=fingerprint(stage, settings, description, self.game.rom_sha1, self.actor),
+            actor=self.actor,
+            emulator=f"mgba {metadata.version('mgba')}",
+        )
         return ShardHeader(
             kind="raw",
             game=self.game.name,
@@ -97,15 +105,8 @@ class Player:
             timing={"hold": self.game.timing.hold, "release": self.game.timing.release},
             frame_contract=FrameContract(160, 240, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
-            provenance=provenance(
-                stage,
-                settings=settings,
-                fingerprint=fingerprint(
-                    stage, settings, description, self.game.rom_sha1, self.actor
-                ),
-                actor=self.actor,
-                emulator=f"mgba {metadata.version('mgba')}",
-            ),
+            # With it the episodes can be played again, whatever becomes of the game's folder.
+            provenance={**told, "game_yaml": text.decode()},
         )
 
 
@@ -154,39 +155,85 @@ def make_player(
     return Player(game, play, actor)
 
 
-def play_parts(
+def record(
     player: Player,
     seeds: Sequence[int],
     header: ShardHeader,
-    folder: Path | None,
+    folder: Path,
+    stem: str,
     *,
     workers: int,
-    title: str,
-) -> tuple[list[Path], list[Outcome]]:
-    """Play one episode a seed; return the parts (none without ``folder``) and the outcomes.
+) -> tuple[Path, bool]:
+    """Play one episode a seed and publish them, in that order, as one raw shard.
 
-    Parts that an earlier, interrupted run published in ``folder`` are not played again.
+    Every episode is durable the moment it ends; what an earlier, interrupted run finished is not
+    played again, and the shard is the same whatever the workers and the interruptions were.
+
+    Returns:
+        The shard's path, and whether it was there before.
+
+    Raises:
+        PipelineError: another process collects the same, an actor failed, a worker was killed, or
+            the disk refuses; the line says how many finished episodes are kept.
     """
-    jobs: list[Job] = []
+    path, done = publish_name(folder, stem, mark_of(header))
+    if done and not Parts(folder, stem, header).folder.exists():
+        return path, True
+    with Parts(folder, stem, header) as parts:
+        path, done = publish_name(folder, stem, mark_of(header))  # another process may be done
+        if done:
+            parts.discard()
+            return path, True
+        try:
+            missing = parts.missing(seeds)
+            jobs = _jobs(player.play, seeds, missing, header, parts)
+            title = str(header.provenance["stage"])
+            with local_executor(workers) as executor:
+                for _ in run_jobs(
+                    executor, play_job, jobs, title=title, unit="episode", weight=len,
+                    total=len(missing),
+                ):  # fmt: skip
+                    pass
+            return parts.seal(len(seeds)), False
+        except PipelineError as error:
+            raise PipelineError(
+                f"{error} ({parts.count()} of {len(seeds)} episodes are finished and kept)"
+            ) from None
+
+
+def play(
+    player: Player, seeds: Sequence[int], header: ShardHeader, *, workers: int
+) -> list[Outcome]:
+    """Play one episode a seed and keep nothing but their outcomes, in the order of the seeds."""
+    jobs = _jobs(player.play, seeds, range(len(seeds)), header, None)
+    title = str(header.provenance["stage"])
     outcomes: dict[int, Outcome] = {}
-    parts: list[Path] = []
-    for first in range(0, len(seeds), EPISODES_PER_JOB):
-        chunk = tuple(int(seed) for seed in seeds[first : first + EPISODES_PER_JOB])
-        part = folder / f"part-{first:06d}.h5" if folder else None
-        if part is not None:
-            parts.append(part)
-            if part.exists():
-                outcomes.update((o.seed, o) for o in outcomes_of(part))
-                continue
-        jobs.append(Job(player.play, chunk, part, header))
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     with local_executor(workers) as executor:
         for done in run_jobs(
             executor, play_job, jobs, title=title, unit="episode", weight=len, total=len(seeds)
         ):
             outcomes.update((outcome.seed, outcome) for outcome in done)
-    return parts, [outcomes[int(seed)] for seed in seeds]
+    return [outcomes[int(seed)] for seed in seeds]
+
+
+def _jobs(
+    play: Play,
+    seeds: Sequence[int],
+    numbers: Sequence[int],
+    header: ShardHeader,
+    parts: Parts | None,
+) -> list[Job]:
+    return [
+        Job(
+            play,
+            {int(seeds[number]): parts.path(number) if parts else None for number in some},
+            header,
+        )
+        for some in (
+            numbers[first : first + EPISODES_PER_JOB]
+            for first in range(0, len(numbers), EPISODES_PER_JOB)
+        )
+    ]
 
 
 def mark_of(header: ShardHeader) -> str:
@@ -194,22 +241,11 @@ def mark_of(header: ShardHeader) -> str:
     return str(header.provenance["fingerprint"])
 
 
-def seal(parts: Sequence[Path], target: Path, header: ShardHeader) -> None:
-    """Join the parts into the published shard and remove them."""
-    merge_parts(parts, target, header)
-    shutil.rmtree(parts[0].parent)
-
-
-def parts_folder(target: Path, header: ShardHeader) -> Path:
-    """The hidden folder beside ``target`` where its parts wait to be joined."""
-    return target.parent / f".{target.stem}-{mark_of(header)[:12]}.parts"
-
-
 def play_job(job: Job) -> list[Outcome]:
-    """Play the job's episodes and publish its part."""
+    """Play the job's episodes; each is published as a part of its own when it ends."""
     with ExitStack() as stack:
         play = job.play
-        lockstep = min(LOCKSTEP, len(job.seeds)) if play.policy != EXPERT else 1
+        lockstep = min(LOCKSTEP, len(job.parts)) if play.policy != EXPERT else 1
         envs = [
             GBAEnv(
                 play.game,
@@ -221,21 +257,20 @@ def play_job(job: Job) -> list[Outcome]:
         ]
         actor = _actor(play, envs[0].game, stack)
         start = envs[0].start_state(play.start_state)
-        episodes = play_episodes(
+        outcomes = []
+        for episode in play_episodes(
             envs,
             actor,
-            job.seeds,
+            list(job.parts),
             start_state=play.start_state,
             patience=play.patience,
-            keep_frames=job.part is not None,
-        )
-        if job.part is None:
-            return [_outcome(episode) for episode in episodes]
-        writer = stack.enter_context(ShardWriter(job.part, job.header, start_states=[start]))
-        outcomes = []
-        for episode in episodes:
-            writer.append(replace(episode, start_state=0))
+            keep_frames=any(job.parts.values()),
+        ):
             outcomes.append(_outcome(episode))
+            part = job.parts[episode.seed]
+            if part is not None:
+                with ShardWriter(part, job.header, start_states=[start]) as writer:
+                    writer.append(replace(episode, start_state=0))
         return outcomes
 
 

@@ -47,6 +47,10 @@ def decompress_into(data: Bytes, out: NDArray[np.uint8]) -> None:
         raise Damage(f"a gzip stream of {given} bytes, not {out.size}")
 
 
-def crc32(data: Bytes) -> int:
-    """CRC-32 (ISO 3309) of ``data``, at tens of gigabytes a second."""
-    return int(_codecs.deflate_crc32(data))
+def crc32(data: Bytes, before: int = 0) -> int:
+    """CRC-32 (ISO 3309) of ``data``, at tens of gigabytes a second.
+
+    Args:
+        before: the CRC-32 of what stands before ``data``, where it goes on from that.
+    """
+    return int(_codecs.deflate_crc32(data, before))

@@ -6,6 +6,7 @@ A name under ``datasets/`` is therefore whole or absent, and never overwritten.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import socket
 from pathlib import Path
@@ -21,18 +22,38 @@ def temporary_beside(target: Path) -> Path:
     Raises:
         PipelineError: ``target`` exists, or its folder cannot be made or written.
     """
-    host = socket.gethostname().replace("/", "_")
     try:
         refuse_existing(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for old in target.parent.glob(f".{target.name}.tmp-{host}-*"):
-            if not _alive(old.name.rpartition("-")[2]):
-                old.unlink(missing_ok=True)
-    except FileExistsError:  # from mkdir: a file has the folder's name
+        make_folder(target.parent, target)
+        remove_leftovers(target.parent, glob.escape(target.name))
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    return target.parent / f".{target.name}.tmp-{_host()}-{os.getpid()}"
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove what dead processes of this host left half-written in ``folder``.
+
+    Args:
+        pattern: as ``glob`` takes it, of the names that they were to have.
+    """
+    for old in folder.glob(f".{pattern}.tmp-{_host()}-*"):
+        if not _alive(old.name.rpartition("-")[2]):
+            old.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, target: Path) -> None:
+    """Make the folder that ``target`` needs.
+
+    Raises:
+        PipelineError: it cannot be made, or a file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file has the folder's name
         raise cannot_write(target, NotADirectoryError(errno.ENOTDIR, "")) from None
     except OSError as error:
         raise cannot_write(target, error) from None
-    return target.parent / f".{target.name}.tmp-{host}-{os.getpid()}"
 
 
 def publish(temporary: Path, target: Path) -> None:
@@ -91,6 +112,10 @@ def cannot_write(target: Path, error: OSError | RuntimeError) -> PipelineError:
 
 def _names(text: str, code: int) -> bool:
     return os.strerror(code) in text or f"errno = {code}," in text
+
+
+def _host() -> str:
+    return socket.gethostname().replace("/", "_")
 
 
 def _sync(path: Path) -> None:

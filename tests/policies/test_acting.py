@@ -85,15 +85,20 @@ def test_sampling_takes_one_number_of_each_games_own_randomness(
     assert [rng.random() for rng in mine] == [rng.random() for rng in fresh]
 
 
-@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="float32 answers differ by rounding")
+@pytest.mark.parametrize("bf16", [True, False])
 def test_an_answer_does_not_depend_on_the_other_games_of_the_batch(
-    saved: Path, game: GameDescription
+    saved: Path, game: GameDescription, bf16: bool
 ) -> None:
-    actor, frames = NetworkActor(saved, game), screens(8)
+    if bf16 and not has_bf16(torch.device("cpu")):
+        pytest.skip("the machine has no bfloat16")
+    actor, frames = NetworkActor(saved, game), screens(11)
+    actor.network = actor.network.to(torch.bfloat16 if bf16 else torch.float32)
     together = actor.probabilities(frames)
-    for i in range(8):
-        assert (actor.probabilities(frames[i : i + 1])[0] == together[i]).all()
-    assert (actor.probabilities(frames[2:5]) == together[2:5]).all()
+    for company in ([3], [3, 0], [9, 10, 3], [1, 3, 5, 7], [3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3]):
+        assert (actor.probabilities(frames[company]) == together[company]).all()
+    shuffled = np.random.default_rng(0).permutation(11)
+    assert (actor.probabilities(frames[shuffled]) == together[shuffled]).all()
+    assert len(np.unique(together, axis=0)) == 11
 
 
 def test_a_checkpoint_of_another_game_does_not_play(saved: Path, tmp_path: Path) -> None:
