@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
 from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.shards.codec import crc32
 
 
 class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
@@ -118,18 +119,23 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Begin an episode; ``options={"start_state": NAME}`` chooses where.
 
+        ``options={"state": BYTES}`` begins in a save state that :meth:`start_state` once gave,
+        whatever the description says of start states today.
+
         Raises:
-            PipelineError: an unknown option or start state.
+            PipelineError: an unknown option or start state, or one of another cartridge.
         """
         super().reset(seed=seed)
         chosen = dict(options or {})
-        start_state = chosen.pop("start_state", None)
+        name, state = chosen.pop("start_state", None), chosen.pop("state", None)
         if chosen:
             raise PipelineError(
-                f"unknown reset option '{next(iter(chosen))}'; the only one is 'start_state'"
+                f"unknown reset option '{next(iter(chosen))}'; there are 'start_state' and 'state'"
             )
+        if name is not None and state is not None:
+            raise PipelineError("the reset options 'start_state' and 'state' exclude each other")
         game_seed = int(self.np_random.integers(1 << 32)) if seed is None else seed & 0xFFFFFFFF
-        self.emulator.load_state(self.start_state(start_state))
+        self.emulator.load_state(self.start_state(name) if state is None else state)
         place = self.game.reset.seed
         if place is not None and place.address is not None:
             self.emulator.write(place.address, game_seed, place.size)
@@ -175,6 +181,10 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             truncated,
             self._info(success=success),
         )
+
+    def ram_crc32(self) -> int:
+        """CRC32 of EWRAM and then IWRAM as they are now; about 10 us."""
+        return crc32(memoryview(self.emulator.iwram), crc32(memoryview(self.emulator.ewram)))
 
     def render(self) -> NDArray[np.uint8] | None:
         """The screen, (160,240,3) u8, if ``render_mode`` is "rgb_array"."""

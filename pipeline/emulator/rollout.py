@@ -53,6 +53,7 @@ class _Play:
     screen: Frames
     info: dict[str, Any]
     frames: list[Frames] = field(default_factory=list)
+    ram_crc32: list[int] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     expert_actions: list[int] = field(default_factory=list)
@@ -87,7 +88,8 @@ def play_episodes(
         start_state: name in ``game.yaml``; None takes the first.
         max_steps: truncate after so many steps; None leaves it to the env.
         patience: truncate after so many steps without a new milestone; 0 never does.
-        keep_frames: False leaves ``Episode.frames`` with no rows, to spare memory.
+        keep_frames: False leaves ``Episode.frames`` with no rows, to spare memory, and the RAM
+            without checksums.
         on_step: called with the number of steps just played, over all envs.
     """
     waiting = iter([int(seed) for seed in seeds])
@@ -127,6 +129,7 @@ def _advance(
 ) -> None:
     if keep_frames:
         play.frames.append(play.screen)
+        play.ram_crc32.append(play.env.ram_crc32())
     play.states.append(play.info["state"])
     play.expert_actions.append(choice.expert)
     play.screen, reward, terminated, truncated, play.info = play.env.step(choice.button)
@@ -160,17 +163,18 @@ def _episode(play: _Play, start_state: str | None) -> Episode:
         rewards=np.asarray(play.rewards, np.float32),
         terminated=terminated,
         truncated=truncated,
-        state=_columns(game, play.states),
+        state=state_columns(game, play.states),
         final_frame=play.screen,
         seed=play.seed,
         success=bool(play.info["success"]),
         root=f"{game.name}/{start_state or names[0]}/{play.seed:08x}",
         milestones=np.asarray(list(play.info["milestones"].values()), np.int32),
         start_state=0 if start_state is None else names.index(start_state),
+        ram_crc32=np.asarray(play.ram_crc32, np.uint32) if play.frames else None,
     )
 
 
-def _columns(game: GameDescription, states: list[State]) -> dict[str, NDArray[Any]]:
+def state_columns(game: GameDescription, states: list[State]) -> dict[str, NDArray[Any]]:
     """(T,...) arrays, one a variable, of the variable's own type."""
     return {
         name: np.asarray([state[name] for state in states], variable.dtype).reshape(

@@ -127,14 +127,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return near[0] if near else "(none)"
 
 
-def read_tree(file: Path) -> Place:
-    """Parse a YAML file.
+def read_tree(file: Path, text: str | None = None) -> Place:
+    """Parse a YAML file, or ``text`` that is said to come from it.
 
     Raises:
         PipelineError: it cannot be read or is not YAML; the line is named.
     """
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        text = file.read_text(encoding="utf-8") if text is None else text
+        tree = yaml.load(text, Loader=_Loader)
     except OSError as error:
         raise PipelineError(
             f"{file}: cannot read the game's description ({os.strerror(error.errno or 0)})"

@@ -59,10 +59,26 @@ def parse_game(file: Path) -> GameDescription:
     Raises:
         PipelineError: one line with the file, the place and what to do.
     """
-    tree = read_tree(file)
+    return _game(read_tree(file), file.parent)
+
+
+def parse_recorded(text: str, shard: Path) -> GameDescription:
+    """Read the ``game.yaml`` that a raw shard was recorded with, all but its start states.
+
+    Those may lie in files that only the folder of the game had; the shard holds them itself.
+
+    Raises:
+        PipelineError: as :func:`parse_game`; the shard is named.
+    """
+    tree = read_tree(shard, text)
+    if isinstance(tree.value, dict):
+        tree.value.pop("start_states", None)
+    return _game(tree, shard.parent)
+
+
+def _game(tree: Place, folder: Path) -> GameDescription:
     _check_format(tree)
     top = tree.table(_KEYS)
-    folder = file.parent
     rom = top.get("rom").table(("file", "sha1", "title", "code"))
     pointers = {name: _address(place, 4) for name, place in top.get("pointers", {}).items()}
     variables = _variables(top.get("variables"), pointers)

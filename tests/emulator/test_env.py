@@ -4,6 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,8 +228,32 @@ def test_an_unknown_start_state_or_option_is_refused(make_game: MakeGame) -> Non
         env.reset(seed=1, options={"start_state": "latter"})
     assert str(error.value) == ("standing has no start state 'latter'; the nearest one is 'later'")
     with pytest.raises(PipelineError) as error:
-        env.reset(seed=1, options={"state": "later"})
-    assert str(error.value) == "unknown reset option 'state'; the only one is 'start_state'"
+        env.reset(seed=1, options={"begin": "later"})
+    assert str(error.value) == ("unknown reset option 'begin'; there are 'start_state' and 'state'")
+    with pytest.raises(PipelineError) as error:
+        env.reset(seed=1, options={"start_state": "later", "state": env.start_state()})
+    assert str(error.value) == "the reset options 'start_state' and 'state' exclude each other"
+
+
+def test_an_episode_can_begin_in_a_state_that_was_kept(make_game: MakeGame) -> None:
+    kept = GBAEnv(make_game()).start_state("later")
+    env = GBAEnv(make_game(("later: {frames: 9}", "later: {frames: 30}")))
+    core = env.emulator._core
+    env.reset(seed=1, options={"state": kept})
+    frames = core.frameCounter(core)
+    env.reset(seed=1, options={"start_state": "later"})
+    assert core.frameCounter(core) == frames + 21
+
+
+def test_the_checksum_of_the_ram_is_that_of_both_blocks_one_after_the_other(
+    make_game: MakeGame,
+) -> None:
+    env = GBAEnv(make_game())
+    env.reset(seed=1)
+    before = env.ram_crc32()
+    env.emulator.write(0x03007FFF, 1, 1)
+    emulator = env.emulator
+    assert env.ram_crc32() == zlib.crc32(bytes(emulator.ewram) + bytes(emulator.iwram)) != before
 
 
 def test_a_wrong_button_a_step_too_early_and_an_unknown_render_mode_are_refused(

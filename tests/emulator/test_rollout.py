@@ -44,6 +44,9 @@ def assert_same(one: Episode, other: Episode) -> None:
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     assert np.array_equal(one.final_frame, other.final_frame)
     assert np.array_equal(one.milestones, other.milestones)
+    assert one.ram_crc32 is not None
+    assert other.ram_crc32 is not None
+    assert one.ram_crc32.tolist() == other.ram_crc32.tolist()
     for name in one.state:
         assert np.array_equal(one.state[name], other.state[name]), name
 
@@ -130,6 +133,7 @@ def test_frames_may_be_left_out(make_game: MakeGame) -> None:
     (episode,) = play_episodes([GBAEnv(make_game())], RandomActor(10), [1], keep_frames=False)
     assert episode.frames.shape == (0, 160, 240, 3)
     assert len(episode) == 50
+    assert episode.ram_crc32 is None
     assert episode.final_frame.shape == (160, 240, 3)
 
 
@@ -145,3 +149,18 @@ def test_start_states_and_progress_are_reported(make_game: MakeGame) -> None:
 
 def test_no_seeds_give_no_episodes(make_game: MakeGame) -> None:
     assert list(play_episodes([GBAEnv(make_game())], RandomActor(10), [])) == []
+
+
+def test_the_ram_is_checked_before_each_step(make_game: MakeGame) -> None:
+    env = GBAEnv(make_game())
+    found: list[int] = []
+
+    class Writer(RandomActor):
+        def choose(self, rng: np.random.Generator) -> Choice:
+            found.append(env.ram_crc32())
+            return super().choose(rng)
+
+    (episode,) = play_episodes([env], Writer(10), [1], max_steps=9)
+    assert episode.ram_crc32 is not None
+    assert episode.ram_crc32.dtype == np.uint32
+    assert episode.ram_crc32.tolist() == found
