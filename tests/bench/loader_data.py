@@ -188,7 +188,9 @@ def _write_tars(folder: Path, data: BenchData, kind: str) -> None:
 
     folder.mkdir()
     number = 0
-    with webdataset.ShardWriter(f"{folder}/frames-%06d.tar", maxcount=PER_TAR, verbose=0) as writer:
+    name = f"{folder}/frames-%06d.tar"
+    # A whole number as time of change, or every member gets a second header that costs as much.
+    with webdataset.ShardWriter(name, maxcount=PER_TAR, verbose=0, mtime=1) as writer:
         for frames, buttons in blocks(data):
             for frame, button in zip(frames, buttons.tolist(), strict=True):
                 content = _png(frame) if kind == "png" else frame
