@@ -133,7 +133,7 @@ def _value(key: str, words: Sequence[str]) -> Any:
         value = yaml.safe_load(words[0])
     except yaml.YAMLError:
         return words[0]
-    return value if isinstance(value, (bool, int, float)) or value is None else words[0]
+    return value if isinstance(value, (bool, int, float, dict)) or value is None else words[0]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -96,8 +96,22 @@ class Train(Section):
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Autocast type; ``auto`` takes bf16 where the machine has it."""
-    workers: int = Field(0, ge=0)
-    """DataLoader workers; 0 reads in the training process."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that read beside the training; 0 reads in it, none chooses."""
+    cache: Literal["auto", "ram", "disk", "none"] = "auto"
+    """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
+    pool_mb: int = Field(64, ge=1)
+    """Decoded frames that are mixed at a time where none are kept, in MiB."""
+    rounds: list[int] = []
+    """Learn from the shards of these DAgger rounds only; empty takes all."""
+    balance: float = Field(0.0, ge=0, le=1)
+    """0 takes the buttons as often as they come, 1 gives each the same weight in the loss."""
+    action_weights: dict[str, float] = {}
+    """Factor of a button's weight in the loss: ``{A: 2}``."""
+    round_weights: dict[int, float] = {}
+    """Factor of a DAgger round's weight."""
+    shard_weights: dict[str, float] = {}
+    """Factor of a shard's weight, by its file name."""
     threads: int = Field(0, ge=0)
     """Torch threads; 0 takes one a core."""
     log_every: int = Field(50, ge=1)

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
 from pipeline.loading.augment import random_shift
-from pipeline.loading.dataset import LabelledSteps, batches_of, whole_batch
-from pipeline.loading.sampling import ChunkShuffle
+from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection, select_shards
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.policies.impala import ImpalaCNN
@@ -122,6 +120,14 @@ class _Training:
             _set_random_state(before.random_state)
         else:
             remove_checkpoints(self.folder)
+        self.loader = selection.loader(
+            self.train,
+            device.type,
+            before.inputs.get("order") if before else None,
+            worker_init=leave_interrupts,
+        )
+        inputs["order"] = self.loader.order
+        print(self.loader.plan, flush=True)
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.train.log_every)
         self.tracker = Tracker(
             self.folder,
@@ -179,15 +185,14 @@ class _Training:
     def updates(self, evaluator: Evaluator | None) -> None:
         """All updates that are left, with what is due between them."""
         train = self.train
-        loader = self._loader()
         with (
             tqdm(total=train.steps, initial=self.step, desc="train", unit="step", disable=None)
             as bar,
             finish_the_step() as interrupt,
         ):  # fmt: skip
             begun = perf_counter()
-            for frames, buttons in loader:
-                self._update(frames, buttons)
+            for batch in self.loader.batches(self.step, train.steps):
+                self._update(batch)
                 bar.update()
                 stop = interrupt.is_set()
                 if not (stop or self._due()):
@@ -199,34 +204,16 @@ class _Training:
                     raise KeyboardInterrupt
                 begun = perf_counter()
 
-    def _loader(self) -> DataLoader[Any]:
-        train, steps = self.train, self.selection.train
-        order = ChunkShuffle(
-            steps.chunk_counts,
-            batch_size=train.batch_size,
-            seed=train.seed,
-            window=steps.cached_chunks,
-            first=self.step,
-            last=train.steps,
-        )
-        return DataLoader(
-            steps,
-            batch_sampler=order,
-            num_workers=train.workers,
-            collate_fn=whole_batch,  # type: ignore[arg-type]
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=leave_interrupts,
-            # Its own, or the loader would draw from the generator that checkpoints hold.
-            generator=torch.Generator().manual_seed(train.seed),
-        )
-
-    def _update(self, frames: Tensor, buttons: Tensor) -> None:
+    def _update(self, batch: Batch) -> None:
         train = self.train
-        frames = frames.to(self.device, non_blocking=True)
-        buttons = buttons.to(self.device, non_blocking=True)
+        frames = batch.frames.to(self.device, non_blocking=True)
+        buttons = batch.buttons.to(self.device, non_blocking=True)
+        weights = batch.weights
+        if weights is not None:
+            weights = weights.to(self.device, non_blocking=True)
         frames = random_shift(frames, train.shift, seed=train.seed, step=self.step)
         rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
-        self.recent.append(self.cloner.update(frames, buttons, rate))
+        self.recent.append(self.cloner.update(frames, buttons, rate, weights))
         self.step += 1
 
     def _due(self, every: int | None = None) -> bool:
@@ -268,8 +255,8 @@ class _Training:
     def _validate(self) -> None:
         steps = self.selection.validation
         if steps is not None:
-            batches = batches_of(steps, self.selection.validation_indices, 256)
-            self.progress.validation = self.cloner.agreement(batches)
+            batches = self.selection.validation_batches()
+            self.progress.validation = self.cloner.agreement(batch[:2] for batch in batches)
             self.tracker.scalars(
                 {f"validation/{k}": v for k, v in self.progress.validation.items()}, self.step
             )
@@ -277,9 +264,9 @@ class _Training:
             self._keep_if_best("validation", score)
         self._picture(steps or self.selection.train)
 
-    def _picture(self, steps: LabelledSteps) -> None:
+    def _picture(self, steps: Steps) -> None:
         chosen = np.unique(np.linspace(0, len(steps) - 1, PICTURED).astype(np.int64))
-        frames, buttons = steps.__getitems__(chosen)
+        frames, buttons = steps.batch(chosen)[:2]
         with torch.inference_mode():
             logits = self.cloner.logits(frames.to(self.device))
         probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()

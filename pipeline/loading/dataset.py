@@ -1,12 +1,10 @@
-"""The labelled steps of shards as a map-style torch dataset that never holds them all."""
+"""The steps of shards as a map-style torch dataset that never holds their frames."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,165 +12,261 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline.errors import PipelineError
+from pipeline.loading.memory import SharedArray
+from pipeline.loading.source import Frames, FrameSource, Indices
+from pipeline.loading.weights import Weights
+from pipeline.shards.facts import round_of
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import FRAMES_PER_CHUNK, TRAIN, LabelStatus
-
-CACHE_BYTES = 128 << 20
-"""Decoded frames that are kept. With chunks of 84x84 frames: 396 of them, 6,341 frames."""
-
-Batch = tuple[Tensor, Tensor]
-"""Frames (B,H,W,3) u8 and the expert's buttons (B,) i64."""
-
-Indices = NDArray[np.int64]
+from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 
-class LabelledSteps(Dataset[tuple[Tensor, int]]):
-    """Every step of one split that has a label: step i is (frame (H,W,3) u8, the right button).
+class Batch(NamedTuple):
+    """B steps. With ``window`` k, frames and buttons have a second axis of k steps; with ``stack``
+    k, frames alone have one, the newest frame last."""
 
-    Steps are numbered shard by shard in the order of the files. Frames are read and decoded by
-    whole chunks, and the last `cache_bytes` of them are kept: an order that stays within a few
-    chunks for a while (`pipeline.loading.sampling.ChunkShuffle`) decodes each chunk once.
+    frames: Tensor
+    """(B,H,W,3) or (B,k,H,W,3) u8. Rows may lie apart in memory (``contiguous()`` is a copy)."""
+    buttons: Tensor
+    """(B,) or (B,k) i64: the right button, or the executed one if the dataset says so."""
+    weights: Tensor | None = None
+    """(B,) or (B,k) f32."""
+    previous: Tensor | None = None
+    """(B,) or (B,k) i64: the button executed in the step before; at the start of an episode
+    the number of buttons."""
+    mask: Tensor | None = None
+    """(B,k) bool, with ``window``: which steps are there and chosen. The others repeat the
+    episode's last frame, with button 0."""
 
-    Memory: the cache, and 16 bytes for each chunk of 16 frames. The files are opened by the
-    process that reads, so that it pickles and survives a fork; give a DataLoader
-    ``collate_fn=whole_batch``, because a batch is put together here.
+
+class Steps(Dataset[tuple[Tensor, int]]):
+    """The chosen steps of shards, numbered shard by shard; step i is (frame (H,W,3) u8, button).
+
+    A map-style dataset for any DataLoader, with 0, 1, 2 ... workers, forked or spawned; files are
+    opened by the process that reads. An order that stays within a few chunks of 16 frames for a
+    while is cheap, any other decodes a chunk for each step: `pipeline.loading.loader.load_batches`
+    knows such orders, and caches.
+
+    Memory: 1 byte a step, 24 a chunk of 16, 16 an episode, shared by all processes.
 
     Args:
-        paths: processed shards with frames of one size, checked by `check_shards`.
-        split: TRAIN or VALIDATION.
-        max_labels: take only the first so many labels of the first shard; 0 takes all.
-        cache_bytes: bound of the cache; at least one chunk is kept.
+        paths: shards with frames of one size, checked by `check_shards`.
+        split: TRAIN or VALIDATION; None takes both.
+        labelled: only steps with the expert's button, which is then ``buttons``; False takes
+            every step, with the button executed.
+        rounds: only shards of these DAgger rounds; None takes all.
+        max_labels: take only the first so many steps of the first shard; 0 takes all.
+        stack: frames of a sample: the step's and those before it in its episode; at its start
+            the first is repeated.
+        window: steps of a sample, from the chosen one on; ``mask`` tells where the episode ends.
+        previous: give the button executed in the step before, too.
+        weights: of the samples, by class, round and shard.
+
+    Raises:
+        PipelineError: no shard of these rounds, or chunks that do not fit together.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
         *,
-        split: int = TRAIN,
+        split: int | None = None,
+        labelled: bool = True,
+        rounds: Collection[int] | None = None,
         max_labels: int = 0,
-        cache_bytes: int = CACHE_BYTES,
+        stack: int = 1,
+        window: int = 1,
+        previous: bool = False,
+        weights: Weights | None = None,
     ) -> None:
-        self.shards = [Shard(path) for path in paths]
-        self.split = split
-        contract = self.shards[0].header.frame_contract
-        self.frame_shape = (contract.height, contract.width, 3)
-        self.last_steps = np.array([shard.n_frames for shard in self.shards], np.int64)
-        """(S,) steps of each shard that are looked at."""
-        counts = []
-        for number, shard in enumerate(self.shards):
-            chosen = self._chosen(number, 0, shard.n_frames)
-            if number == 0 and 0 < max_labels < np.count_nonzero(chosen):
-                self.last_steps[0] = np.flatnonzero(chosen)[max_labels - 1] + 1
-                chosen[self.last_steps[0] :] = False
-            starts = np.arange(0, shard.n_frames, FRAMES_PER_CHUNK)
-            counts.append(np.add.reduceat(chosen, starts, dtype=np.int64))
-            shard.close()
-        self.chunk_counts: Indices = np.concatenate(counts)
-        """(C,) labelled steps in each chunk, over all shards."""
-        self._chunk_ends = np.cumsum(self.chunk_counts)
-        self._first_chunks = np.cumsum([0, *(len(c) for c in counts)])
-        chunk_bytes = FRAMES_PER_CHUNK * int(np.prod(self.frame_shape))
-        self.cached_chunks = min(max(1, cache_bytes // chunk_bytes), len(self.chunk_counts))
-        """Chunks that the cache holds."""
-        self._cache: _ChunkCache | None = None
+        if min(stack, window) < 1 or (stack > 1 and window > 1):
+            raise ValueError("stack and window are at least 1, and one of them is 1")
+        self.stack, self.window, self.context = stack, window, max(stack, window)
+        self.rounds = [round_of(path) for path in paths]
+        kept = [i for i, n in enumerate(self.rounds) if rounds is None or n in rounds]
+        if not kept:
+            there = ", ".join(sorted({"none" if n is None else str(n) for n in self.rounds}))
+            raise PipelineError(
+                f"no shard of the rounds {', '.join(map(str, sorted(rounds or ())))}; "
+                f"the rounds there are: {there}"
+            )
+        self.paths = [Path(paths[i]) for i in kept]
+        self.rounds = [self.rounds[i] for i in kept]
+        choice = _Choice(split, labelled, previous)
+        frames = [choice.add(path, 0 if i else max_labels) for i, path in enumerate(self.paths)]
+        self.source = FrameSource(self.paths, frames)
+        self.actions = choice.actions
+        """Names of the buttons."""
+        self.shard_ids = tuple(choice.shard_ids)
+        rows = self.source.chunk_rows
+        self._buttons = SharedArray.of(np.concatenate(choice.buttons))
+        self._executed = SharedArray.of(np.concatenate(choice.executed)) if previous else None
+        self._starts = SharedArray.of(np.concatenate(choice.starts))
+        self._stops = SharedArray.of(np.concatenate(choice.stops))
+        chosen = (self._buttons.array != NO_ACTION).reshape(-1, rows)
+        counts = chosen.sum(axis=1, dtype=np.int64)
+        self._counts = SharedArray.of(counts)
+        self._ends = SharedArray.of(np.cumsum(counts))
+        # Whether the k-th step of a chunk simply is its k-th row.
+        self._plain = bool((np.arange(rows) < counts[:, None]).__eq__(chosen).all())
+        used = np.flatnonzero(counts)
+        self._used = None if len(used) == len(counts) else SharedArray.of(used)
+        self._weights = None
+        if weights is not None:
+            shards = np.repeat(np.arange(len(self.paths)), np.diff(self.source.first_chunks))
+            self._weights = weights.resolve(
+                self.actions, self.paths, self.rounds, self._buttons.array.reshape(-1, rows), shards
+            )
+        self._held = (-1, np.empty((rows, *self.source.frame_shape), np.uint8))
 
     def __len__(self) -> int:
-        return int(self._chunk_ends[-1])
+        return int(self._ends.array[-1])
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"step {index} of {len(self)}")
-        frames, buttons = self.__getitems__([index % len(self)])
-        return frames[0], int(buttons[0])
-
-    def __getitems__(self, indices: Sequence[int] | Indices) -> Batch:
-        """The batch of these steps, in this order; torch's DataLoader calls it."""
-        wanted = np.asarray(indices, np.int64)
-        chunks = np.searchsorted(self._chunk_ends, wanted, side="right")
-        rows = wanted - (self._chunk_ends[chunks] - self.chunk_counts[chunks])
-        frames = np.empty((len(wanted), *self.frame_shape), np.uint8)
-        buttons = np.empty(len(wanted), np.int64)
-        # By chunk, so that each is looked up once, however few the cache can hold.
-        order = np.argsort(chunks, kind="stable")
-        sorted_chunks = chunks[order]
-        bounds = [0, *(np.flatnonzero(np.diff(sorted_chunks)) + 1), len(order)]
-        for low, high in pairwise(bounds):
-            here = order[low:high]
-            chunk_frames, chunk_buttons = self._chunk(int(sorted_chunks[low]))
-            frames[here] = chunk_frames[rows[here]]
-            buttons[here] = chunk_buttons[rows[here]]
-        return torch.from_numpy(frames), torch.from_numpy(buttons)
+        rows = self.rows_of(np.array([index % len(self)]))
+        if self.context > 1:
+            frames = self.source.read_rows(self.context_of(rows)[0].reshape(-1))
+            return torch.from_numpy(frames), int(self._buttons.array[rows[0]])
+        chunk, row = divmod(int(rows[0]), self.source.chunk_rows)
+        if self._held[0] != chunk:
+            self._held = (-1, self._held[1])
+            self.source.read_chunk(chunk, self._held[1])
+            self._held = (chunk, self._held[1])
+        return torch.from_numpy(self._held[1][row].copy()), int(self._buttons.array[rows[0]])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}
+        return {**self.__dict__, "_held": (-1, np.empty_like(self._held[1]))}
+
+    @property
+    def chunk_counts(self) -> Indices:
+        """(C,) chosen steps in each chunk, over all shards."""
+        return self._counts.array
+
+    @property
+    def used_chunks(self) -> Indices | None:
+        """The chunks with a chosen step; None says all."""
+        return None if self._used is None else self._used.array
+
+    def rows_of(self, steps: Indices) -> Indices:
+        """(n,) the rows of steps: ``chunk * chunk_rows + row in the chunk``."""
+        ends, size = self._ends.array, self.source.chunk_rows
+        chunks = np.searchsorted(ends, steps, side="right")
+        places = steps - (ends[chunks] - self._counts.array[chunks])
+        if not self._plain:
+            chosen = self._buttons.array.reshape(-1, size)[chunks] != NO_ACTION
+            places = (np.cumsum(chosen, axis=1) == (places + 1)[:, None]).argmax(axis=1)
+        out: Indices = chunks * size + places
+        return out
+
+    def rows_in(self, chunks: Indices) -> Indices:
+        """(n,) the chosen rows of chunks, chunk after chunk."""
+        size = self.source.chunk_rows
+        buttons = self._buttons.array.reshape(-1, size)[chunks]
+        places, rows = np.nonzero(buttons != NO_ACTION)
+        out: Indices = chunks[places] * size + rows
+        return out
+
+    def context_of(self, rows: Indices) -> tuple[Indices, NDArray[np.bool_] | None]:
+        """(n,k) rows of the frames of each sample, and the mask of a window."""
+        episodes = np.searchsorted(self._starts.array, rows, side="right") - 1
+        if self.window == 1:
+            first = self._starts.array[episodes]
+            back = np.arange(self.stack - 1, -1, -1)
+            return np.maximum(rows[:, None] - back, first[:, None]), None
+        last = self._stops.array[episodes] - 1
+        ahead = rows[:, None] + np.arange(self.window)
+        there = ahead <= last[:, None]
+        ahead = np.minimum(ahead, last[:, None])
+        return ahead, there & (self._buttons.array[ahead] != NO_ACTION)
+
+    def batch(self, steps: Indices) -> Batch:
+        """The batch of these steps, in this order; each chunk is decoded once."""
+        rows = self.rows_of(np.asarray(steps, np.int64))
+        context = self.context_of(rows)[0] if self.context > 1 else rows
+        frames = self.source.read_rows(context.reshape(-1))
+        return self.answers(rows, frames.reshape(*context.shape, *self.source.frame_shape))
+
+    def answers(self, rows: Indices, frames: Frames) -> Batch:
+        """The batch of these rows, whose frames were read already."""
+        mask = None
+        if self.window > 1:
+            rows, there = self.context_of(rows)
+            mask = torch.from_numpy(there)
+        buttons = self._buttons.array[rows].astype(np.int64)
+        if self.window > 1:
+            buttons[buttons == NO_ACTION] = 0
+        weights = None if self._weights is None else self._weights(buttons, self._shard(rows))
+        return Batch(
+            torch.from_numpy(frames),
+            torch.from_numpy(buttons),
+            None if weights is None else torch.from_numpy(weights),
+            None if self._executed is None else torch.from_numpy(self._previous(rows)),
+            mask,
+        )
 
     def close(self) -> None:
-        """Close the files and give the cache back; the next use opens them again."""
-        self._cache = None
-        for shard in self.shards:
-            shard.close()
+        """Close the files; the next use opens them again."""
+        self.source.close()
 
-    def _chunk(self, chunk: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The labelled steps of a chunk: frames (n,H,W,3) u8, buttons (n,) u8."""
-        if self._cache is None:
-            self._cache = _ChunkCache(self.cached_chunks, self.frame_shape)
-        found = self._cache.get(chunk)
-        if found is not None:
-            return found
-        number = int(np.searchsorted(self._first_chunks, chunk, side="right")) - 1
-        shard = self.shards[number]
-        start = (chunk - int(self._first_chunks[number])) * FRAMES_PER_CHUNK
-        stop = min(start + FRAMES_PER_CHUNK, shard.n_frames)
-        chosen = self._chosen(number, start, stop)
-        frames = shard.read_frames(start, stop)
-        buttons = shard.column("expert_actions", start, stop)
-        return self._cache.put(chunk, frames[chosen], buttons[chosen])
+    def _shard(self, rows: Indices) -> Indices:
+        chunks = rows // self.source.chunk_rows
+        return np.asarray(np.searchsorted(self.source.first_chunks, chunks, side="right") - 1)
 
-    def _chosen(self, number: int, start: int, stop: int) -> NDArray[np.bool_]:
-        """Which of the steps ``start`` to ``stop`` of a shard have a label and the right split."""
-        shard = self.shards[number]
-        steps = np.arange(start, stop)
-        episodes = np.searchsorted(shard.starts, steps, side="right") - 1
-        labelled = shard.column("label_status", start, stop) == LabelStatus.LABELLED
-        chosen: NDArray[np.bool_] = (
-            labelled & (shard.splits[episodes] == self.split) & (steps < self.last_steps[number])
-        )
-        return chosen
+    def _previous(self, rows: Indices) -> Indices:
+        assert self._executed is not None
+        episodes = np.searchsorted(self._starts.array, rows, side="right") - 1
+        begins = rows == self._starts.array[episodes]
+        before = self._executed.array[np.maximum(rows - 1, 0)].astype(np.int64)
+        before[begins] = len(self.actions)
+        return before
 
 
-class _ChunkCache:
-    """The chunks used last, in memory that is taken once."""
+class _Choice:
+    """Reads the columns of one shard after the other, and chooses."""
 
-    def __init__(self, slots: int, frame_shape: tuple[int, ...]) -> None:
-        self._frames = np.empty((slots, FRAMES_PER_CHUNK, *frame_shape), np.uint8)
-        self._buttons = np.empty((slots, FRAMES_PER_CHUNK), np.uint8)
-        self._held: OrderedDict[int, tuple[int, int]] = OrderedDict()
+    def __init__(self, split: int | None, labelled: bool, previous: bool) -> None:
+        self._split, self._labelled, self._previous = split, labelled, previous
+        self.actions: tuple[str, ...] = ()
+        self.shard_ids: list[str] = []
+        self.buttons: list[NDArray[np.uint8]] = []
+        self.executed: list[NDArray[np.uint8]] = []
+        self.starts: list[Indices] = []
+        self.stops: list[Indices] = []
+        self._rows = 0
 
-    def get(self, chunk: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-        held = self._held.get(chunk)
-        if held is None:
-            return None
-        self._held.move_to_end(chunk)
-        slot, steps = held
-        return self._frames[slot, :steps], self._buttons[slot, :steps]
+    def add(self, path: Path, limit: int) -> Any:
+        """Returns where the frames lie."""
+        with Shard(path) as shard:
+            self.actions = shard.header.actions
+            self.shard_ids.append(shard.header.shard_id)
+            frames = shard.stored("frames")
+            buttons = self._chosen(shard)
+            if 0 < limit < np.count_nonzero(buttons != NO_ACTION):
+                buttons[np.flatnonzero(buttons != NO_ACTION)[limit - 1] + 1 :] = NO_ACTION
+            padded = len(frames.offsets) * frames.chunk_rows
+            self.buttons.append(_padded(buttons, padded))
+            if self._previous:
+                self.executed.append(_padded(shard.column("actions"), padded))
+            self.starts.append(self._rows + shard.starts)
+            self.stops.append(self._rows + shard.starts + shard.lengths)
+            self._rows += padded
+        return frames
 
-    def put(
-        self, chunk: int, frames: NDArray[np.uint8], buttons: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        full = len(self._held) == len(self._frames)
-        slot = self._held.popitem(last=False)[1][0] if full else len(self._held)
-        steps = len(buttons)
-        self._frames[slot, :steps], self._buttons[slot, :steps] = frames, buttons
-        self._held[chunk] = (slot, steps)
-        return self._frames[slot, :steps], self._buttons[slot, :steps]
+    def _chosen(self, shard: Shard) -> NDArray[np.uint8]:
+        buttons: NDArray[np.uint8]
+        if self._labelled:
+            buttons = shard.column("expert_actions").copy()
+            buttons[shard.column("label_status") != LabelStatus.LABELLED] = NO_ACTION
+        else:
+            buttons = shard.column("actions").copy()
+        if self._split is not None:
+            buttons[np.repeat(shard.splits != self._split, shard.lengths)] = NO_ACTION
+        return buttons
 
 
-def whole_batch(batch: Batch) -> Batch:
-    """The ``collate_fn`` for `LabelledSteps`: the batch is whole already."""
-    return batch
-
-
-def batches_of(steps: LabelledSteps, indices: Indices, batch_size: int) -> Iterator[Batch]:
-    """Batches of these steps, in this order; the last may be smaller."""
-    for low in range(0, len(indices), batch_size):
-        yield steps.__getitems__(indices[low : low + batch_size])
+def _padded(values: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
+    out = np.full(length, NO_ACTION, np.uint8)
+    out[: len(values)] = values
+    return out

@@ -62,13 +62,18 @@ class Cloner:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.network(frames).float()  # type: ignore[no-any-return]
 
-    def update(self, frames: Tensor, buttons: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """One update; returns loss and number of right answers before it, both still on the
-        device, so that nobody waits for them."""
+    def update(
+        self, frames: Tensor, buttons: Tensor, rate: float, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One update, each sample's loss times its weight (B,); returns loss and number of right
+        answers before it, both still on the device, so that nobody waits for them."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         logits = self.logits(frames)
-        loss = functional.cross_entropy(logits, buttons)
+        if weights is None:
+            loss = functional.cross_entropy(logits, buttons)
+        else:
+            loss = (functional.cross_entropy(logits, buttons, reduction="none") * weights).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.gradient_clip:

@@ -1,9 +1,8 @@
-"""The dataset: which steps there are, that each is the right one, and that memory is bounded."""
+"""The dataset: which steps there are, that each is the right one, and what else a sample has."""
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.loading.dataset import LabelledSteps, batches_of, whole_batch
-from pipeline.loading.sampling import ChunkShuffle
-from pipeline.shards.schema import FRAMES_PER_CHUNK, TRAIN, VALIDATION
+from pipeline.errors import PipelineError
+from pipeline.loading.dataset import Steps
+from pipeline.loading.weights import Weights
+from pipeline.shards.schema import TRAIN, VALIDATION
 from tests.loading import made
 
-CHUNK_BYTES = FRAMES_PER_CHUNK * 84 * 84 * 3
 
-
-def numbers_of(steps: LabelledSteps) -> list[int]:
+def numbers_of(steps: Steps) -> list[int]:
     return [made.number_of(steps[i][0]) for i in range(len(steps))]
 
 
 def test_a_step_is_the_frame_and_the_experts_button(tmp_path: Path) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (20,))])
+    steps = Steps([made.shard(tmp_path / "a.h5", (20,))])
     frame, button = steps[13]
     assert frame.dtype == torch.uint8
     assert frame.shape == (84, 84, 3)
@@ -38,9 +36,16 @@ def test_steps_are_the_labelled_ones_of_the_split_in_the_order_of_the_files(tmp_
         made.shard(tmp_path / "b.h5", (40,), first=64, seed=3),
     ]
     train = [n for n in range(64) if n % 3 == 0 and not 30 <= n < 55] + list(range(64, 104))
-    assert numbers_of(LabelledSteps(paths, split=TRAIN)) == train
+    assert numbers_of(Steps(paths, split=TRAIN)) == train
     unseen = [n for n in range(30, 55) if n % 3 == 0]
-    assert numbers_of(LabelledSteps(paths, split=VALIDATION)) == unseen
+    assert numbers_of(Steps(paths, split=VALIDATION)) == unseen
+    assert len(Steps(paths)) == len(train) + len(unseen)
+
+
+def test_without_labels_every_step_has_the_button_that_was_pressed(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (30,), every=4)], labelled=False)
+    assert numbers_of(steps) == list(range(30))
+    assert [steps[i][1] for i in range(30)] == [n * 7 % 10 for n in range(30)]
 
 
 def test_a_budget_takes_the_first_labels_of_the_first_shard_only(tmp_path: Path) -> None:
@@ -48,68 +53,180 @@ def test_a_budget_takes_the_first_labels_of_the_first_shard_only(tmp_path: Path)
         made.shard(tmp_path / "a.h5", (30, 25), validation=(0,), every=2),
         made.shard(tmp_path / "b.h5", (7,), first=55, seed=3),
     ]
-    steps = LabelledSteps(paths, max_labels=4)
+    steps = Steps(paths, split=TRAIN, max_labels=4)
     assert numbers_of(steps) == [30, 32, 34, 36, *range(55, 62)]
-    assert len(LabelledSteps(paths, max_labels=999)) == 13 + 7
+    assert len(Steps(paths, split=TRAIN, max_labels=999)) == 13 + 7
 
 
-def test_a_batch_comes_in_the_order_asked_for_whatever_the_cache_holds(tmp_path: Path) -> None:
-    path = made.shard(tmp_path / "a.h5", (100, 80))
+def test_only_shards_of_the_chosen_rounds_count(tmp_path: Path) -> None:
+    paths = [
+        made.shard(tmp_path / f"run-round-{n:02d}-labelled-v001.h5", (10,), first=10 * n, seed=n)
+        for n in range(3)
+    ]
+    assert numbers_of(Steps(paths, rounds=[0, 2])) == [*range(10), *range(20, 30)]
+    with pytest.raises(PipelineError) as refused:
+        Steps(paths, rounds=[7])
+    assert str(refused.value) == "no shard of the rounds 7; the rounds there are: 0, 1, 2"
+
+
+def test_a_batch_comes_in_the_order_asked_for(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (100, 80))])
     wanted = np.random.default_rng(0).integers(0, 180, 64)
-    for chunks in (1, 2, 100):
-        steps = LabelledSteps([path], cache_bytes=chunks * CHUNK_BYTES)
-        assert steps.cached_chunks == min(chunks, 12)
-        for _ in range(2):
-            frames, buttons = steps.__getitems__(wanted)
-            assert [made.number_of(frame) for frame in frames] == wanted.tolist()
-            assert buttons.tolist() == (wanted * 7 % 10).tolist()
+    batch = steps.batch(wanted)
+    assert [made.number_of(frame) for frame in batch.frames] == wanted.tolist()
+    assert batch.buttons.tolist() == (wanted * 7 % 10).tolist()
+    assert batch[2:] == (None, None, None)
 
 
-def test_what_a_batch_holds_is_not_overwritten_by_the_next(tmp_path: Path) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (64,))], cache_bytes=CHUNK_BYTES)
-    first, _ = steps.__getitems__([0, 1])
-    steps.__getitems__([60, 61])
-    assert [made.number_of(frame) for frame in first] == [0, 1]
+def test_a_stack_ends_with_the_steps_frame_and_does_not_leave_its_episode(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (20, 20))], stack=3)
+    batch = steps.batch(np.array([0, 1, 16, 20, 39]))
+    assert batch.frames.shape == (5, 3, 84, 84, 3)
+    numbers = [[made.number_of(frame) for frame in stack] for stack in batch.frames]
+    assert numbers == [[0, 0, 0], [0, 0, 1], [14, 15, 16], [20, 20, 20], [37, 38, 39]]
+    assert batch.buttons.tolist() == [n * 7 % 10 for n in (0, 1, 16, 20, 39)]
+    assert [made.number_of(frame) for frame in steps[21][0]] == [20, 20, 21]
+
+
+def test_a_window_begins_with_the_step_and_masks_what_is_not_there(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (20, 20), every=2)], window=3)
+    batch = steps.batch(np.array([0, 8, 9]))  # the steps 0, 16 and 18
+    numbers = [[made.number_of(frame) for frame in window] for window in batch.frames]
+    assert numbers == [[0, 1, 2], [16, 17, 18], [18, 19, 19]]
+    assert batch.mask is not None
+    assert batch.mask.tolist() == [[True, False, True], [True, False, True], [True, False, False]]
+    assert batch.buttons.tolist() == [[0, 0, 4], [2, 0, 6], [6, 0, 0]]
+
+
+def test_stack_and_window_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one of them is 1"):
+        Steps([made.shard(tmp_path / "a.h5", (5,))], stack=2, window=2)
+
+
+def test_the_previous_button_is_none_at_the_start_of_an_episode(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (20, 20))], previous=True)
+    previous = steps.batch(np.array([0, 1, 19, 20, 21])).previous
+    assert previous is not None
+    assert previous.tolist() == [10, 0, 18 * 7 % 10, 10, 20 * 7 % 10]
+
+
+def test_weights_follow_button_round_and_shard_and_have_mean_one(tmp_path: Path) -> None:
+    paths = [
+        made.shard(tmp_path / f"r-round-{n:02d}-v001.h5", (100,), first=100 * n, seed=n)
+        for n in range(2)
+    ]
+    chosen = Weights(by_action={"A": 3}, by_round={1: 2}, by_shard={paths[0].name: 0.5})
+    steps = Steps(paths, weights=chosen)
+    weights = steps.batch(np.arange(200)).weights
+    assert weights is not None
+    assert weights.dtype == torch.float32
+    assert weights.mean().item() == pytest.approx(1)
+    # Button 0 is that of every tenth step.
+    assert (weights[0] / weights[1]).item() == pytest.approx(3)
+    assert (weights[101] / weights[1]).item() == pytest.approx(4)
+
+
+def test_balance_gives_every_button_the_same_sum(tmp_path: Path) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (64,))], weights=Weights(balance=1))
+    batch = steps.batch(np.arange(64))
+    assert batch.weights is not None
+    sums = torch.zeros(10).index_add_(0, batch.buttons, batch.weights)
+    assert sums.tolist() == pytest.approx([6.4] * 10)
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [
+        (
+            Weights(by_action={"TURBO": 2}),
+            "weights: no button 'TURBO'; "
+            "there are: A, B, START, SELECT, UP, DOWN, LEFT, RIGHT, L, R",
+        ),
+        (Weights(by_round={3: 1}), "weights: no round '3'; there are: none"),
+        (Weights(by_shard={"b.h5": 1}), "weights: no shard 'b.h5'; there are: a.h5"),
+        (Weights(by_action={"A": -1}), "weights: the button 'A' has -1; give 0 or more"),
+        (
+            Weights(by_shard={"a.h5": 0}),
+            "weights: all are 0, so nothing would be learnt; raise some",
+        ),
+    ],
+)
+def test_weights_of_what_is_not_there_are_refused(
+    tmp_path: Path, weights: Weights, line: str
+) -> None:
+    with pytest.raises(PipelineError) as refused:
+        Steps([made.shard(tmp_path / "a.h5", (20,))], weights=weights)
+    assert str(refused.value) == line
 
 
 def test_an_index_outside_is_refused(tmp_path: Path) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (5,))])
+    steps = Steps([made.shard(tmp_path / "a.h5", (5,))])
     assert made.number_of(steps[-1][0]) == 4
     with pytest.raises(IndexError, match="step 5 of 5"):
         steps[5]
 
 
 def test_no_labelled_step_of_the_split_is_an_empty_dataset(tmp_path: Path) -> None:
-    assert len(LabelledSteps([made.shard(tmp_path / "a.h5", (5,))], split=VALIDATION)) == 0
+    assert len(Steps([made.shard(tmp_path / "a.h5", (5,))], split=VALIDATION)) == 0
 
 
-def test_the_dataset_pickles_without_its_cache_and_opens_for_itself(tmp_path: Path) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (40,))])
-    steps.__getitems__([1, 39])
-    text = pickle.dumps(steps)
-    assert len(text) < 20_000
-    assert numbers_of(pickle.loads(text)) == list(range(40))
-
-
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_every_number_of_workers_gives_the_same_batches(tmp_path: Path, start: str) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (100, 60))])
-    order = ChunkShuffle(steps.chunk_counts, batch_size=16, seed=1, window=4, last=12)
-    alone = list(DataLoader(steps, batch_sampler=order, collate_fn=whole_batch))
-    workers = DataLoader(
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_torchs_own_loader_reads_it(tmp_path: Path, start: str, workers: int) -> None:
+    steps = Steps([made.shard(tmp_path / "a.h5", (100, 60))])
+    steps[0]  # a file is open before the workers start
+    loader = DataLoader(
         steps,
-        batch_sampler=order,
-        collate_fn=whole_batch,
-        num_workers=2,
-        multiprocessing_context=multiprocessing.get_context(start),
+        batch_size=16,
+        num_workers=workers,
+        multiprocessing_context=start if workers else None,
     )
-    for (frames, buttons), (same_frames, same_buttons) in zip(alone, workers, strict=True):
-        assert torch.equal(frames, same_frames)
-        assert torch.equal(buttons, same_buttons)
+    numbers, buttons = [], []
+    for frames, answers in loader:
+        numbers += [made.number_of(frame) for frame in frames]
+        buttons += answers.tolist()
+    assert numbers == list(range(160))
+    assert buttons == [n * 7 % 10 for n in range(160)]
 
 
-def test_batches_of_chosen_steps_come_in_order_with_a_smaller_last_one(tmp_path: Path) -> None:
-    steps = LabelledSteps([made.shard(tmp_path / "a.h5", (40,))])
-    batches = list(batches_of(steps, np.arange(3, 13), 4))
-    assert [len(buttons) for _, buttons in batches] == [4, 4, 2]
-    assert [made.number_of(f) for frames, _ in batches for f in frames] == list(range(3, 13))
+def test_a_damaged_chunk_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "a.h5", (40,))
+    steps = Steps([path])
+    frames = steps.source
+    offset = int(frames._offsets.array[1]) + 100
+    with path.open("r+b") as file:
+        file.seek(offset)
+        old = file.read(1)
+        file.seek(offset)
+        file.write(bytes([old[0] ^ 1]))
+    assert made.number_of(steps[3][0]) == 3
+    with pytest.raises(PipelineError) as refused:
+        steps[16]
+    assert str(refused.value) == (
+        f"{path}: /frames is damaged in chunk 1, rows 16 to 31 (the CRC32 is another); see what "
+        "is left with: data verify, and keep it with: data salvage"
+    )
+
+
+def test_a_shard_that_went_away_is_an_error(tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "a.h5", (40,))
+    steps = Steps([path])
+    path.unlink()
+    with pytest.raises(PipelineError) as refused:
+        steps[16]
+    assert str(refused.value) == (
+        f"{path}: cannot be opened any more (No such file or directory); "
+        "do not move shards while they are read"
+    )
+
+
+def test_hundreds_of_shards_are_read_with_few_open_files(tmp_path: Path) -> None:
+    first = made.shard(tmp_path / "0000.h5", (3,))
+    for n in range(1, 300):
+        os.link(first, tmp_path / f"{n:04d}.h5")
+    steps = Steps(sorted(tmp_path.glob("*.h5")))
+    before = len(os.listdir("/proc/self/fd"))
+    assert numbers_of(steps) == [0, 1, 2] * 300
+    assert len(os.listdir("/proc/self/fd")) - before <= 256
+    steps.close()
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -1,0 +1,96 @@
+"""How much each sample counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PipelineError
+from pipeline.shards.schema import NO_ACTION
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Factors of a sample's weight; what is not named has factor 1.
+
+    The weights are scaled to a mean of 1 over the dataset, so that the learning rate keeps
+    its meaning.
+    """
+
+    by_action: Mapping[str, float] = field(default_factory=dict)
+    """Button name -> factor."""
+    balance: float = 0.0
+    """0 leaves the classes as they are, 1 gives each button the same sum: factor
+    (share of the button) ** -balance."""
+    by_round: Mapping[int, float] = field(default_factory=dict)
+    """DAgger round -> factor."""
+    by_shard: Mapping[str, float] = field(default_factory=dict)
+    """File name of a shard -> factor."""
+
+    def resolve(
+        self,
+        actions: Sequence[str],
+        paths: Sequence[Path],
+        rounds: Sequence[int | None],
+        buttons: NDArray[np.uint8],
+        shards: Indices,
+    ) -> ResolvedWeights:
+        """The factors as tables.
+
+        Args:
+            buttons: (C,chunk_rows) the buttons of all rows, NO_ACTION where not chosen.
+            shards: (C,) the shard of each chunk.
+
+        Raises:
+            PipelineError: a button, round or shard that is not there, or a factor below 0.
+        """
+        names = [path.name for path in paths]
+        self._check("button", self.by_action, actions)
+        self._check("round", self.by_round, [n for n in rounds if n is not None])
+        self._check("shard", self.by_shard, names)
+        counts = np.zeros((len(paths), len(actions)))
+        for i in range(len(paths)):
+            here = buttons[shards == i]
+            counts[i] = np.bincount(here[here != NO_ACTION], minlength=len(actions))
+        shares = counts.sum(axis=0) / max(1.0, counts.sum())
+        classes = np.array([self.by_action.get(name, 1.0) for name in actions])
+        classes *= np.where(shares > 0, np.maximum(shares, 1e-9) ** -self.balance, 1.0)
+        of_shards = np.array(
+            [
+                self.by_shard.get(name, 1.0) * (1.0 if n is None else self.by_round.get(n, 1.0))
+                for name, n in zip(names, rounds, strict=True)
+            ]
+        )
+        total = float((counts * of_shards[:, None] * classes).sum())
+        if not total > 0:
+            raise PipelineError("weights: all are 0, so nothing would be learnt; raise some")
+        scale = counts.sum() / total
+        return ResolvedWeights((classes * scale).astype(np.float32), of_shards.astype(np.float32))
+
+    def _check(self, kind: str, given: Mapping[Any, float], there: Sequence[object]) -> None:
+        for name, factor in given.items():
+            if name not in there:
+                known = ", ".join(map(str, dict.fromkeys(there))) or "none"
+                raise PipelineError(f"weights: no {kind} '{name}'; there are: {known}")
+            if not 0 <= factor < float("inf"):
+                raise PipelineError(f"weights: the {kind} '{name}' has {factor}; give 0 or more")
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """Weight of a sample: that of its button times that of its shard."""
+
+    classes: NDArray[np.float32]
+    shards: NDArray[np.float32]
+
+    def __call__(self, buttons: Indices, shards: Indices) -> NDArray[np.float32]:
+        """(...,) f32 of buttons (...,) and shards (...,)."""
+        out: NDArray[np.float32] = self.classes[buttons] * self.shards[shards]
+        return out
