@@ -195,6 +195,81 @@ def _migrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every shard in paths.datasets")
 
 
+def _merge(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards import edit
+
+    result = edit.merge([Path(file) for file in known.files], known.into, keep=known.keep)
+    print(summary_table(result))
+    return result
+
+
+def _merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+")
+    parser.add_argument(
+        "--into", metavar="NAME", required=True, help="stem of the new shard's file name"
+    )
+    parser.add_argument(
+        "--keep", choices=("first", "last"), help="which of two episodes with one root stays"
+    )
+
+
+def _split(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards import edit
+
+    rows = edit.split(Path(known.file), episodes=known.by_episodes, fraction=known.by_fraction)
+    print(rows_table(rows))
+    return {"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows}
+
+
+def _split_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file")
+    parser.add_argument("--by-episodes", type=int, metavar="N", help="episodes of each part")
+    parser.add_argument(
+        "--by-fraction", type=float, metavar="F", help="share of the first of two parts"
+    )
+
+
+def _filter(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards import edit
+
+    files = [Path(file) for file in known.files]
+    if known.into and len(files) > 1:
+        raise PipelineError(f"data filter: --into {known.into} names one shard, not {len(files)}")
+    criteria = edit.Criteria(
+        episodes=known.episodes and edit.numbers(known.episodes, "--episodes"),
+        seeds=known.seeds and edit.numbers(known.seeds, "--seeds"),
+        success=known.success,
+        milestone=known.milestone,
+        status=known.status,
+        complete_labels=known.complete_labels or None,
+        round=known.round,
+    )
+    rows = [{"file": str(f)} | edit.filter_shard(f, criteria, known.into) for f in files]
+    print(rows_table(rows))
+    if not any(row["shard"] for row in rows):
+        names = ", ".join(known.files[:3]) + ("" if len(files) < 4 else " ...")
+        raise PipelineError(f"{names}: no episode meets all that is asked; nothing is published")
+    return {"up_to_date": all(row["up_to_date"] for row in rows if row["shard"]), "shards": rows}
+
+
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--into", metavar="NAME", help="stem of the new shard's file name")
+    parser.add_argument("--episodes", metavar="LIST", help="by number: 0,3,5-9")
+    parser.add_argument("--seeds", metavar="LIST", help="by seed: 0,3,5-9")
+    won = parser.add_mutually_exclusive_group()
+    won.add_argument("--success", action="store_true", default=None, help="won ones only")
+    won.add_argument("--failure", dest="success", action="store_false", help="lost ones only")
+    parser.add_argument("--milestone", metavar="NAME", help="those that reached it")
+    parser.add_argument(
+        "--status",
+        choices=("unlabelled", "labelled", "refused", "failed", "timed_out", "invalid"),
+        help="those with at least one such step",
+    )
+    parser.add_argument("--complete-labels", action="store_true", help="every step is labelled")
+    parser.add_argument("--round", type=int, help="of the files, those of this round")
+
+
 ACTIONS = {
     "ls": Action("table of all shards", _ls_arguments, _ls),
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
@@ -208,6 +283,9 @@ ACTIONS = {
     "salvage": Action("intact episodes of a damaged shard", _salvage_arguments, _salvage),
     "replay": Action("play a raw shard again, compare every step", _replay_arguments, _replay),
     "migrate": Action("old schema versions to today's", _migrate_arguments, _migrate),
+    "merge": Action("several shards into one", _merge_arguments, _merge),
+    "split": Action("one shard into several", _split_arguments, _split),
+    "filter": Action("some of a shard's episodes", _filter_arguments, _filter),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
 

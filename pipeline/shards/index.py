@@ -45,6 +45,8 @@ class Index:
         self.start_state_lengths: list[int] = []
         self.wrong: list[str] = []
         self._file, self._handle, self._size = file, handle, size
+        self._groups: dict[str, object] = {"": file}
+        self._found: dict[str, h5py.Dataset] = {}
         contract = header.frame_contract
         screen = (contract.height, contract.width, 3)
         self._steps(screen)
@@ -56,12 +58,28 @@ class Index:
         if not self.wrong:
             self._identity(header)
 
+    def _item(self, name: str) -> object:
+        """What lies at a path; None for nothing, and for a link out of its place."""
+        above, _, leaf = name.rpartition("/")
+        if above not in self._groups:
+            self._groups[above] = self._item(above)
+        group = self._groups[above]
+        if not isinstance(group, h5py.Group) or leaf not in group:
+            return None
+        if group.id.links.get_info(leaf.encode()).type != h5py.h5l.TYPE_HARD:
+            return None
+        return cast(object, group[leaf])
+
+    def _dataset(self, name: str) -> h5py.Dataset | None:
+        item = self._item(name)
+        return item if isinstance(item, h5py.Dataset) else None
+
     def _steps(self, screen: tuple[int, ...]) -> None:
         steps = {"frames": self._find("frames", screen, _BYTE)}
         steps |= {name: self._find(name, (), dtype) for name, dtype in STEP_COLUMNS.items()}
         if RAM_CRC32 in self._file:
             steps[RAM_CRC32] = self._find(RAM_CRC32, (), np.dtype("<u4"))
-        state = _item(self._file, "state")
+        state = self._item("state")
         if isinstance(state, h5py.Group):
             steps |= {f"state/{n}": self._find(f"state/{n}", None, None) for n in state}
         else:
@@ -77,7 +95,7 @@ class Index:
         for name, dtype in EPISODE_COLUMNS.items():
             shape = (milestones,) if name == "milestones" else ()
             counts[name] = self._find(f"episodes/{name}", shape, dtype)
-        root = _dataset(self._file, "episodes/root")
+        root = self._dataset("episodes/root")
         if root is None or root.dtype.kind != "S" or root.ndim != 1:
             self.wrong.append("/episodes/root is missing or no column of text")
         else:
@@ -89,7 +107,7 @@ class Index:
         ]
 
     def _start_states(self) -> None:
-        states = _dataset(self._file, "start_states")
+        states = self._dataset("start_states")
         if states is None or states.ndim != 2 or states.dtype != _BYTE:
             self.wrong.append("/start_states is not a table of bytes")
             return
@@ -109,7 +127,7 @@ class Index:
         self, name: str, row_shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None
     ) -> int:
         """Rows of a dataset; -1 if what is there cannot be it."""
-        dataset = _dataset(self._file, name)
+        dataset = self._dataset(name)
         if dataset is None:
             self.wrong.append(f"/{name} is missing")
             return -1
@@ -125,6 +143,7 @@ class Index:
         else:
             try:
                 self.datasets[name] = stored_dataset(dataset, None, self._size)
+                self._found[name] = dataset
             except Damage as damage:
                 self.wrong.append(f"/{name} {damage}")
         return int(dataset.shape[0])
@@ -133,7 +152,7 @@ class Index:
         """Give every dataset the CRC32 of its chunks."""
         for name, found in list(self.datasets.items()):
             path = f"checksums/{name}"
-            item = _dataset(self._file, path)
+            item = self._dataset(path)
             if item is None:
                 self.wrong.append(f"/{path} is missing")
             elif item.shape != (len(found.sizes),) or item.dtype != np.dtype("<u4"):
@@ -153,7 +172,7 @@ class Index:
         """Whether the header and the attributes are those that were written."""
         digests, layouts = {}, {}
         for name, found in self.datasets.items():
-            dataset = self._file[name]
+            dataset = self._found[name]
             digests[f"/{name}"] = str(attribute(dataset, "sha256", ""))
             stored = str(attribute(dataset, "stored_sha256", ""))
             lengths = self.start_state_lengths if name == "start_states" else ()
@@ -172,6 +191,8 @@ class Index:
 def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -> Any:
     """The value of an attribute, read only if it is small enough to be one of a shard's.
 
+    Text comes as ``str``, whether its length is fixed in the file or not.
+
     Raises:
         ValueError: it is not.
     """
@@ -180,21 +201,9 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -
     opened = h5py.h5a.open(item.id, name.encode())
     if math.prod(opened.shape or ()) * opened.get_type().get_size() > _LARGEST_ATTRIBUTE:
         raise ValueError(f"attribute '{name}' is too large")
-    return item.attrs[name]
-
-
-def _item(file: h5py.File, name: str) -> object:
-    """What lies at a path; None for nothing, and for a link out of its place."""
-    item: Any = file
-    for part in name.split("/"):
-        if not isinstance(item, h5py.Group) or not isinstance(
-            item.get(part, getlink=True), h5py.HardLink
-        ):
-            return None
-        item = item[part]
-    return cast(object, item)
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    item = _item(file, name)
-    return item if isinstance(item, h5py.Dataset) else None
+    value = item.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "S":
+        return np.char.decode(value, "utf-8", "surrogateescape").astype(object)
+    return value

@@ -1,11 +1,14 @@
-"""Several shards into one, episode after episode."""
+"""Episodes of several shards into one, one after another."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
 
 from pipeline.errors import PipelineError
 from pipeline.shards.reader import Shard, check_shards
@@ -13,6 +16,16 @@ from pipeline.shards.schema import ShardHeader
 from pipeline.shards.writer import ShardWriter
 
 _BLOCK = 256
+
+
+class Pick(NamedTuple):
+    """Some episodes of a shard, in this order; None takes all."""
+
+    path: Path
+    episodes: Sequence[int] | None = None
+
+    def of(self, shard: Shard) -> Sequence[int]:
+        return range(shard.n_episodes) if self.episodes is None else self.episodes
 
 
 def merge_parts(
@@ -52,28 +65,63 @@ def merge_parts(
                 f"{part}: the milestones are {' '.join(part_header.milestones)}, "
                 f"not {' '.join(header.milestones)}"
             )
-    states: dict[bytes, int] = {}
-    rows: list[list[int]] = []
-    for part in parts:
-        with Shard(part) as shard:
-            rows.append([states.setdefault(s, len(states)) for s in shard.start_states()])
-    threads = min(4, os.cpu_count() or 1)
-    with ShardWriter(target, header, start_states=list(states), threads=threads) as writer:
-        for part, new_rows in zip(parts, rows, strict=True):
-            with Shard(part) as shard:
-                _append_all(writer, shard, new_rows)
+    merged = write_episodes(target, header, [Pick(part) for part in parts])
     if delete:
         for part in parts:
             part.unlink()
+    return merged
+
+
+def write_episodes(target: Path, header: ShardHeader, picks: Sequence[Pick]) -> ShardHeader:
+    """Publish ``target`` with the episodes picked, in this order.
+
+    The frames are compressed as those of the first shard are. Of the start states, those that the
+    episodes began from are kept, once each. The CRC32 of RAM is kept if all shards have it.
+    Memory: 256 frames and the columns of one episode.
+
+    Raises:
+        PipelineError: a shard is not valid or damaged; ``target`` exists, or the disk refuses.
+        ValueError: a shard does not fit ``header`` or the others.
+    """
+    states: dict[bytes, int] = {}
+    rows: list[dict[int, int]] = []
+    ram = True
+    for pick in picks:
+        with Shard(pick.path) as shard:
+            ram &= shard.ram_crc32(0, 0) is not None
+            kept = shard.start_states()
+            used = sorted({int(shard.start_state_rows[i]) for i in pick.of(shard)}) if kept else []
+            rows.append({row: states.setdefault(kept[row], len(states)) for row in used})
+    with ShardWriter(
+        target,
+        header,
+        start_states=list(states),
+        threads=min(4, os.cpu_count() or 1),
+        **_compression(picks[0].path),
+    ) as writer:
+        for pick, new_rows in zip(picks, rows, strict=True):
+            with Shard(pick.path) as shard:
+                for index in pick.of(shard):
+                    _append(writer, shard, index, new_rows, ram)
     return replace(header, shard_id=writer.shard_id)
 
 
-def _append_all(writer: ShardWriter, shard: Shard, new_rows: list[int]) -> None:
-    for index, start in enumerate(shard.starts):
-        episode = shard.episode(index, frames=False)
-        if new_rows:
-            episode.start_state = new_rows[episode.start_state]
-        writer.append_steps(episode)
-        stop = int(start) + len(episode)
-        for low in range(int(start), stop, _BLOCK):
-            writer.append_frames(shard.read_frames(low, min(low + _BLOCK, stop)))
+def _compression(path: Path) -> dict[str, Any]:
+    with h5py.File(path, "r", locking=False) as file:
+        level = file["frames"].compression_opts
+    return {"compression": None} if level is None else {"level": int(level)}
+
+
+def _append(
+    writer: ShardWriter, shard: Shard, index: int, new_rows: Mapping[int, int], ram: bool
+) -> None:
+    episode = shard.episode(index, frames=False)
+    if new_rows:  # in a processed shard the rows are those of another file
+        episode.start_state = new_rows[episode.start_state]
+    if not ram:
+        episode.ram_crc32 = None
+    writer.append_steps(episode)
+    start = int(shard.starts[index])
+    stop = start + len(episode)
+    for low in range(start, stop, _BLOCK):
+        writer.append_frames(shard.read_frames(low, min(low + _BLOCK, stop)))

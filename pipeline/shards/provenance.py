@@ -34,6 +34,7 @@ def provenance(
     parents: Sequence[Mapping[str, str]] = (),
     emulator: str = "",
     expert: Any = None,
+    recorded_by: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The provenance of a shard that ``stage`` writes.
 
@@ -44,6 +45,7 @@ def provenance(
         parents: ``{"file": NAME, "shard_id": ID}`` of each shard read.
         emulator: name and version, where one ran.
         expert: who labelled, where someone did.
+        recorded_by: the stages whose recordings these are, where ``stage`` only chose among them.
     """
     return {
         "stage": stage,
@@ -55,7 +57,14 @@ def provenance(
         "actor": dict(actor or {}),
         "parents": [dict(one) for one in parents],
         **({} if expert is None else {"expert": expert}),
+        **({"recorded_by": sorted(recorded_by)} if recorded_by else {}),
     }
+
+
+def recorded_by(provenance: Mapping[str, Any]) -> set[str]:
+    """The stages whose recordings a shard holds: ``{"evaluate"}`` also after a merge or filter."""
+    stages = provenance.get("recorded_by")
+    return set(map(str, stages if isinstance(stages, list) else [provenance.get("stage")]))
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from pipeline.shards.codec import Damage
 from pipeline.shards.examine import Examined, examine_datasets, identities, identity_problems
 from pipeline.shards.guard import guarded
 from pipeline.shards.names import publish_name, stem_and_version
-from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.publish import temporary_beside
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import (
@@ -221,6 +221,7 @@ class _Rescue:
             parents=[{"file": self.path.name, "shard_id": self.header.shard_id}],
             emulator=old.get("emulator", ""),
             expert=old.get("expert"),
+            recorded_by=sorted(recorded_by(old)),
         )
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(
