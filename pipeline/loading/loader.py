@@ -268,7 +268,9 @@ class Loader:
             if block is None:
                 return
             if isinstance(block, PipelineError):
-                raise block
+                # Anew: raised itself, it and this frame would hold each other, and the workers
+                # would be stopped by the garbage collector, which takes torch ten seconds.
+                raise PipelineError(str(block))
             yield block
 
     def _frames(self, block: Block) -> Frames:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,16 @@ class _Reader:
         fresh = torch.empty((frames, *self.steps.source.frame_shape), dtype=torch.uint8)
         return None, fresh, fresh.numpy()
 
+    @contextmanager
+    def _given_back(self, slot: int | None) -> Iterator[None]:
+        """Free the slot again if what was to fill it fails."""
+        try:
+            yield
+        except BaseException:
+            if slot is not None:
+                self.slots.give(slot)
+            raise
+
 
 class WindowReader(_Reader):
     """Decodes the chunks of a window, each straight into its place."""
@@ -71,10 +82,12 @@ class WindowReader(_Reader):
             needed = self.steps.context_of(rows)[0] // self.steps.source.chunk_rows
             chunks = np.unique(needed)
             slot, fresh, out = self._memory(worker, len(chunks) * self.steps.source.chunk_rows)
-            self._whole(chunks, out)
+            with self._given_back(slot):
+                self._whole(chunks, out)
             return Block(slot, fresh, rows, chunks, rest, laid.groups)
         slot, fresh, out = self._memory(worker, len(rows))
-        self._dense(laid.chunks, laid.counts, laid.rest, out)
+        with self._given_back(slot):
+            self._dense(laid.chunks, laid.counts, laid.rest, out)
         return Block(slot, fresh, rows, None, rest, laid.groups)
 
     def _whole(self, chunks: Indices, out: Frames) -> None:
@@ -115,7 +128,8 @@ class SpanReader(_Reader):
         rows = self.steps.rows_of(self.order.steps_of(task))
         frames = self.steps.context_of(rows)[0].reshape(-1) if self.steps.context > 1 else rows
         slot, fresh, out = self._memory(worker, len(frames))
-        self.decoded.gather(frames, out[: len(frames)])
+        with self._given_back(slot):
+            self.decoded.gather(frames, out[: len(frames)])
         return Block(slot, fresh, rows)
 
 
@@ -130,4 +144,5 @@ class Work(Dataset["Block | PipelineError"]):
         try:
             return self.reader(task, 0 if worker is None else worker.id)
         except PipelineError as error:
-            return error  # raised, it would come out as a page of traceback
+            # Raised, it would come out of a worker as a page of traceback.
+            return PipelineError(str(error))

@@ -66,3 +66,7 @@ class Slots:
         self._lent.add(slot)
         weakref.finalize(lent.base, self.give, slot).atexit = False
         return lent
+
+    def free(self) -> int:
+        """How many slots are free."""
+        return int(np.count_nonzero(self._taken.array == 0))
