@@ -21,6 +21,7 @@ from pipeline.shards.schema import Array
 
 _CHUNK_BYTES = 1 << 18
 _COLUMN_LEVEL = 4
+_LONGEST_TEXT = 60_000
 UNDER_WAY = 6
 
 
@@ -190,6 +191,21 @@ def write_checksums(file: h5py.File, path: str, checksums: Sequence[int]) -> Non
 
 def note(dataset: h5py.Dataset, written: Written) -> Written:
     """Write the attributes that a dataset carries."""
-    dataset.attrs["sha256"] = written.sha256
-    dataset.attrs["stored_sha256"] = written.stored_sha256
+    write_text(dataset, "sha256", written.sha256)
+    write_text(dataset, "stored_sha256", written.stored_sha256)
     return written
+
+
+def write_text(item: h5py.Group | h5py.Dataset, name: str, text: str | Sequence[str]) -> None:
+    """Write an attribute of text, or of a list of texts, with a length that is fixed.
+
+    Text of variable length lies in a heap of HDF5's own, which a few damaged bytes turn into a
+    loop without end; so it is left to what an object's header does not take, above 64 KiB.
+    """
+    texts = [one.encode() for one in ([text] if isinstance(text, str) else text)]
+    longest = max([1, *map(len, texts)])
+    if longest * len(texts) > _LONGEST_TEXT:
+        item.attrs[name] = np.array(text, h5py.string_dtype())
+    else:
+        value = texts[0] if isinstance(text, str) else texts
+        item.attrs[name] = np.array(value, h5py.string_dtype("utf-8", longest))

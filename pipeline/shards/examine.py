@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ from pipeline.errors import PipelineError
 from pipeline.shards.checks import DAMAGE
 from pipeline.shards.codec import Damage, crc32
 from pipeline.shards.index import attribute
-from pipeline.shards.schema import ShardHeader, content_id, stored_id
+from pipeline.shards.schema import ShardHeader, content_id, layout, stored_id
 from pipeline.shards.stored import StoredDataset, stored_dataset
-from pipeline.shards.writer import layout_of
 
 _BLOCK = 8 << 20
 """Bytes read at a time: chunks of a dataset lie one soon after the other, mostly."""
 _GAP = 1 << 16
 """Bytes of something else between two chunks that are rather read than skipped."""
+_WORTH_A_THREAD = 1 << 18
+"""Bytes that take longer to hash than to hand over."""
 _AT_ONCE = 1024
 """Chunks whose decoding is under way at a time, at most."""
 
@@ -44,14 +46,16 @@ class Examined:
     """What is wrong with the dataset as a whole."""
     intact: bool = True
     """Whether the rows outside of ``bad`` are those that were written."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Those of ``sha256``, ``stored_sha256`` and ``lengths`` that can be read."""
 
-    def lost(self) -> NDArray[np.bool_]:
-        """(rows,) whether a row is damaged."""
-        assert self.stored is not None
-        lost = np.full(self.stored.rows, not self.intact)
-        for chunk in self.bad:
-            lost[chunk * self.stored.chunk_rows : (chunk + 1) * self.stored.chunk_rows] = True
-        return lost
+    def layout(self) -> dict[str, Any]:
+        """What the identity of the file covers of it."""
+        if self.stored is None:
+            return {}
+        shape = (self.stored.rows, *self.stored.row_shape)
+        lengths = np.atleast_1d(self.attributes.get("lengths", [])).tolist()
+        return layout(str(self.attributes.get("stored_sha256")), self.stored.dtype, shape, lengths)
 
 
 def examine_datasets(
@@ -87,20 +91,22 @@ def identity_problems(
     Each covers the whole header, so that it is as it was written if one of them holds.
     """
     wrong: list[str] = []
+    digests = {name: str(one.attributes.get("sha256")) for name, one in found.items()}
+    layouts = {name: one.layout() for name, one in found.items()}
     try:
-        digests = {name: str(attribute(file[name], "sha256")) for name in found}
-        if content_id(header, digests) != header.shard_id:
-            wrong.append("the shard_id is not that of the header and the rows")
-    except DAMAGE:
-        wrong.append("an attribute sha256 cannot be read")
+        same = content_id(header, digests) == header.shard_id
+    except UnicodeEncodeError:  # an attribute that is no text any more
+        same = False
+    if not same:
+        wrong.append("the shard_id is not that of the header and the rows")
     if file.attrs["schema_version"] < 2:
         return wrong
     try:
-        layouts = {name: layout_of(file[name]) for name in found}
-        if attribute(file, "stored_sha256") != stored_id(header, layouts):
-            wrong.append("the stored_sha256 is not that of the header and the datasets")
+        same = attribute(file, "stored_sha256") == stored_id(header, layouts)
     except DAMAGE:
-        wrong.append("an attribute stored_sha256 cannot be read")
+        same = False
+    if not same:
+        wrong.append("the stored_sha256 is not that of the header and the datasets")
     return wrong
 
 
@@ -115,17 +121,19 @@ def _examine(
     found = Examined(name)
     try:
         dataset = file[name]
+        for key in {"sha256", "stored_sha256", "lengths"} & set(dataset.attrs):
+            with suppress(*DAMAGE):
+                found.attributes[key] = attribute(dataset, key)
         stored = found.stored = stored_dataset(dataset, None, size)
         if file.attrs["schema_version"] >= 2:
             try:
                 stored = found.stored = stored.with_checksums(_checksums(file, name, size))
             except (*DAMAGE, Damage):
                 found.problem = "has no readable checksums"
-            _compare_stored(found, stored, handle, attribute(dataset, "stored_sha256"), pool)
+            _compare_stored(found, stored, handle, pool)
             stored = found.stored
         if decode and not found.bad and found.intact:
-            lengths = attribute(dataset, "lengths")
-            _compare_rows(found, stored, handle, attribute(dataset, "sha256"), lengths, pool)
+            _compare_rows(found, stored, handle, pool)
     except Damage as damage:
         found.problem, found.intact = str(damage), False
     except DAMAGE:
@@ -142,10 +150,10 @@ def _checksums(file: h5py.File, name: str, size: int) -> NDArray[np.uint32]:
 
 
 def _compare_stored(
-    found: Examined, stored: StoredDataset, handle: int, expected: Any, pool: ThreadPoolExecutor
+    found: Examined, stored: StoredDataset, handle: int, pool: ThreadPoolExecutor
 ) -> None:
     digest, bad = _hash_stored(stored, handle, pool)
-    if digest == expected:
+    if digest == found.attributes.get("stored_sha256"):
         if bad:
             found.stored = replace(stored, crc32=None)
             found.problem = "has damaged checksums; the rows are intact"
@@ -158,19 +166,15 @@ def _compare_stored(
 
 
 def _compare_rows(
-    found: Examined,
-    stored: StoredDataset,
-    handle: int,
-    expected: Any,
-    lengths: Any,
-    pool: ThreadPoolExecutor,
+    found: Examined, stored: StoredDataset, handle: int, pool: ThreadPoolExecutor
 ) -> None:
     digest, bad = _hash_rows(stored, handle, pool)
+    lengths = found.attributes.get("lengths")
     if lengths is not None:
         digest = hashlib.sha256(digest.encode() + np.asarray(lengths).tobytes()).hexdigest()
     if bad:
         found.bad = bad
-    elif digest != expected:
+    elif digest != found.attributes.get("sha256"):
         found.problem = "has other rows than its attribute sha256 says; which is not known"
         found.intact = False
 
@@ -200,7 +204,11 @@ def _hash_stored(
         if hashing is not None:
             hashing.result()
         parts = [data[offsets[i] - begin :][: sizes[i]] for i in range(first, stop)]
-        hashing = pool.submit(update, parts)
+        if size > _WORTH_A_THREAD:
+            hashing = pool.submit(update, parts)
+        else:
+            hashing = None
+            update(parts)
         for chunk, part in zip(range(first, stop), parts, strict=True):
             if part.size < sizes[chunk]:
                 bad[chunk] = "the file ends before it, or the disk refuses"

@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.shards.checks import damaged, open_file, read_header
 from pipeline.shards.codec import Damage, crc32, decompress_into
 from pipeline.shards.columns import Written, note
+from pipeline.shards.index import attribute
 from pipeline.shards.names import newest_versions, stem_and_version
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.reader import Shard
@@ -124,7 +125,7 @@ def _write(source: Path, version: int, header: ShardHeader, target: Path) -> Non
             finally:
                 _remove(current, source)
                 current = following
-        _verify(current, header, target)
+        verify_written(current, header, target)
         publish(current, target)
     except (OSError, RuntimeError) as error:
         raise cannot_write(target, error) from None
@@ -150,8 +151,12 @@ _MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {1: _to_2}
 """By the version to start from: (source, target, header of the source)."""
 
 
-def _verify(written: Path, header: ShardHeader, target: Path) -> None:
-    """Read a file back before it is published."""
+def verify_written(written: Path, header: ShardHeader, target: Path) -> None:
+    """Read a file back before it is published as ``target``.
+
+    Raises:
+        PipelineError: it is not the shard with this ``header``, or a row of it is another.
+    """
     try:
         with Shard(written) as shard, h5py.File(written, "r", locking=False) as file:
             same = shard.header == header
@@ -199,8 +204,8 @@ def _known(file: h5py.File, path: Path) -> dict[str, Written]:
                 f"/{name}": _written(shard.stored(name), shard.handle(), file[name])
                 if version < 2
                 else Written(
-                    str(file[name].attrs["sha256"]),
-                    str(file[name].attrs["stored_sha256"]),
+                    str(attribute(file[name], "sha256")),
+                    str(attribute(file[name], "stored_sha256")),
                     file[f"checksums/{name}"][:].tolist(),
                 )
                 for name in shard.stored_names()
@@ -233,6 +238,6 @@ def _written(stored: StoredDataset, handle: int, dataset: h5py.Dataset) -> Writt
     digest = rows.hexdigest()
     if "lengths" in dataset.attrs:
         digest = hashlib.sha256(digest.encode() + dataset.attrs["lengths"].tobytes()).hexdigest()
-    if digest != dataset.attrs["sha256"]:
+    if digest != attribute(dataset, "sha256"):
         raise Damage(f"/{stored.name} is damaged: the sha256 of its rows is another")
     return Written(digest, hashed.hexdigest(), checksums)

@@ -21,7 +21,9 @@ from pipeline.shards.columns import (
     Written,
     write_checksums,
     write_fixed,
+    write_text,
 )
+from pipeline.shards.index import attribute
 from pipeline.shards.names import publish_name
 from pipeline.shards.provenance import fingerprint
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
@@ -291,11 +293,12 @@ def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Wri
     shard_id = content_id(header, {path: one.sha256 for path, one in written.items()})
     layouts = {path: layout_of(file[path]) for path in written}
     for name, value in header.attributes().items():
-        if isinstance(value, list):
-            value = np.array(value, h5py.string_dtype())
-        file.attrs[name] = value
-    file.attrs["shard_id"] = shard_id
-    file.attrs["stored_sha256"] = stored_id(replace(header, shard_id=shard_id), layouts)
+        if isinstance(value, (str, list)):
+            write_text(file, name, value)
+        else:
+            file.attrs[name] = value
+    write_text(file, "shard_id", shard_id)
+    write_text(file, "stored_sha256", stored_id(replace(header, shard_id=shard_id), layouts))
     file.attrs["complete"] = True
     return shard_id
 
@@ -303,7 +306,7 @@ def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Wri
 def layout_of(dataset: h5py.Dataset) -> dict[str, Any]:
     """What the identity of the file covers of an open dataset."""
     lengths = dataset.attrs.get("lengths", np.empty(0, np.uint32)).tolist()
-    return layout(str(dataset.attrs["stored_sha256"]), dataset.dtype, dataset.shape, lengths)
+    return layout(str(attribute(dataset, "stored_sha256")), dataset.dtype, dataset.shape, lengths)
 
 
 def write_start_states(file: h5py.File, states: Sequence[bytes]) -> Written:
@@ -318,5 +321,5 @@ def write_start_states(file: h5py.File, states: Sequence[bytes]) -> Written:
     lengths = np.array([len(state) for state in states], "<u4")
     file["start_states"].attrs["lengths"] = lengths
     digest = hashlib.sha256(written.sha256.encode() + lengths.tobytes()).hexdigest()
-    file["start_states"].attrs["sha256"] = digest
+    write_text(file["start_states"], "sha256", digest)
     return written._replace(sha256=digest)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.shards.checks import read_header
 from pipeline.shards.codec import Damage, crc32
+from pipeline.shards.index import attribute
 from pipeline.shards.schema import content_id, layout, stored_id
 from pipeline.shards.stored import stored_dataset
 
@@ -31,10 +32,10 @@ def reseal(path: Path) -> None:
                 file.pop(f"checksums{name}", None)
                 sums = np.array([crc32(chunk) for chunk in chunks], "<u4")
                 file[f"checksums{name}"] = sums
-            digest = str(dataset.attrs.get("stored_sha256", ""))
+            digest = str(attribute(dataset, "stored_sha256", ""))
             lengths = np.atleast_1d(dataset.attrs.get("lengths", [])).tolist()
             layouts[name] = layout(digest, dataset.dtype, dataset.shape, lengths)
-            digests[name] = str(dataset.attrs.get("sha256", ""))
+            digests[name] = str(attribute(dataset, "sha256", ""))
         header = read_header(file, path)
         file.attrs["shard_id"] = content_id(header, digests)
         header = replace(header, shard_id=file.attrs["shard_id"])
