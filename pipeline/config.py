@@ -89,6 +89,10 @@ class Train(Section):
     hidden: int = Field(256, ge=1)
     shift: int = Field(0, ge=0, le=3)
     """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
+    brightness: float = Field(0.0, ge=0, le=0.5)
+    """Random brightness: a factor of up to so much from 1."""
+    cutout: int = Field(0, ge=0, le=42)
+    """Cover a random square of so many pixels in each frame."""
     seed: int = Field(0, ge=0)
     deterministic: bool = False
     """Ask torch for deterministic algorithms only."""

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
-from pipeline.loading.augment import random_shift
+from pipeline.loading.augment import Augmentation
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection, select_shards
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -211,7 +211,8 @@ class _Training:
         weights = batch.weights
         if weights is not None:
             weights = weights.to(self.device, non_blocking=True)
-        frames = random_shift(frames, train.shift, seed=train.seed, step=self.step)
+        augmentation = Augmentation(train.shift, train.brightness, train.cutout)
+        frames = augmentation(frames, seed=train.seed, step=self.step)
         rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
         self.recent.append(self.cloner.update(frames, buttons, rate, weights))
         self.step += 1

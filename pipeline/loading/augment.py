@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the frames of a batch, each frame by draws of its own.
+
+    A pure function of frames, seed and number of the batch, on any device: a resumed training
+    sees the same.
+    """
+
+    shift: int = 0
+    """Pixels, see `random_shift`."""
+    brightness: float = 0.0
+    """See `random_brightness`."""
+    cutout: int = 0
+    """Pixels, see `cut_out`."""
+
+    def __call__(self, frames: Tensor, *, seed: int, step: int) -> Tensor:
+        """(B,H,W,3) u8 of frames (B,H,W,3) u8, which stay as they are."""
+        frames = random_shift(frames, self.shift, seed=seed, step=step)
+        frames = random_brightness(frames, self.brightness, seed=seed, step=step)
+        return cut_out(frames, self.cutout, seed=seed, step=step)
 
 
 def random_shift(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor:
@@ -45,3 +69,43 @@ def _repeat_border(frames: Tensor, pixels: int) -> Tensor:
     framed[:, :, :pixels] = framed[:, :, pixels : pixels + 1]
     framed[:, :, -pixels:] = framed[:, :, -pixels - 1 : -pixels]
     return framed
+
+
+def random_brightness(frames: Tensor, amount: float, *, seed: int, step: int) -> Tensor:
+    """Multiply each frame (B,H,W,3) u8 by a factor from 1 - amount to 1 + amount (torchvision's
+    ``adjust_brightness``, as in its ColorJitter)."""
+    if not amount:
+        return frames
+    from torchvision.transforms.v2 import functional  # takes half a second to import
+
+    factors = np.random.default_rng([seed, step, 1]).uniform(1 - amount, 1 + amount, len(frames))
+    planes = frames.movedim(-1, 1)
+    changed = [
+        functional.adjust_brightness(frame, factor)
+        for frame, factor in zip(planes, factors.tolist(), strict=True)
+    ]
+    return torch.stack(changed).movedim(1, -1)
+
+
+def cut_out(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor:
+    """Cover a square of ``pixels`` somewhere in each frame (B,H,W,3) with the frame's mean colour
+    (Cutout, DeVries and Taylor 2017; torchvision's ``erase``).
+
+    The square lies inside the frame. It can hide what the right button depends on: a quarter of
+    the frame's width is much.
+    """
+    if not pixels:
+        return frames
+    from torchvision.transforms.v2 import functional
+
+    count, height, width, _ = frames.shape
+    rng = np.random.default_rng([seed, step, 2])
+    tops = rng.integers(0, height - pixels + 1, count).tolist()
+    lefts = rng.integers(0, width - pixels + 1, count).tolist()
+    planes = frames.movedim(-1, 1)
+    colours = planes.float().mean(dim=(2, 3), keepdim=True).to(frames.dtype)
+    covered = [
+        functional.erase(frame, top, left, pixels, pixels, colour)
+        for frame, top, left, colour in zip(planes, tops, lefts, colours, strict=True)
+    ]
+    return torch.stack(covered).movedim(1, -1)
