@@ -17,8 +17,8 @@ def inputs_of(train: Train, headers: Sequence[ShardHeader], precision: str) -> d
     """All that decides the weights, as JSON; two trainings with the same inputs are one."""
     decisive = (
         "batch_size", "learning_rate", "weight_decay", "optimizer", "schedule", "gradient_clip",
-        "hidden", "shift", "brightness", "cutout", "seed", "deterministic", "max_labels", "keep_optimizer",
-        "rounds", "balance", "action_weights", "round_weights", "shard_weights",
+        "hidden", "shift", "brightness", "cutout", "seed", "deterministic", "max_labels",
+        "keep_optimizer", "rounds", "balance", "action_weights", "round_weights", "shard_weights",
     )  # fmt: skip
     start = train.start_from
     if start is not None and not start.is_file():
