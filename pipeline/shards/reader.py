@@ -264,11 +264,12 @@ class Shard:
                 frames = following
 
     def _read(self, name: str, start: int, stop: int) -> Array:
+        handle = self.handle()  # first: the file may be another since it was last open
         stored = self.stored(name)
         if not 0 <= start <= stop <= stored.rows:
             raise IndexError(f"rows {start} to {stop} of {stored.rows} of /{name}")
         try:
-            values = stored.read(self.handle(), start, stop)
+            values = stored.read(handle, start, stop)
             if values.dtype == np.bool_ and (values.view(np.uint8) > 1).any():
                 raise Damage(f"/{name} is damaged: it is neither true nor false")
             return values

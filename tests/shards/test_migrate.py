@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.errors import PipelineError
-from pipeline.shards.migrate import migrate, migrate_all
+from pipeline.shards.migrate import migrate, migrate_all, verify_written
 from pipeline.shards.reader import Shard
 from pipeline.shards.relabel import relabel
 from tests.shards.factory import processed_shard
@@ -140,6 +140,19 @@ def test_a_disk_that_takes_no_more_leaves_the_original_alone(tmp_path: Path, lim
     )
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["a-v001.h5"]
+
+
+def test_what_cannot_be_read_back_is_not_published(tmp_path: Path) -> None:
+    written = processed_shard(tmp_path / "half-written.h5", (3, 18))
+    with Shard(written) as shard:
+        header = shard.header
+    damage(written, "frames", 1)
+    with pytest.raises(PipelineError) as error:
+        verify_written(written, header, tmp_path / "a-v001.h5")
+    assert str(error.value) == (
+        f"{tmp_path / 'a-v001.h5'}: what was written is not what was read; nothing is published; "
+        "check the disk, and run the same command again"
+    )
 
 
 def test_the_checksums_of_a_new_shard_go_along_when_it_is_labelled(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,37 +62,6 @@ def test_start_states_come_back_byte_for_byte(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", make_header(), [make_episode(3)], states)
     with Shard(path) as shard:
         assert shard.start_states() == states
-
-
-def test_a_shard_can_be_used_without_a_with_block_and_again_after_it(tmp_path: Path) -> None:
-    shard = Shard(raw_shard(tmp_path / "a.h5"))
-    assert shard.n_frames == 28
-    shard.close()
-    assert shard.read_frames(0, 2).shape == (2, 160, 240, 3)
-    shard.close()
-
-
-def _sum_of(shard: Shard) -> int:
-    return int(shard.read_frames(0, 28).sum())
-
-
-@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
-def test_an_open_shard_goes_to_another_process(tmp_path: Path, method: str) -> None:
-    with Shard(raw_shard(tmp_path / "a.h5")) as shard:
-        here = _sum_of(shard)
-        with multiprocessing.get_context(method).Pool(1) as pool:
-            assert pool.apply(_sum_of, (shard,)) == here
-        assert _sum_of(pickle.loads(pickle.dumps(shard))) == here
-
-
-def test_a_forked_process_opens_the_file_for_itself(tmp_path: Path) -> None:
-    with Shard(raw_shard(tmp_path / "a.h5")) as shard:
-        here = _sum_of(shard)
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if _sum_of(shard) == here else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert _sum_of(shard) == here
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
