@@ -1,12 +1,22 @@
-"""Where jobs run: the interface of ``concurrent.futures.Executor``, locally a pool of processes."""
+"""Where jobs run: the interface of ``concurrent.futures.Executor``, locally a pool of processes.
+
+Or of threads, where few of them are enough and their jobs hardly need the interpreter.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
@@ -17,6 +27,8 @@ from pipeline.errors import PipelineError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+MOST_THREADS = 4
 
 
 def cores() -> int:
@@ -33,6 +45,59 @@ def local_executor(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers or cores(), multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
+
+
+def array_executor(workers: int) -> Executor:
+    """For jobs of numpy, Pillow and compression, which need the interpreter a tenth of their time.
+
+    Threads start at once and hand over their results as they are. More than MOST_THREADS would
+    wait for the interpreter, so that those are processes.
+
+    Args:
+        workers: number of threads or processes; 0 takes one a core.
+    """
+    workers = workers or cores()
+    return ThreadPoolExecutor(workers) if workers <= MOST_THREADS else local_executor(workers)
+
+
+def in_order(
+    executor: Executor,
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    *,
+    title: str,
+    ahead: int,
+) -> Generator[Result, None, None]:
+    """``map`` over picklable jobs, which are asked for when at most ``ahead`` are under way.
+
+    Close the generator before the executor, so that no job is begun whose result nobody takes.
+
+    Raises:
+        PipelineError: a job, or ``jobs`` itself, raised one, or a process was killed; the results
+            of the jobs before it are given first.
+    """
+    waiting: deque[Future[Result]] = deque()
+    source = iter(jobs)
+    failure: PipelineError | None = None
+    more = True
+    try:
+        while more or waiting:
+            while more and len(waiting) < ahead:
+                try:
+                    waiting.append(executor.submit(function, next(source)))
+                except StopIteration:
+                    more = False
+                except PipelineError as error:
+                    more, failure = False, error
+            if waiting:
+                yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise _killed(title) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+    if failure is not None:
+        raise failure
 
 
 def run_jobs(
@@ -58,13 +123,17 @@ def run_jobs(
                 bar.update(weight(result))
                 yield result
     except BrokenProcessPool:
-        raise PipelineError(
-            f"{title}: a worker process was killed (out of memory?); "
-            "what was finished is kept, run the same command again"
-        ) from None
+        raise _killed(title) from None
     finally:
         for future in futures:
             future.cancel()
+
+
+def _killed(title: str) -> PipelineError:
+    return PipelineError(
+        f"{title}: a worker process was killed (out of memory?); "
+        "what was finished is kept, run the same command again"
+    )
 
 
 def _begin_worker() -> None:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Settings
+from pipeline.config import Preprocess, Settings
 from pipeline.errors import PipelineError
-from pipeline.executor import cores, local_executor
+from pipeline.executor import array_executor, cores, in_order
 from pipeline.frames import FrameContract, resize
 from pipeline.games.description import GameDescription, load_game
-from pipeline.shards.columns import EncodedChunk, encode_chunk
+from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
+from pipeline.shards.catalogue import entries_of
+from pipeline.shards.columns import EncodedChunk
+from pipeline.shards.facts import Facts
 from pipeline.shards.names import publish_name, stem_and_version
-from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.schema import (
-    FRAMES_PER_CHUNK,
     STEP_COLUMNS,
     TRAIN,
     VALIDATION,
@@ -37,31 +38,16 @@ from pipeline.shards.schema import (
 from pipeline.shards.table import header_of, newest_shards
 from pipeline.shards.writer import ShardWriter
 
-LEVEL = 1
-LARGEST_JOB = 512
-IN_PROCESS = 2048
-"""Steps below which starting processes costs more than it brings."""
-
-Rows = NDArray[np.int64]
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Steps of a raw shard, in order, and what their frames become."""
-
-    source: Path
-    rows: Rows
-    contract: FrameContract
+JOBS_AHEAD = 16
+"""Jobs under way for each worker: half a second of work, so that none waits for the writer."""
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
 
     Every episode goes to the training or the validation split by the hash of its root, so that
-    copies of it, whoever makes them, stay on their side. Memory: a few jobs of LARGEST_JOB
-    frames. Interrupted, nothing half-written is left, and the same command carries on.
+    copies of it, whoever makes them, stay on their side. Memory: JOBS_AHEAD small jobs a
+    worker. Interrupted, nothing half-written is left, and the same command carries on.
 
     Returns:
         ``shards`` (paths, one a raw shard), ``up_to_date``, episodes, frames, what was left out,
@@ -70,6 +56,7 @@ def run(settings: Settings) -> dict[str, Any]:
     Raises:
         PipelineError: no raw shard, one that is not valid or of another game, or a full disk.
     """
+    started = perf_counter()
     game = load_game(settings.game)
     sources = _sources(settings, game)
     check_shards(
@@ -80,20 +67,27 @@ def run(settings: Settings) -> dict[str, Any]:
         actions=game.buttons,
         timing=asdict(game.timing),
     )
-    folder = settings.shard_folder(game.name)
-    started = perf_counter()
     _refuse_same_stem(sources)
-    planned = [(source, *_target(source, folder, settings)) for source in sources]
-    steps = sum(_steps(source) for source, _, _, done in planned if not done)
-    workers = settings.preprocess.workers or cores()
-    pool = local_executor(workers) if steps > IN_PROCESS and workers > 1 else nullcontext()
-    rows: list[dict[str, Any]] = []
-    with pool as executor, tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar:
-        for source, target, mark, done in planned:
-            if not done:
-                maker = _Maker(settings, executor, workers, bar.update)
-                left = maker.make(source, target, mark)
-            rows.append(_row(source, target if done or left else None, done))
+    options, folder = settings.preprocess, settings.shard_folder(game.name)
+    plans = list(_planned(sources, folder, options))
+    steps = sum(plan.raw.frames for plan in plans if not plan.done)
+    workers = options.workers or cores()
+    with (
+        array_executor(workers) as executor,
+        tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar,
+    ):
+        ahead = JOBS_AHEAD * workers
+        makers = [None if p.done else _Maker(p, options, executor, ahead) for p in plans]
+        jobs = (job for maker in makers if maker for job in maker.jobs())
+        # While one shard is sealed, the jobs of the next are under way.
+        encoded = in_order(executor, resize_job, jobs, title="preprocess", ahead=ahead)
+        with closing(encoded):
+            paths = [maker.make(encoded, bar.update) if maker else None for maker in makers]
+    seconds = perf_counter() - started
+    rows = [
+        _row(plan, plan.target if plan.done else path)
+        for plan, path in zip(plans, paths, strict=True)
+    ]
     made = [row["shard"] for row in rows if row["shard"]]
     if not made:
         raise PipelineError(
@@ -108,7 +102,7 @@ def run(settings: Settings) -> dict[str, Any]:
         "validation_episodes": sum(row["validation_episodes"] for row in rows),
         "dropped_episodes": sum(row["dropped_episodes"] for row in rows),
         "dropped_steps": sum(row["dropped_steps"] for row in rows),
-        "frames_per_second": round(steps / (perf_counter() - started)) if steps else None,
+        "frames_per_second": round(steps / seconds) if steps else None,
         "by_shard": rows,
     }
 
@@ -119,76 +113,78 @@ def split_of(root: str, validation: float) -> int:
     return VALIDATION if draw < validation else TRAIN
 
 
-def resize_job(job: Job) -> list[EncodedChunk]:
-    """Read, resize and compress the job's frames; runs in a worker process."""
-    with Shard(job.source) as shard:
-        small = [resize(frames, job.contract) for frames in _read_rows(shard, job.rows)]
-    frames = np.concatenate(small)
-    return [
-        encode_chunk(frames[low : low + FRAMES_PER_CHUNK], FRAMES_PER_CHUNK, LEVEL)
-        for low in range(0, len(frames), FRAMES_PER_CHUNK)
-    ]
+@dataclass(frozen=True)
+class _Plan:
+    """A raw shard, and the processed one that becomes of it or is there already."""
 
-
-def null_job(job: Job) -> NDArray[np.bool_]:
-    """For each step of a contiguous job: whether its button changed neither screen nor state.
-
-    The last step of an episode never counts as one: it carries how the episode ended.
-    """
-    low, high = int(job.rows[0]), int(job.rows[-1]) + 1
-    with Shard(job.source) as shard:
-        ends = shard.starts + shard.lengths
-        null = ~np.isin(np.arange(low, high) + 1, ends)
-        stop = min(high + 1, shard.n_frames)
-        frames = shard.read_frames(low, stop)
-        states = [shard.state(name, low, stop) for name in shard.state_names]
-    for values in (frames, *states):
-        same = np.ones(high - low, np.bool_)
-        pairs = len(values) - 1
-        same[:pairs] = (values[1:] == values[:-1]).reshape(pairs, -1).all(axis=1)
-        null &= same
-    return null
+    source: Path
+    raw: Facts
+    target: Path
+    mark: str
+    done: bool
 
 
 class _Maker:
-    """Makes one processed shard; the executor, if there is one, does the work on frames."""
+    """Makes one processed shard; the executor does the work on frames.
 
-    def __init__(
-        self,
-        settings: Settings,
-        executor: Executor | None,
-        workers: int,
-        progress: Callable[[int], object],
-    ) -> None:
-        self._options = settings.preprocess
-        self._contract = FrameContract(self._options.size, self._options.size, "bilinear")
+    What is known of the raw shard is found at the first use, and forgotten once it is made:
+    there may be thousands.
+    """
+
+    def __init__(self, plan: _Plan, options: Preprocess, executor: Executor, ahead: int) -> None:
+        self._plan = plan
+        self._options = options
+        self._contract = FrameContract(options.size, options.size, "bilinear")
         self._executor = executor
-        self._workers = workers
-        self._progress = progress
+        self._ahead = ahead
 
-    def make(self, source: Path, target: Path, mark: str) -> int:
-        """Publish ``target``, unless every episode was left out; return the steps that stayed."""
-        with Shard(source) as shard:
-            kept = self._kept(shard)
-            rows = np.flatnonzero(kept)
-            if not len(rows):
-                self._progress(shard.n_frames)
-                return 0
-            header = self._header(shard.header, source, mark)
-            episodes = self._episodes(shard, kept)
-            with ShardWriter(target, header, level=LEVEL) as writer:
-                encoded = 0
-                for chunks in self._in_order(resize_job, self._jobs(source, rows)):
-                    for chunk in chunks:
-                        encoded += chunk.rows
-                        while writer.n_frames < encoded:
+    @cached_property
+    def _raw(self) -> Shard:
+        return Shard(self._plan.source)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.bool_]:
+        """(N,) which steps stay."""
+        raw = self._raw
+        kept = np.ones(raw.n_frames, np.bool_)
+        if self._options.drop_broken_episodes:
+            last = raw.starts + raw.lengths - 1
+            ended = (raw.column("terminated") | raw.column("truncated"))[last]
+            kept &= np.repeat(ended, raw.lengths)
+        if self._options.drop_null_actions:
+            jobs = null_jobs(raw)
+            found = in_order(self._executor, null_job, jobs, title="preprocess", ahead=self._ahead)
+            with closing(found):
+                kept &= ~np.concatenate(list(found))
+        return kept
+
+    def jobs(self) -> Iterator[ResizeJob]:
+        """The work on frames, in the order in which :meth:`make` takes its results."""
+        return resize_jobs(self._raw, np.flatnonzero(self._kept), self._contract)
+
+    def make(
+        self, encoded: Iterator[list[EncodedChunk]], progress: Callable[[int], object]
+    ) -> Path | None:
+        """Publish the shard from what its jobs give, unless no step stayed; return its path."""
+        left = int(np.count_nonzero(self._kept))
+        progress(len(self._kept) - left)
+        if left:
+            episodes = self._episodes()
+            with ShardWriter(self._plan.target, self._header(), level=LEVEL) as writer:
+                done = 0
+                while done < left:
+                    for chunk in next(encoded):
+                        done += chunk.rows
+                        while writer.n_frames < done:
                             writer.append_steps(next(episodes))
                         writer.append_encoded(chunk)
-                    self._progress(sum(chunk.rows for chunk in chunks))
-            self._progress(shard.n_frames - len(rows))
-        return len(rows)
+                        progress(chunk.rows)
+        self._raw.close()
+        del self._raw, self._kept
+        return self._plan.target if left else None
 
-    def _header(self, raw: ShardHeader, source: Path, mark: str) -> ShardHeader:
+    def _header(self) -> ShardHeader:
+        raw = self._raw.header
         return replace(
             raw,
             kind="processed",
@@ -196,65 +192,24 @@ class _Maker:
             shard_id="",
             provenance=provenance(
                 "preprocess",
-                settings=_decisive(self._options.model_dump(mode="json")),
-                fingerprint=mark,
+                settings=_decisive(self._options),
+                fingerprint=self._plan.mark,
                 actor=raw.provenance.get("actor"),
                 emulator=raw.provenance.get("emulator", ""),
-                parents=[{"file": source.name, "shard_id": raw.shard_id}],
+                parents=[{"file": self._plan.source.name, "shard_id": raw.shard_id}],
             ),
         )
 
-    def _kept(self, shard: Shard) -> NDArray[np.bool_]:
-        """(N,) which steps stay."""
-        kept = np.ones(shard.n_frames, np.bool_)
-        if self._options.drop_broken_episodes:
-            last = shard.starts + shard.lengths - 1
-            ended = (shard.column("terminated") | shard.column("truncated"))[last]
-            kept &= np.repeat(ended, shard.lengths)
-        if self._options.drop_null_actions:
-            jobs = self._jobs(shard.path, np.arange(shard.n_frames))
-            kept &= ~np.concatenate(list(self._in_order(null_job, jobs)))
-        return kept
-
-    def _jobs(self, source: Path, rows: Rows) -> Iterator[Job]:
-        """Jobs of whole chunks, small enough that every worker gets some."""
-        share = -(-len(rows) // (4 * self._workers))
-        size = min(-(-share // FRAMES_PER_CHUNK) * FRAMES_PER_CHUNK, LARGEST_JOB)
-        for low in range(0, len(rows), size):
-            yield Job(source, rows[low : low + size], self._contract)
-
-    def _in_order(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task]
-    ) -> Iterator[Result]:
-        """``map``, with no more tasks under way than keep the workers busy."""
-        if self._executor is None:
-            yield from map(function, tasks)
-            return
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for task in tasks:
-                waiting.append(self._executor.submit(function, task))
-                if len(waiting) > 2 * self._workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise PipelineError(
-                "preprocess: a worker process was killed (out of memory?); nothing half-written "
-                "is left, run the same command again"
-            ) from None
-        finally:
-            for future in waiting:
-                future.cancel()
-
-    def _episodes(self, shard: Shard, kept: NDArray[np.bool_]) -> Iterator[Episode]:
-        for index, (start, length) in enumerate(zip(shard.starts, shard.lengths, strict=True)):
-            stay = kept[start : start + length]
+    def _episodes(self) -> Iterator[Episode]:
+        """The episodes as they will be written, frames left out."""
+        raw = self._raw
+        for index, (start, length) in enumerate(zip(raw.starts, raw.lengths, strict=True)):
+            stay = self._kept[start : start + length]
             if stay.any():
-                episode = _without(shard.episode(index, frames=False), stay)
+                episode = _without(raw.episode(index, frames=False), stay)
                 small = resize(episode.final_frame[None], self._contract)[0]
                 split = split_of(episode.root, self._options.validation)
-                yield replace(episode, final_frame=small, split=split)
+                yield replace(episode, final_frame=small, split=split, ram_crc32=None)
 
 
 def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:
@@ -277,27 +232,26 @@ def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:
     )
 
 
-def _read_rows(shard: Shard, rows: Rows, block: int = 256) -> Iterator[NDArray[np.uint8]]:
-    """Frames of ``rows`` (ascending), at most ``block`` read at a time."""
-    at = 0
-    while at < len(rows):
-        low = int(rows[at])
-        till = int(np.searchsorted(rows, low + block))
-        frames = shard.read_frames(low, int(rows[till - 1]) + 1)
-        yield frames if len(frames) == till - at else frames[rows[at:till] - low]
-        at = till
-
-
 def _sources(settings: Settings, game: GameDescription) -> list[Path]:
-    """The raw shards named, or all of the game but evaluations.
+    """The raw shards named, or all of the game but evaluations and what others were made of.
 
-    An evaluation's games must stay unseen, so that its rollouts are learnt from only by request.
+    An evaluation's games must stay unseen, so that its rollouts are learnt from only by request;
+    of a shard that was merged, split or filtered, the episodes chosen count, and only once.
     """
     if settings.preprocess.shards:
         return [Path(shard) for shard in settings.preprocess.shards]
     folder = settings.shard_folder(game.name)
-    found = newest_shards(folder, kind="raw")
-    played = [path for path in found if header_of(path).provenance.get("stage") != "evaluate"]
+    found = {path: header_of(path) for path in newest_shards(folder, kind="raw")}
+    used = {
+        parent.get("shard_id")
+        for header in found.values()
+        for parent in header.provenance.get("parents", ())
+    }
+    played = [
+        path
+        for path, header in found.items()
+        if header.shard_id not in used and "evaluate" not in recorded_by(header.provenance)
+    ]
     if not played:
         raise PipelineError(
             f"{folder}: no raw shard to preprocess; run 'collect' first, or name one in "
@@ -322,37 +276,30 @@ def _small_stem(source: Path) -> str:
     return stem_and_version(source)[0].removesuffix("-raw")
 
 
-def _decisive(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in ("shards", "workers")}
+def _decisive(options: Preprocess) -> dict[str, Any]:
+    return options.model_dump(mode="json", exclude={"shards", "workers"})
 
 
-def _target(source: Path, folder: Path, settings: Settings) -> tuple[Path, str, bool]:
-    """Name, fingerprint, and whether it is there already: ``X-raw-v002`` gives ``X-84-v001``."""
-    options = settings.preprocess
-    decisive = _decisive(options.model_dump(mode="json"))
-    mark = fingerprint("preprocess", decisive, header_of(source).shard_id)
-    target, done = publish_name(folder, f"{_small_stem(source)}-{options.size}", mark)
-    return target, mark, done
+def _planned(sources: list[Path], folder: Path, options: Preprocess) -> Iterator[_Plan]:
+    """``X-raw-v002`` gives ``X-84-v001``."""
+    for source, entry in zip(sources, entries_of(sources), strict=True):
+        raw = entry.get()
+        mark = fingerprint("preprocess", _decisive(options), raw.shard_id)
+        target, done = publish_name(folder, f"{_small_stem(source)}-{options.size}", mark)
+        yield _Plan(source, raw, target, mark, done)
 
 
-def _steps(source: Path) -> int:
-    with Shard(source) as shard:
-        return shard.n_frames
-
-
-def _row(source: Path, target: Path | None, up_to_date: bool) -> dict[str, Any]:
-    with Shard(source) as raw:
-        episodes, frames = raw.n_episodes, raw.n_frames
-    row: dict[str, Any] = {"raw": str(source), "shard": None, "up_to_date": up_to_date}
-    row |= {"episodes": 0, "frames": 0, "validation_episodes": 0}
-    if target is not None:
-        with Shard(target) as small:
-            row |= {
-                "shard": str(target),
-                "episodes": small.n_episodes,
-                "frames": small.n_frames,
-                "validation_episodes": int(np.count_nonzero(small.splits == VALIDATION)),
-            }
-    row["dropped_episodes"] = episodes - row["episodes"]
-    row["dropped_steps"] = frames - row["frames"]
-    return row
+def _row(plan: _Plan, made: Path | None) -> dict[str, Any]:
+    small = entries_of([made])[0].get() if made else None
+    frames = small.frames if small else 0
+    episodes = small.episodes if small else 0
+    return {
+        "raw": str(plan.source),
+        "shard": str(made) if made else None,
+        "up_to_date": plan.done,
+        "episodes": episodes,
+        "frames": frames,
+        "validation_episodes": small.split[VALIDATION] if small else 0,
+        "dropped_episodes": plan.raw.episodes - episodes,
+        "dropped_steps": plan.raw.frames - frames,
+    }
