@@ -14,26 +14,36 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import socket
 import stat
+import threading
 import time
 import zlib
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 from pipeline.errors import PipelineError
 from pipeline.shards.checks import open_file
 from pipeline.shards.facts import FACTS_VERSION, Facts, facts_of
-from pipeline.shards.guard import guarded
+from pipeline.shards.guard import Answer, guarded
 from pipeline.shards.schema import FORMAT, SCHEMA_VERSION
 
 KEPT = ".catalogue"
 """Name of the kept file in a folder of shards."""
 
 _HEAD = f"{FORMAT} catalogue 1, schema {SCHEMA_VERSION}, facts {FACTS_VERSION}\n".encode()
+_FACTS_OF = "pipeline.shards.facts:facts_of"
+_BLOCK = 256
+"""Shards after which what was found is kept: an interrupted look goes on from there."""
+_MANY = 100
+"""New shards from which on several children look."""
 _FORGOTTEN = 3600
 """Seconds after which the half-written file of a process that died is removed."""
 
@@ -245,29 +255,79 @@ def _look(paths: Sequence[Path], *, keep: bool) -> list[Entry]:
             entries[path] = Entry(path, None, _why_not(path))
         else:
             unknown[path] = known
-    for path, row in _examined(unknown):
-        folders[path.parent].rows[path.name] = row
-        entries[path] = row.entry(path) or Entry(path, None, "cannot be examined")
-    for parent, folder in folders.items():
-        if keep or parent in kept:
-            folder.append([path.name for path in unknown if path.parent == parent])
+    fresh: dict[Path, list[str]] = {p: [] for p in folders if keep or p in kept}
+    with closing(_examined(unknown)) as found:
+        try:
+            for number, (path, row) in enumerate(found, 1):
+                folders[path.parent].rows[path.name] = row
+                entries[path] = row.entry(path) or Entry(path, None, "cannot be examined")
+                if path.parent in fresh:
+                    fresh[path.parent].append(path.name)
+                if number % _BLOCK == 0:
+                    _keep(fresh)
+        finally:
+            _keep(fresh)
     return [entries[path] for path in paths]
 
 
-def _examined(unknown: dict[Path, Identity]) -> Iterable[tuple[Path, _Row]]:
+def _keep(fresh: dict[Path, list[str]]) -> None:
+    for parent, names in fresh.items():
+        _folder(parent).append(names)
+        names.clear()
+
+
+def _examined(unknown: dict[Path, Identity]) -> Generator[tuple[Path, _Row], None, None]:
     own = [path for path, known in unknown.items() if _written.get(os.path.abspath(path)) == known]
     for path in own:
         try:
             yield path, _row(unknown[path], facts_of(path))
         except PipelineError as error:
             yield path, _Row(unknown[path], b"", str(error).removeprefix(f"{path}: "))
-    others = [path for path in unknown if path not in set(own)]
-    for answer in guarded("pipeline.shards.facts:facts_of", others):
+    others = sorted(unknown.keys() - set(own))
+    for answer in _in_children(others):
         known = unknown[answer.path]
         if answer.error is None:
             yield answer.path, _row(known, answer.value)
         else:
             yield answer.path, _Row(known, b"", answer.reason)
+
+
+def _in_children(paths: Sequence[Path]) -> Iterator[Answer]:
+    """The facts of each, as they come; a child a core where there are many."""
+    if len(paths) < _MANY:
+        yield from guarded(_FACTS_OF, paths)
+        return
+    children = min(os.cpu_count() or 1, len(paths) // (_MANY // 2))
+    answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def ask(share: Sequence[Path]) -> None:
+        try:
+            for answer in guarded(_FACTS_OF, share):
+                answers.put(answer)
+                if stopped.is_set():
+                    break
+        finally:
+            answers.put(None)
+
+    with (
+        ThreadPoolExecutor(children) as pool,
+        tqdm(total=len(paths), desc="new shards", unit="shard", disable=None) as bar,
+    ):
+        asked = [pool.submit(ask, paths[first::children]) for first in range(children)]
+        try:
+            going = children
+            while going:
+                answer = answers.get()
+                if answer is None:
+                    going -= 1
+                else:
+                    yield answer
+                    bar.update()
+        finally:
+            stopped.set()
+        for one in asked:
+            one.result()
 
 
 def _row(known: Identity, facts: dict[str, Any]) -> _Row:
