@@ -1,0 +1,107 @@
+"""The label stage: another expert gives another shard; labels are added, or replaced on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import label
+from pipeline.config import Settings, change
+from pipeline.shards.catalogue import entries_of
+from pipeline.shards.diff import diff
+from pipeline.shards.facts import Facts
+from pipeline.shards.reader import Shard
+from tests.shards.factory import processed_shard, write_game
+
+
+def facts(path: str) -> Facts:
+    return entries_of([Path(path)])[0].get()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    game = write_game(tmp_path / "tiny")
+    (game / "expert.py").write_text("def act(s):\n    return 'A' if s['x'] > 0 else 1 / 0\n")
+    (tmp_path / "second.py").write_text("def act(s):\n    return 'UP'\n")
+    processed_shard(tmp_path / "datasets" / "tiny" / "a-84-v001.h5", (5, 23))
+    return Settings.model_validate(
+        {"game": str(game), "paths": {"datasets": tmp_path / "datasets"}, "label": {"workers": 1}}
+    )
+
+
+def test_another_expert_gives_a_new_shard_and_the_first_one_gives_the_first_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    first = label.run(settings)
+    second = label.run(change(settings, expert={"path": tmp_path / "second.py"}))
+    assert [Path(r["shards"][0]).name for r in (first, second)] == [
+        "a-labelled-v001.h5",
+        "a-labelled-v002.h5",
+    ]
+    assert second["labels"] == second["frames"] == 28
+    assert 0 < first["labels"] < 28
+    with Shard(first["shards"][0]) as one, Shard(second["shards"][0]) as two:
+        assert (two.column("expert_actions") == 2).all()
+        assert not (one.column("expert_actions") == 2).any()
+    told = diff(Path(first["shards"][0]), Path(second["shards"][0]))
+    assert (told["both"], told["agreement"]) == (first["labels"], 0.0)
+    assert (told["only_a"], told["only_b"]) == (0, 28 - first["labels"])
+    again = label.run(settings)
+    assert again["up_to_date"]
+    assert again["labels"] == first["labels"]
+
+
+def test_labels_are_added_where_there_are_none_and_kept_where_there_are(
+    settings: Settings, tmp_path: Path
+) -> None:
+    first = label.run(settings)
+    second = change(
+        settings, label={"shards": first["shards"]}, expert={"path": tmp_path / "second.py"}
+    )
+    added = label.run(second)
+    assert Path(added["shards"][0]).name == "a-labelled-v002.h5"
+    assert added["asked"] == 28 - first["labels"]
+    told = diff(Path(first["shards"][0]), Path(added["shards"][0]))
+    assert (told["agreement"], told["only_b"]) == (1.0, added["asked"])
+    by = facts(added["shards"][0]).experts
+    assert [(who.split()[0], n) for who, n in by.items()] == [
+        ("second.py", added["asked"]),
+        ("expert.py", first["labels"]),
+    ]
+    assert label.run(second)["up_to_date"]
+
+
+def test_labels_are_replaced_on_request(settings: Settings, tmp_path: Path) -> None:
+    first = label.run(settings)
+    replaced = label.run(
+        change(
+            settings,
+            label={"shards": first["shards"], "relabel": True},
+            expert={"path": tmp_path / "second.py"},
+        )
+    )
+    assert Path(replaced["shards"][0]).name == "a-labelled-v002.h5"
+    assert replaced["asked"] == 28
+    assert list(facts(replaced["shards"][0]).experts.values()) == [28]
+
+
+def test_of_labels_that_were_replaced_in_part_the_rest_still_has_its_expert(
+    settings: Settings, tmp_path: Path
+) -> None:
+    whole = label.run(change(settings, expert={"path": tmp_path / "second.py"}))
+    (tmp_path / "third.py").write_text("def act(s):\n    return 'B'\n")
+    part = label.run(
+        change(
+            settings,
+            label={"shards": whole["shards"], "relabel": True, "limit": 10},
+            expert={"path": tmp_path / "third.py"},
+        )
+    )
+    by = facts(part["shards"][0]).experts
+    assert [(who.split()[0], n) for who, n in by.items()] == [("third.py", 10), ("second.py", 18)]
+    # Whose labels were replaced is not known where there were several.
+    again = {"shards": part["shards"], "relabel": True, "limit": 5}
+    last = facts(label.run(change(settings, label=again))["shards"][0])
+    assert last.experts["several"] == 23
+    assert sum(last.experts.values()) == last.labels
