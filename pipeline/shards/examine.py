@@ -55,7 +55,9 @@ class Examined:
             return {}
         shape = (self.stored.rows, *self.stored.row_shape)
         lengths = np.atleast_1d(self.attributes.get("lengths", [])).tolist()
-        return layout(str(self.attributes.get("stored_sha256")), self.stored.dtype, shape, lengths)
+        return layout(
+            str(self.attributes.get("stored_sha256", "")), self.stored.dtype, shape, lengths
+        )
 
 
 def examine_datasets(
@@ -91,7 +93,7 @@ def identity_problems(
     Each covers the whole header, so that it is as it was written if one of them holds.
     """
     wrong: list[str] = []
-    digests = {name: str(one.attributes.get("sha256")) for name, one in found.items()}
+    digests = {name: str(one.attributes.get("sha256", "")) for name, one in found.items()}
     layouts = {name: one.layout() for name, one in found.items()}
     try:
         same = content_id(header, digests) == header.shard_id
@@ -143,6 +145,8 @@ def _examine(
 
 def _checksums(file: h5py.File, name: str, size: int) -> NDArray[np.uint32]:
     dataset = file[f"checksums{name}"]
+    if not isinstance(dataset, h5py.Dataset):
+        raise Damage("has no checksums")
     if dataset.dtype != np.dtype("<u4") or dataset.ndim != 1 or dataset.nbytes > size:
         raise Damage("has no valid checksums")
     values: NDArray[np.uint32] = dataset[:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _whole_length(path: Path) -> Iterator[Path]:
     try:
         open_file(path).close()
     except PipelineError:
-        length = recorded_length(path)
+        length = _recorded_length(path)
         if length is None or length <= path.stat().st_size:
             raise
         copy = temporary_beside(path.with_name(f"{path.name}.whole"))
@@ -113,14 +113,14 @@ def _whole_length(path: Path) -> Iterator[Path]:
         yield path
 
 
-def recorded_length(path: Path) -> int | None:
+def _recorded_length(path: Path) -> int | None:
     """Bytes that the file had when it was closed, after the superblock that h5py writes for files
     of the earliest version (HDF5 file format specification, superblock version 0)."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(48)
-    except OSError:
-        return None
+    start = b""
+    with suppress(OSError):
+        if path.is_file():  # to open a named pipe would hang
+            with path.open("rb") as file:
+                start = file.read(48)
     if len(start) < 48 or start[:9] != b"\x89HDF\r\n\x1a\n\0" or start[13] != 8:
         return None
     return int.from_bytes(start[40:48], "little")
