@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("emulator", "train", "label", "memory")
+BENCHMARKS = ("emulator", "train", "label", "memory", "verify")
 
 
 def main() -> None:
