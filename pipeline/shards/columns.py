@@ -49,12 +49,12 @@ def encode_chunk(rows: Array, chunk_rows: int, level: int | None) -> EncodedChun
 
     The digest is the sha256 of the rows before compression and padding.
     """
-    raw = np.ascontiguousarray(rows).tobytes()
-    digest = hashlib.sha256(raw).digest()
+    raw = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+    digest = hashlib.sha256(raw.data).digest()
     missing = chunk_rows - len(rows)
     if missing:
-        raw += bytes(missing * (len(raw) // len(rows)))
-    payload = raw if level is None else compress(raw, level)
+        raw = np.concatenate([raw, np.zeros(missing * (raw.size // len(rows)), np.uint8)])
+    payload = raw.tobytes() if level is None else compress(raw, level)
     return EncodedChunk(len(rows), payload, digest)
 
 
@@ -166,7 +166,7 @@ class Column:
     def _put(self, chunk: EncodedChunk) -> None:
         offset = (self._written, *(0 for _ in self.row_shape))
         self._written += chunk.rows
-        self._dataset.resize(self._written, axis=0)
+        self._dataset.id.set_extent((self._written, *self.row_shape))
         self._dataset.id.write_direct_chunk(offset, chunk.payload)
         self._hash.update(chunk.digest)
         self._stored_hash.update(chunk.payload)

@@ -206,7 +206,7 @@ class Shard:
 
     def state(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """A RAM variable before each step from ``start`` up to ``stop``, (stop-start,...)."""
-        if name not in self.state_names:
+        if f"state/{name}" not in self._checked().datasets:
             known = ", ".join(self.state_names) or "none"
             raise PipelineError(
                 f"{self.path}: no state variable '{name}' was recorded; there are: {known}"
