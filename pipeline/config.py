@@ -69,6 +69,9 @@ class Preprocess(Section):
     """Leave out steps whose button changed neither the screen nor the state."""
     drop_broken_episodes: bool = False
     """Leave out episodes that end in neither success, failure nor truncation."""
+    restate: bool = False
+    """Play the recordings again and read the state anew, with the variables of today's game.yaml;
+    rewards, milestones and success stay as they were recorded."""
 
 
 class Train(Section):
@@ -104,7 +107,7 @@ class Train(Section):
     """Processes that read beside the training; 0 reads in it, none chooses."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
     """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
-    pool_mb: int = Field(64, ge=1)
+    pool_mb: int = Field(48, ge=1)
     """Decoded frames that are mixed at a time where none are kept, in MiB."""
     rounds: list[int] = []
     """Learn from the shards of these DAgger rounds only; empty takes all."""

@@ -36,50 +36,104 @@ class Decoded:
 
     def __init__(self, source: FrameSource, file: Path | None = None) -> None:
         self.source = source
-        self.file = file
-        rows = source.chunks * source.chunk_rows
-        self._shape = (rows, *source.frame_shape)
         self._good = SharedArray((source.chunks,), np.uint8)
         self._filled = False
-        self._memory = None if file else SharedArray(self._shape, np.uint8, huge=True)
-        self._map()
+        self._scratch = np.empty(source.chunk_bytes, np.uint8)
+        size = source.chunks * source.chunk_bytes
+        self._memory: SharedArray | MappedFile
+        self._in_file = file is not None
+        if file is None:
+            self._memory = SharedArray((size,), np.uint8)
+        else:
+            # Behind the frames the CRC32 of each chunk, 0 where there is none yet.
+            self._memory = MappedFile(file, size + 4 * source.chunks)
 
-    def _map(self) -> None:
-        self._checks: NDArray[np.uint32] | None = None
-        if self._memory is not None:
-            self.frames: Frames = self._memory.array
-            return
-        assert self.file is not None
-        chunks = self.source.chunks
-        size = chunks * self.source.chunk_bytes
-        memory = _open_file(self.file, size + 4 * chunks)
-        self.frames = np.frombuffer(memory, np.uint8, size).reshape(self._shape)
-        self._checks = np.frombuffer(memory, np.uint32, chunks, size)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("frames", "_checks")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._map()
+    @property
+    def frames(self) -> Frames:
+        """(rows,H,W,3)"""
+        source = self.source
+        frames: Frames = self._memory.array[: source.chunks * source.chunk_bytes]
+        return frames.reshape(-1, *source.frame_shape)
 
     def gather(self, rows: Indices, out: Frames) -> None:
-        """Copy the frames of rows (n,) into ``out`` (n,H,W,3), decoding what is not there yet."""
+        """Copy the frames of rows (n,) into ``out`` (n,H,W,3), decoding what is not there yet.
+
+        Raises:
+            PipelineError: a shard is damaged or gone, or there is no room left.
+        """
         if not self._filled:
             self._fill(np.unique(rows // self.source.chunk_rows))
         np.take(self.frames, rows, axis=0, out=out, mode="clip")
 
     def _fill(self, chunks: Indices) -> None:
-        good, size = self._good.array, self.source.chunk_rows
+        good = self._good.array
         for chunk in chunks[good[chunks] == 0].tolist():
-            out = self.frames[chunk * size : (chunk + 1) * size]
-            if self._checks is None:
-                self.source.read_chunk(chunk, out)
-            elif not self._checks[chunk] or crc32(out.reshape(-1)) != self._checks[chunk]:
-                self.source.read_chunk(chunk, out)
-                self._checks[chunk] = crc32(out.reshape(-1))
+            if not (self._in_file and self._left_whole(chunk)):
+                self.source.read_chunk(chunk, self._scratch)
+                self._keep(chunk)
             good[chunk] = 1
         self._filled = bool(good.all())
+
+    def _keep(self, chunk: int) -> None:
+        size = self.source.chunk_bytes
+        self._memory.write(chunk * size, self._scratch)
+        if self._in_file:
+            check = np.array([crc32(self._scratch)], "<u4").view(np.uint8)
+            self._memory.write(self.source.chunks * size + 4 * chunk, check)
+
+    def _left_whole(self, chunk: int) -> bool:
+        """Whether an earlier process left the chunk in the file, and it is as it was."""
+        size, memory = self.source.chunk_bytes, self._memory.array
+        at = self.source.chunks * size + 4 * chunk
+        check = int(memory[at : at + 4].view("<u4")[0])
+        return check != 0 and crc32(memory[chunk * size : (chunk + 1) * size]) == check
+
+
+class MappedFile:
+    """A file's bytes as an array (size,) u8; pickles by name, and holds a shared lock on the file
+    as long as it lives."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size = path, size
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                if os.fstat(handle).st_size != self.size:
+                    os.ftruncate(handle, 0)
+                    os.ftruncate(handle, self.size)
+                # The lock stays with the map's own copy of the handle, and dies with it.
+                self._map = mmap.mmap(handle, self.size, prot=mmap.PROT_READ)
+            finally:
+                os.close(handle)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _refused(self.path, error) from None
+        self.array: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+
+    def write(self, offset: int, data: NDArray[np.uint8]) -> None:
+        """Put bytes at an offset: a full disk is then an error, where writing to the map would
+        kill the process."""
+        written = 0
+        try:
+            while written < data.size:
+                written += os.pwrite(self._file, data[written:].data, offset + written)
+        except OSError as error:
+            raise _refused(self.path, error) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "size": self.size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # never opened, or going down
+            os.close(self._file)
 
 
 def cache_file(folder: Path, shard_ids: Sequence[str]) -> Path:
@@ -99,26 +153,6 @@ def cache_file(folder: Path, shard_ids: Sequence[str]) -> Path:
     except OSError as error:
         raise _refused(place, error) from None
     return place / f"{name}.frames"
-
-
-def _open_file(path: Path, size: int) -> mmap.mmap:
-    """Map the file, with room for all of it: a full disk is an error here, not a SIGBUS later."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            if os.fstat(handle).st_size != size:
-                os.ftruncate(handle, 0)
-                os.posix_fallocate(handle, 0, size)
-            # The lock stays with the map's own copy of the handle, and dies with it.
-            return mmap.mmap(handle, size)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            if path.stat().st_size != size:
-                path.unlink()
-        raise _refused(path, error) from None
 
 
 def _in_use(path: Path) -> bool:

@@ -52,6 +52,19 @@ class SharedArray:
         count = int(np.prod(self.shape, dtype=np.int64))
         self.array: NDArray[Any] = np.frombuffer(memory, self.dtype, count).reshape(self.shape)
 
+    def write(self, offset: int, data: NDArray[np.uint8]) -> None:
+        """Put bytes (n,) at a byte offset, as into a file.
+
+        For memory that was never written that is several times as fast as through ``array``: the
+        kernel neither clears the pages first nor is interrupted for each of them.
+
+        Raises:
+            OSError: there is no memory left.
+        """
+        written = 0
+        while written < data.size:
+            written += os.pwrite(self._file, data[written:].data, offset + written)
+
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k not in ("array", "_file")}
         return {**state, "handle": reduction.DupFd(self._file)}

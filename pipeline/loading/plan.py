@@ -13,8 +13,8 @@ from pipeline.loading.memory import available_memory
 
 Cache = Literal["auto", "ram", "disk", "none"]
 
-POOL_BYTES = 64 << 20
-"""Frames that one worker decodes at a time; with 84x84 frames, 190 chunks of 16."""
+POOL_BYTES = 48 << 20
+"""Frames that one worker decodes at a time; with 84x84 frames, 148 chunks of 16."""
 _SHARE = 0.5
 """Of the free memory, or disk, that decoded frames may take."""
 
