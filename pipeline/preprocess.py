@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pipeline.config import Preprocess, Settings
 from pipeline.errors import PipelineError
 from pipeline.executor import array_executor, cores, in_order
 from pipeline.frames import FrameContract, resize
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription, find_rom, load_game
 from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.columns import EncodedChunk
@@ -32,11 +32,15 @@ from pipeline.shards.schema import (
     STEP_COLUMNS,
     TRAIN,
     VALIDATION,
+    Array,
     Episode,
     ShardHeader,
 )
 from pipeline.shards.table import header_of, newest_shards
 from pipeline.shards.writer import ShardWriter
+
+if TYPE_CHECKING:
+    from pipeline.restating import Restater
 
 JOBS_AHEAD = 16
 """Jobs under way for each worker: half a second of work, so that none waits for the writer."""
@@ -44,6 +48,11 @@ JOBS_AHEAD = 16
 
 def run(settings: Settings) -> dict[str, Any]:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
+
+    With ``preprocess.restate`` the recordings are played again and the state is read anew, with
+    the variables of today's ``game.yaml``; rewards, milestones and success stay as recorded, and
+    which steps count as null is decided by the state recorded. A frame, or a checksum of the RAM,
+    that is another refuses the shard.
 
     Every episode goes to the training or the validation split by the hash of its root, so that
     copies of it, whoever makes them, stay on their side. Memory: JOBS_AHEAD small jobs a
@@ -54,7 +63,8 @@ def run(settings: Settings) -> dict[str, Any]:
         and ``by_shard`` with a row for each.
 
     Raises:
-        PipelineError: no raw shard, one that is not valid or of another game, or a full disk.
+        PipelineError: no raw shard, one that is not valid or of another game, or a full disk;
+            with ``restate``, one that cannot be played again as it was recorded, or no ROM.
     """
     started = perf_counter()
     game = load_game(settings.game)
@@ -69,15 +79,17 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     _refuse_same_stem(sources)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
-    plans = list(_planned(sources, folder, options))
+    plans = list(_planned(sources, folder, options, game))
+    todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
     with (
         array_executor(workers) as executor,
+        _restater(settings, game, todo) as restater,
         tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar,
     ):
         ahead = JOBS_AHEAD * workers
-        makers = [None if p.done else _Maker(p, options, executor, ahead) for p in plans]
+        makers = [None if p.done else _Maker(p, options, executor, ahead, restater) for p in plans]
         jobs = (job for maker in makers if maker for job in maker.jobs())
         # While one shard is sealed, the jobs of the next are under way.
         encoded = in_order(executor, resize_job, jobs, title="preprocess", ahead=ahead)
@@ -131,8 +143,16 @@ class _Maker:
     there may be thousands.
     """
 
-    def __init__(self, plan: _Plan, options: Preprocess, executor: Executor, ahead: int) -> None:
+    def __init__(
+        self,
+        plan: _Plan,
+        options: Preprocess,
+        executor: Executor,
+        ahead: int,
+        restater: Restater | None,
+    ) -> None:
         self._plan = plan
+        self._restater = restater
         self._options = options
         self._contract = FrameContract(options.size, options.size, "bilinear")
         self._executor = executor
@@ -203,13 +223,34 @@ class _Maker:
     def _episodes(self) -> Iterator[Episode]:
         """The episodes as they will be written, frames left out."""
         raw = self._raw
-        for index, (start, length) in enumerate(zip(raw.starts, raw.lengths, strict=True)):
-            stay = self._kept[start : start + length]
-            if stay.any():
-                episode = _without(raw.episode(index, frames=False), stay)
-                small = resize(episode.final_frame[None], self._contract)[0]
-                split = split_of(episode.root, self._options.validation)
-                yield replace(episode, final_frame=small, split=split, ram_crc32=None)
+        stays = [self._kept[s : s + n] for s, n in zip(raw.starts, raw.lengths, strict=True)]
+        some = [index for index, stay in enumerate(stays) if stay.any()]
+        for index, state in zip(some, self._states(some), strict=True):
+            episode = raw.episode(index, frames=False)
+            if state is not None:
+                episode = replace(episode, state=state)
+            episode = _without(episode, stays[index])
+            small = resize(episode.final_frame[None], self._contract)[0]
+            split = split_of(episode.root, self._options.validation)
+            yield replace(episode, final_frame=small, split=split, ram_crc32=None)
+
+    def _states(self, episodes: list[int]) -> Iterator[dict[str, Array] | None]:
+        """Today's variables of each episode; None where the recorded ones stay."""
+        if self._restater is None:
+            return iter([None] * len(episodes))
+        return self._restater.states(self._plan.source, episodes)
+
+
+def _restater(
+    settings: Settings, game: GameDescription, sources: list[Path]
+) -> Restater | nullcontext[None]:
+    """What reads the state anew, if it is asked to and there is something to do."""
+    if not settings.preprocess.restate or not sources:
+        return nullcontext()
+    from pipeline.restating import Restater  # imported late: it brings the emulator
+
+    rom = find_rom(game, settings.rom)
+    return Restater(sources, game, rom, settings.preprocess.workers)
 
 
 def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:
@@ -277,14 +318,21 @@ def _small_stem(source: Path) -> str:
 
 
 def _decisive(options: Preprocess) -> dict[str, Any]:
-    return options.model_dump(mode="json", exclude={"shards", "workers"})
+    decisive = options.model_dump(mode="json", exclude={"shards", "workers", "restate"})
+    return {**decisive, "restate": True} if options.restate else decisive
 
 
-def _planned(sources: list[Path], folder: Path, options: Preprocess) -> Iterator[_Plan]:
+def _planned(
+    sources: list[Path], folder: Path, options: Preprocess, game: GameDescription
+) -> Iterator[_Plan]:
     """``X-raw-v002`` gives ``X-84-v001``."""
+    described = []
+    if options.restate:  # the state then follows the description
+        text = (game.folder / "game.yaml").read_bytes()
+        described.append(hashlib.sha256(text).hexdigest())
     for source, entry in zip(sources, entries_of(sources), strict=True):
         raw = entry.get()
-        mark = fingerprint("preprocess", _decisive(options), raw.shard_id)
+        mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described)
         target, done = publish_name(folder, f"{_small_stem(source)}-{options.size}", mark)
         yield _Plan(source, raw, target, mark, done)
 

@@ -98,6 +98,7 @@ class Player:
             fingerprint=fingerprint(stage, *decisive),
             actor=self.actor,
             emulator=f"mgba {metadata.version('mgba')}",
+            game_yaml=text.decode(),
         )
         return ShardHeader(
             kind="raw",
@@ -107,8 +108,7 @@ class Player:
             timing={"hold": self.game.timing.hold, "release": self.game.timing.release},
             frame_contract=FrameContract(160, 240, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
-            # With it the episodes can be played again, whatever becomes of the game's folder.
-            provenance={**told, "game_yaml": text.decode()},
+            provenance=told,
         )
 
 

@@ -338,6 +338,7 @@ def _header(
         expert=shared("expert"),
         parents=[{"file": p.name, "shard_id": h.shard_id} for p, h in parents.items()],
         recorded_by=sorted(set().union(*map(recorded_by, told))),
+        game_yaml=shared("game_yaml"),
     )
     return replace(next(iter(parents.values())), provenance=made, shard_id="")
 

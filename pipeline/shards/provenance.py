@@ -35,6 +35,7 @@ def provenance(
     emulator: str = "",
     expert: Any = None,
     recorded_by: Sequence[str] = (),
+    game_yaml: str | None = None,
 ) -> dict[str, Any]:
     """The provenance of a shard that ``stage`` writes.
 
@@ -46,6 +47,8 @@ def provenance(
         emulator: name and version, where one ran.
         expert: who labelled, where someone did.
         recorded_by: the stages whose recordings these are, where ``stage`` only chose among them.
+        game_yaml: the description of the game that raw episodes were recorded with; with it they
+            can be played again, whatever becomes of the game's folder.
     """
     return {
         "stage": stage,
@@ -58,6 +61,7 @@ def provenance(
         "parents": [dict(one) for one in parents],
         **({} if expert is None else {"expert": expert}),
         **({"recorded_by": sorted(recorded_by)} if recorded_by else {}),
+        **({} if game_yaml is None else {"game_yaml": game_yaml}),
     }
 
 

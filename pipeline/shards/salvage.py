@@ -222,6 +222,7 @@ class _Rescue:
             emulator=old.get("emulator", ""),
             expert=old.get("expert"),
             recorded_by=sorted(recorded_by(old)),
+            game_yaml=old.get("game_yaml"),
         )
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(
