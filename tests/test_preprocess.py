@@ -7,19 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import Resize
 
 from pipeline import preprocess
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
+from pipeline.executor import MOST_THREADS, in_order, local_executor
+from pipeline.frames import FrameContract, distinct_rows, resize
+from pipeline.resizing import resize_jobs
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode
 from tests.shards.factory import (
@@ -33,6 +38,7 @@ from tests.shards.factory import (
 )
 
 ROOT = Path(__file__).parents[1]
+CONTRACT = FrameContract(84, 84, "bilinear")
 SMALL = make_header(frame_contract=FrameContract(40, 60, "none"))
 
 
@@ -100,14 +106,139 @@ def test_everything_but_the_frames_stays(game: Path, folder: Path) -> None:
         assert len(old.start_states()) == 1
 
 
-def test_several_processes_give_the_bytes_of_one(game: Path, folder: Path, tmp_path: Path) -> None:
+def pillow(frames: NDArray[np.uint8], height: int = 84, width: int = 84) -> NDArray[np.uint8]:
+    resized = [
+        Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
+        for frame in frames
+    ]
+    return np.stack([np.asarray(image) for image in resized])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 16, 37])
+@pytest.mark.parametrize("size", [(160, 240), (40, 60), (31, 30), (84, 100), (100, 84), (3, 5)])
+def test_frames_resized_together_are_those_resized_alone(size: tuple[int, int], count: int) -> None:
+    rng = np.random.default_rng(count)
+    noise = rng.integers(0, 256, (count, *size, 3), np.uint8)
+    still = np.repeat(noise[:1], count, axis=0)
+    scrolled = np.stack([np.roll(noise[0], i, axis=0) for i in range(count)])
+    for frames in (noise, still, scrolled):
+        found = resize(frames, FrameContract(84, 84, "bilinear"))
+        assert (found == pillow(frames)).all()
+        assert (resize(frames, FrameContract(90, 50, "bilinear")) == pillow(frames, 90, 50)).all()
+
+
+def test_rows_that_differ_but_have_one_sum_are_resized_apart() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 160, 240, 3), np.uint8)
+    frames[:] = frames[0]
+    rows = frames.reshape(-1, 720)
+    rows[200, [7, 15]] ^= 128  # the top bits of two words: the sum of the words is what it was
+    rows[399, [23, 31]] ^= 128
+    once, which = distinct_rows(rows)
+    assert len(once) == 162
+    assert (rows[once[which]] == rows).all()
+    assert (resize(frames, FrameContract(84, 84, "bilinear")) == pillow(frames)).all()
+
+
+def test_any_number_of_threads_or_processes_gives_the_same_bytes(game: Path, folder: Path) -> None:
     episodes = [make_episode(n, n, size=(40, 60)) for n in (1500, 1, 800)]
     write(folder / "a-raw-v001.h5", SMALL, episodes)
     one = Path(run(game)["shards"][0])
     alone = one.read_bytes()
-    one.unlink()
-    two = Path(run(game, workers=2)["shards"][0])
-    assert two.read_bytes() == alone
+    for workers in (2, MOST_THREADS + 1):
+        one.unlink()
+        assert run(game, workers=workers)["shards"] == [str(one)]
+        assert one.read_bytes() == alone
+
+
+def test_several_shards_at_once_keep_their_frames_apart(game: Path, folder: Path) -> None:
+    lengths = [(300, 5), (1,), (17, 200), (130,)]
+    for name, some in zip("abcd", lengths, strict=True):
+        episodes = [make_episode(n, n, size=(40, 60)) for n in some]
+        write(folder / f"{name}-raw-v001.h5", SMALL, episodes)
+    result = run(game, workers=2)
+    assert [row["frames"] for row in result["by_shard"]] == [305, 1, 217, 130]
+    assert result["frames_per_second"] > 0
+    for name, some in zip("abcd", lengths, strict=True):
+        for length, found in zip(some, episodes_of(folder / f"{name}-84-v001.h5"), strict=True):
+            expected = make_episode(length, length, size=(40, 60)).frames
+            assert (found.frames == pillow(expected)).all()
+
+
+@pytest.mark.parametrize("workers", [1, MOST_THREADS + 1])
+def test_a_damaged_chunk_is_named_and_the_shards_before_it_are_made(
+    game: Path, folder: Path, workers: int
+) -> None:
+    raw_shard(folder / "a-raw-v001.h5")
+    episodes = [make_episode(300, seed, size=(40, 60)) for seed in (1, 2)]
+    broken = folder / "b-raw-v001.h5"
+    write(broken, SMALL, episodes)
+    with Shard(broken) as shard:
+        frames = shard.stored("frames")
+    with open(broken, "r+b") as file:
+        file.seek(int(frames.offsets[20]) + 40)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(PipelineError) as error:
+        run(game, workers=workers)
+    assert str(error.value) == (
+        f"{broken}: /frames is damaged in chunk 20, rows 320 to 335: the CRC32 is another; "
+        "'data verify' lists all damage, 'data salvage' saves what is intact"
+    )
+    assert sorted(p.name for p in folder.glob("*84*")) == ["a-84-v001.h5"]
+    assert not list(folder.glob(".*.tmp-*"))
+
+
+def test_a_raw_chunk_is_in_two_jobs_at_most_and_travels_with_its_job_alone(folder: Path) -> None:
+    write(folder / "a-raw-v001.h5", SMALL, [make_episode(600, 1, size=(40, 60))])
+    with Shard(folder / "a-raw-v001.h5") as raw:
+        whole = list(resize_jobs(raw, np.arange(600), CONTRACT))
+        some = list(resize_jobs(raw, np.arange(8, 600, 3), CONTRACT))
+    assert [len(job.rows) for job in whole] == [128, 128, 128, 128, 88]
+    assert [(job.first, len(job.frames.offsets)) for job in whole] == [
+        (0, 8),
+        (8, 8),
+        (16, 8),
+        (24, 8),
+        (32, 6),
+    ]
+    assert [(job.first, len(job.frames.offsets)) for job in some] == [(0, 25), (24, 14)]
+
+
+def test_what_came_before_a_failure_is_given_first() -> None:
+    def jobs() -> Iterator[int]:
+        yield from range(5)
+        raise PipelineError("no more")
+
+    with ThreadPoolExecutor(2) as executor:
+        results = in_order(executor, abs, jobs(), title="count", ahead=3)
+        assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+        with pytest.raises(PipelineError, match="no more"):
+            next(results)
+
+
+def test_no_more_jobs_are_under_way_than_asked_for() -> None:
+    asked: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for i in range(20):
+            asked.append(i)
+            yield i
+
+    with ThreadPoolExecutor(2) as executor:
+        results = in_order(executor, abs, jobs(), title="count", ahead=3)
+        for i, result in enumerate(results):
+            assert result == i
+            assert len(asked) <= i + 3
+
+
+def test_a_killed_worker_is_told_in_one_line() -> None:
+    with local_executor(1) as executor, pytest.raises(PipelineError) as error:
+        list(in_order(executor, os._exit, [1], title="preprocess", ahead=2))
+    assert str(error.value) == (
+        "preprocess: a worker process was killed (out of memory?); "
+        "what was finished is kept, run the same command again"
+    )
 
 
 def test_a_rerun_is_up_to_date_and_other_settings_make_the_next_version(
@@ -224,7 +355,7 @@ def test_steps_left_out_across_jobs_and_processes_are_the_same(game: Path, folde
     assert one["dropped_steps"] > 450
     alone = Path(one["shards"][0]).read_bytes()
     Path(one["shards"][0]).unlink()
-    two = run(game, drop_null_actions=True, workers=2)
+    two = run(game, drop_null_actions=True, workers=MOST_THREADS + 1)
     assert Path(two["shards"][0]).read_bytes() == alone
 
 
