@@ -205,13 +205,14 @@ class Catalogue:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def files(self) -> list[Path]:
-        """Every ``*.h5`` that is not hidden, sorted by name; none where there is no folder."""
+    def files(self, prefix: str = "") -> list[Path]:
+        """Every ``PREFIX*.h5`` that is not hidden, sorted; none where there is no folder."""
         try:
             names = os.listdir(self.folder)
         except OSError:
             return []
-        return [self.folder / n for n in sorted(names) if n.endswith(".h5") and n[0] != "."]
+        names = [n for n in names if n.startswith(prefix) and n.endswith(".h5") and n[0] != "."]
+        return [self.folder / name for name in sorted(names)]
 
     def entries(self) -> list[Entry]:
         """What each of :meth:`files` holds."""

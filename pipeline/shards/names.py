@@ -41,11 +41,10 @@ def publish_name(folder: Path, stem: str, fingerprint: str) -> tuple[Path, bool]
     """
     catalogue = Catalogue(folder)
     numbers: dict[Path, int] = {}
-    for path in catalogue.files():
-        if path.name.startswith(f"{stem}-v"):
-            named, number = stem_and_version(path)
-            if named == stem and number:
-                numbers[path] = number
+    for path in catalogue.files(f"{stem}-v"):
+        named, number = stem_and_version(path)
+        if named == stem and number:
+            numbers[path] = number
     versions = sorted(numbers, key=lambda path: numbers[path])
     newest = numbers[versions[-1]] if versions else 0
     following = folder / f"{stem}-v{newest + 1:03d}.h5"

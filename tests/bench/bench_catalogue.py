@@ -9,7 +9,7 @@ would be; its figure is the time from the call to the last entry, without the st
 - one new: a shard has come since, which a child examines;
 - ls: the whole of ``data ls`` from what is kept, its table printed;
 - h5py: every file is opened with h5py and its root attributes are read, as one without a catalogue
-  would; checked: every file is opened with Shard, which checks it.
+  would.
 """
 
 from __future__ import annotations
@@ -52,21 +52,10 @@ def with_h5py(folder: Path) -> int:
     return count
 
 
-def checked(folder: Path) -> int:
-    from pipeline.shards.reader import Shard
-
-    count = 0
-    for path in sorted(folder.glob("*.h5")):
-        with Shard(path) as shard:
-            count += shard.n_frames > 0
-    return count
-
-
 PASSES: dict[str, Callable[[Path], int]] = {
     "catalogue": with_catalogue,
     "ls": with_ls,
     "h5py": with_h5py,
-    "checked": checked,
 }
 
 
@@ -92,19 +81,14 @@ def measure(shards: int, repeats: int) -> dict[str, float]:
         folder = Path(name) / "tiny"
         copies(folder, shards)
         kept = folder / ".catalogue"
-        cold = []
-        for _ in range(max(1, repeats // 2)):
-            kept.unlink(missing_ok=True)
-            cold.append(seconds("catalogue", folder, shards))
         figures = {
-            "cold_s": statistics.median(cold),
+            "cold_s": seconds("catalogue", folder, shards),
             "kept_bytes_a_shard": kept.stat().st_size / shards,
         }
         for figure, what in (
             ("kept_s", "catalogue"),
             ("ls_s", "ls"),
             ("h5py_s", "h5py"),
-            ("checked_s", "checked"),
         ):
             times = [seconds(what, folder, shards) for _ in range(repeats)]
             figures[figure] = statistics.median(times)
@@ -129,13 +113,12 @@ def main() -> None:
     figures = measure(shards, chosen.repeats)
     figures["h5py_vs_kept"] = figures["h5py_s"] / figures["kept_s"]
     print(f"python -m tests.bench.bench_catalogue on {machine()}")
-    print(f"{shards:,} shards, median of {chosen.repeats} passes (cold: of fewer; new: one)")
-    print(f"cold, every file checked by a child: {figures['cold_s']:.2f} s")
+    print(f"{shards:,} shards, median of {chosen.repeats} passes (cold and one new: one pass)")
+    print(f"cold, every file checked by children: {figures['cold_s']:.2f} s")
     print(f"from what is kept: {figures['kept_s']:.3f} s")
     print(f"from what is kept, one shard is new: {figures['one_new_s']:.3f} s")
     print(f"data ls from what is kept, table printed: {figures['ls_s']:.2f} s")
     print(f"opening each with h5py: {figures['h5py_s']:.2f} s")
-    print(f"opening each with Shard, which checks it: {figures['checked_s']:.2f} s")
     print(f"kept bytes a shard: {figures['kept_bytes_a_shard']:,.0f}")
     print(f"h5py / kept: {figures['h5py_vs_kept']:.1f}")
     if chosen.json:
