@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -177,7 +178,15 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    half.write_text(json.dumps({"fingerprint": mark, **result}, indent=2) + "\n")
-    os.replace(half, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(json.dumps({"fingerprint": mark, **result}, indent=2) + "\n")
+        os.replace(half, path)
+    except OSError as error:
+        with suppress(OSError):
+            half.unlink()
+        raise PipelineError(
+            f"{path}: cannot write the report ({os.strerror(error.errno or 0)}); the rollouts are "
+            "kept; make room, or mend paths.checkpoints, and run the same command again"
+        ) from None

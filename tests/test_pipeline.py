@@ -138,6 +138,22 @@ def test_evaluation_counts_unseen_games_and_keeps_the_rollouts(
     assert again["milestones"] == result["milestones"]
 
 
+def test_a_report_that_cannot_be_written_is_one_line(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    blocked = change(
+        settings,
+        paths={"checkpoints": tmp_path / "file"},
+        evaluate={"checkpoint": "expert", "episodes": 1},
+    )
+    with pytest.raises(PipelineError) as refused:
+        evaluate.run(blocked)
+    assert str(refused.value) == (
+        f"{tmp_path / 'file' / settings.run / 'evaluate.json'}: cannot write the report "
+        "(Not a directory); the rollouts are kept; make room, or mend paths.checkpoints, and run "
+        "the same command again"
+    )
+
+
 def test_rollouts_can_be_labelled_but_then_not_be_evaluated_on(
     settings: Settings, trained: dict[str, Any]
 ) -> None:
