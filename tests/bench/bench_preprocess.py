@@ -171,7 +171,7 @@ def show_encoders(small: Path, loop_us: float, stage_us: float) -> None:
             sum(map(len, streams)) / frames,
             frames / min(reading),
         )
-    now = measured["zlib-ng 1"][0]
+    now = measured["libdeflate 1"][0]
     print("encoder              encode us  bytes a frame  decoded frames/s  stage / loop")
     for name, (us, size, rate) in measured.items():
         share = loop_us / (stage_us - now + us)
