@@ -48,6 +48,8 @@ class Examined:
     """Whether the rows outside of ``bad`` are those that were written."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """Those of ``sha256``, ``stored_sha256`` and ``lengths`` that can be read."""
+    digest: str = ""
+    """What ``stored_sha256`` should be; empty where damage hides it."""
 
     def layout(self) -> dict[str, Any]:
         """What the identity of the file covers of it."""
@@ -55,9 +57,8 @@ class Examined:
             return {}
         shape = (self.stored.rows, *self.stored.row_shape)
         lengths = np.atleast_1d(self.attributes.get("lengths", [])).tolist()
-        return layout(
-            str(self.attributes.get("stored_sha256", "")), self.stored.dtype, shape, lengths
-        )
+        digest = self.digest or str(self.attributes.get("stored_sha256", ""))
+        return layout(digest, self.stored.dtype, shape, lengths)
 
 
 def examine_datasets(
@@ -87,12 +88,14 @@ def _dataset_paths(file: h5py.File) -> list[str]:
 
 def identity_problems(
     file: h5py.File, header: ShardHeader, found: Mapping[str, Examined]
-) -> list[str]:
-    """Which of the two identities are not those of the header and the datasets.
+) -> dict[str, str]:
+    """Which of the two identities, ``shard_id`` and ``stored_sha256``, are not those of the header
+    and the datasets, each with a line about it.
 
-    Each covers the whole header, so that it is as it was written if one of them holds.
+    Both cover the header and the rows, and only the second one (from version 2 on) also the types
+    and shapes, and where a start state ends.
     """
-    wrong: list[str] = []
+    wrong: dict[str, str] = {}
     digests = {name: str(one.attributes.get("sha256", "")) for name, one in found.items()}
     layouts = {name: one.layout() for name, one in found.items()}
     try:
@@ -100,7 +103,7 @@ def identity_problems(
     except UnicodeEncodeError:  # an attribute that is no text any more
         same = False
     if not same:
-        wrong.append("the shard_id is not that of the header and the rows")
+        wrong["shard_id"] = "the shard_id is not that of the header and the rows"
     if file.attrs["schema_version"] < 2:
         return wrong
     try:
@@ -108,13 +111,9 @@ def identity_problems(
     except DAMAGE:
         same = False
     if not same:
-        wrong.append("the stored_sha256 is not that of the header and the datasets")
+        line = "the stored_sha256 is not that of the header and the datasets"
+        wrong["stored_sha256"] = line
     return wrong
-
-
-def identities(file: h5py.File) -> int:
-    """How many identities a shard of this schema version has."""
-    return 1 if file.attrs["schema_version"] < 2 else 2
 
 
 def _examine(
@@ -158,6 +157,7 @@ def _compare_stored(
 ) -> None:
     digest, bad = _hash_stored(stored, handle, pool)
     if digest == found.attributes.get("stored_sha256"):
+        found.digest = digest
         if bad:
             found.stored = replace(stored, crc32=None)
             found.problem = "has damaged checksums; the rows are intact"
@@ -166,6 +166,7 @@ def _compare_stored(
     if not bad and stored.crc32 is None:
         found.intact = False
     elif not bad:  # the CRC32 of every chunk is right: so it is the attribute that is not
+        found.digest = digest
         found.problem = "has a damaged attribute stored_sha256; the rows are intact"
 
 

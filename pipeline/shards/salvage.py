@@ -1,7 +1,8 @@
 """A new shard of the intact episodes of a damaged one, which stays as it is.
 
-An episode is intact if every chunk that holds a row of it, in every dataset, is. The header is
-believed only if one of the two identities of the file says that it is the one that was written.
+An episode is intact if every chunk that holds a row of it, in every dataset, is. The header, the
+shapes and the types are believed only if the identity of the file vouches for them (in schema
+version 1, which had none, that of the content: for the header).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.shards.checks import open_file, read_header
 from pipeline.shards.codec import Damage
-from pipeline.shards.examine import Examined, examine_datasets, identities, identity_problems
+from pipeline.shards.examine import Examined, examine_datasets, identity_problems
 from pipeline.shards.guard import guarded
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
@@ -138,13 +139,15 @@ class _Rescue:
         self, path: Path, file: h5py.File, header: ShardHeader, handle: int, readable: Path
     ) -> None:
         self.path, self.header, self._handle = path, header, handle
-        self._v1 = identities(file) == 1
-        found = examine_datasets(file, readable, handle, decode=self._v1)
+        version = int(file.attrs["schema_version"])
+        found = examine_datasets(file, readable, handle, decode=version == 1)
         problems = identity_problems(file, header, found)
         if readable == path:
             self._refuse_if_undamaged(found, problems)
-        if len(problems) == identities(file):
-            raise self._refusal("the header, or the list of what it holds, is damaged")
+        if ("shard_id" if version == 1 else "stored_sha256") in problems:
+            raise self._refusal(
+                "the header, or the shape or type of a dataset, is not as it was written"
+            )
         self._found = found
         self._start_state_lengths = _start_state_lengths(file)
         self._episodes = Episodes(found, handle)
@@ -153,7 +156,9 @@ class _Rescue:
         self.lengths = self._episodes.lengths
         self.lost = self._lost()
 
-    def _refuse_if_undamaged(self, found: Mapping[str, Examined], problems: list[str]) -> None:
+    def _refuse_if_undamaged(
+        self, found: Mapping[str, Examined], problems: Mapping[str, str]
+    ) -> None:
         if problems or any(one.bad or one.problem or not one.intact for one in found.values()):
             return
         with Shard(self.path):

@@ -104,7 +104,7 @@ def examine(path: Path, *, deep: bool = False) -> dict[str, Any]:
         version = int(file.attrs["schema_version"])
         found = examine_datasets(file, path, handle, decode=deep or version == 1)
         problems = [f"{one.name} {one.problem}" for one in found.values() if one.problem]
-        problems += identity_problems(file, header, found)
+        problems += identity_problems(file, header, found).values()
         hits = list(_hits(found, handle))
         frames = found.get("/frames")
         length = found.get("/episodes/length")

@@ -168,10 +168,12 @@ def _salvaged(path: Path, damaged: Path, case: str) -> str:
     except PipelineError:
         return "refused by salvage"
     target = Path(result["shard"])
-    with Shard(target) as shard:
-        for index, root in enumerate(shard.roots):
-            assert _episode_bytes(shard, index) == _episodes(path)[root], case
-    target.unlink()
+    try:
+        with Shard(target) as shard:
+            for index, root in enumerate(shard.roots):
+                assert _episode_bytes(shard, index) == _episodes(path)[root], case
+    finally:
+        target.unlink()
     return "salvaged"
 
 

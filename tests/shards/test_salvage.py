@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,13 +180,38 @@ def test_where_every_episode_is_hit_nothing_is_written(tmp_path: Path) -> None:
     )
 
 
-def test_a_header_that_nothing_vouches_for_is_not_believed(tmp_path: Path) -> None:
+def other_type(file: h5py.File) -> None:
+    """Of the same width: every checksum of the bytes still fits."""
+    attributes = dict(file["state/x"].attrs)
+    chunk = file["state/x"].id.read_direct_chunk((0,))[1]
+    del file["state/x"]
+    how = {"maxshape": (None,), "chunks": (4096,), "compression": 4}
+    made = file.create_dataset("state/x", (64,), "<u2", **how)
+    made.id.write_direct_chunk((0,), chunk)
+    made.attrs.update(attributes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.attrs.__setitem__("game", "tinz"),
+        lambda file: file.attrs.__setitem__("stored_sha256", "0" * 64),
+        lambda file: file["start_states"].attrs.modify("lengths", [300, 0, 0]),
+        lambda file: file["start_states"].attrs.pop("lengths"),
+        other_type,
+    ],
+)
+@pytest.mark.parametrize("dataset", ["frames", "start_states"])
+def test_what_nothing_vouches_for_is_not_believed(
+    tmp_path: Path, change: Callable[[h5py.File], object], dataset: str
+) -> None:
     path = small_shard(tmp_path / "a.h5")
+    damage(path, dataset)
     with h5py.File(path, "r+") as file:
-        file.attrs["game"] = "tinz"
+        change(file)
     assert refusal(path) == (
         f"{path}: nothing can be salvaged "
-        f"(the header, or the list of what it holds, is damaged); {ANEW}"
+        f"(the header, or the shape or type of a dataset, is not as it was written); {ANEW}"
     )
 
 
