@@ -3,7 +3,7 @@
 ``python -m tests.bench.bench_loader [--json] [--repeats N] [--frames N]``, or ``make
 bench-loader``. At least 80,000 frames of quest are made by playing, once (see
 `tests.bench.loader_data`). Then every design is measured in a fresh process, all of them taking
-turns, and the figures are medians over the turns. Files are in the page cache for all alike.
+turns, and the figures are medians over the turns. What a design reads is in the page cache.
 
 The replay buffer of the plan is the baseline: all frames as float32 in RAM; filling it is not
 counted. Peers are endless streams, measured for some seconds once they run. The product's figures

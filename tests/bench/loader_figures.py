@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tests.bench.loader_data import BenchData, count_buttons
+from tests.bench.loader_data import BenchData, count_buttons, warm
 from tests.bench.loader_ours import Opened
 from tests.bench.loader_peers import BATCH, PEERS, Peer
 
@@ -45,6 +45,7 @@ def measure_here(
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         torch.set_num_threads(1)
     data = BenchData(folder)
+    warm(PEERS[name].files(data) if name in PEERS else data.shards)
     if name in PEERS:
         return endless(PEERS[name], data, workers, seconds)
     return OURS[name](data, workers)

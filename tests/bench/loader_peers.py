@@ -44,6 +44,8 @@ class Peer:
     """Whether what it reads from disk is compressed, as our shards are."""
     needs: str | None = None
     """Module that may not be installed."""
+    files: Callable[[BenchData], list[Path]] = lambda data: data.shards
+    """What it reads."""
 
     def there(self) -> bool:
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
@@ -140,7 +142,7 @@ def _robomimic(data: BenchData, workers: int, *, cache: str | None, gzip: bool) 
 
         observations.initialize_obs_utils_with_obs_specs({"obs": {"rgb": ["image"]}})
         dataset = SequenceDataset(
-            hdf5_path=str(data.robomimic_gzip if gzip else data.robomimic),
+            hdf5_path=str(*_robomimic_file(data, gzip=gzip)),
             obs_keys=("image",),
             dataset_keys=("actions",),
             load_next_obs=False,
@@ -148,6 +150,10 @@ def _robomimic(data: BenchData, workers: int, *, cache: str | None, gzip: bool) 
             hdf5_use_swmr=True,
         )
     return _shuffled(dataset, workers)
+
+
+def _robomimic_file(data: BenchData, *, gzip: bool) -> list[Path]:
+    return [data.robomimic_gzip if gzip else data.robomimic]
 
 
 def _webdataset(data: BenchData, workers: int, *, kind: str) -> Iterator[Batch]:
@@ -184,6 +190,7 @@ def _peers_of_robomimic() -> dict[str, Peer]:
             disk=cache is None,
             compressed=gzip,
             needs="robomimic",
+            files=partial(_robomimic_file, gzip=gzip),
         )
     return found
 
@@ -207,6 +214,7 @@ PEERS: dict[str, Peer] = {
         workers=(0, 2),
         disk=True,
         needs="webdataset",
+        files=lambda data: data.tars("npy"),
     ),
     "webdataset_png": Peer(
         "webdataset, tar of png",
@@ -215,5 +223,6 @@ PEERS: dict[str, Peer] = {
         disk=True,
         compressed=True,
         needs="webdataset",
+        files=lambda data: data.tars("png"),
     ),
 }
