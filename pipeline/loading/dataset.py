@@ -39,6 +39,17 @@ class Batch(NamedTuple):
     episode's last frame, with button 0."""
 
 
+Labels = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""The fields of a `Batch` but its frames."""
+
+
+def some_of(labels: Labels, which: slice) -> Labels:
+    """Those of some samples."""
+    buttons, *others = labels
+    weights, previous, mask = (None if one is None else one[which] for one in others)
+    return buttons[which], weights, previous, mask
+
+
 class Steps(Dataset[tuple[Tensor, int]]):
     """The chosen steps of shards, numbered shard by shard; step i is (frame (H,W,3) u8, button).
 
@@ -190,6 +201,10 @@ class Steps(Dataset[tuple[Tensor, int]]):
 
     def answers(self, rows: Indices, frames: Frames) -> Batch:
         """The batch of these rows, whose frames were read already."""
+        return Batch(torch.from_numpy(frames), *self.labels(rows))
+
+    def labels(self, rows: Indices) -> Labels:
+        """What a batch of these rows has beside its frames."""
         mask = None
         if self.window > 1:
             rows, there = self.context_of(rows)
@@ -198,8 +213,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
         if self.window > 1:
             buttons[buttons == NO_ACTION] = 0
         weights = None if self._weights is None else self._weights(buttons, self._shard(rows))
-        return Batch(
-            torch.from_numpy(frames),
+        return (
             torch.from_numpy(buttons),
             None if weights is None else torch.from_numpy(weights),
             None if self._executed is None else torch.from_numpy(self._previous(rows)),

@@ -48,12 +48,20 @@ class Decoded:
             # Behind the frames the CRC32 of each chunk, 0 where there is none yet.
             self._memory = MappedFile(file, size + 4 * source.chunks)
 
-    @property
-    def frames(self) -> Frames:
-        """(rows,H,W,3)"""
+        self._map()
+
+    def _map(self) -> None:
         source = self.source
-        frames: Frames = self._memory.array[: source.chunks * source.chunk_bytes]
-        return frames.reshape(-1, *source.frame_shape)
+        frames = self._memory.array[: source.chunks * source.chunk_bytes]
+        self.frames: Frames = frames.reshape(-1, *source.frame_shape)
+        """(rows,H,W,3)"""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "frames"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._map()
 
     def gather(self, rows: Indices, out: Frames) -> None:
         """Copy the frames of rows (n,) into ``out`` (n,H,W,3), decoding what is not there yet.

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from pipeline.errors import PipelineError
-from pipeline.loading.dataset import Batch, Steps
+from pipeline.loading.dataset import Batch, Steps, some_of
 from pipeline.loading.decoded import Decoded, cache_file
 from pipeline.loading.plan import POOL_BYTES, Cache, LoadingPlan, choose_plan
 from pipeline.loading.reading import Block, Reader, SpanReader, WindowReader, Work
@@ -96,9 +96,8 @@ class Loader:
             )
             file = cache_file(cache_folder, shard_ids) if plan.cache == "disk" else None
             self.decoded = Decoded(steps.source, file)
-            # Without workers there is nothing to send, so that each batch is a task of its own.
-            self._a_task = _BATCHES_A_TASK if plan.workers else 1
-            self.slots = self._make_slots(self._a_task * batch_size * steps.context)
+            batches = _BATCHES_A_TASK if plan.workers else 1
+            self.slots = self._make_slots(batches * batch_size * steps.context)
             reader = SpanReader(steps, self.slots, self._uniform, self.decoded)
         self._tasks = _Tasks()
         self._work = Work(reader)
@@ -167,16 +166,46 @@ class Loader:
         if epochs is not None:
             own = self._uniform.length(epochs)
             last = own if last is None else min(own, last)
-        spans = _spans(first, last, epoch, epochs, self._a_task)
-        size, context = self.batch_size, self.steps.context
+        spans = _spans(first, last, epoch, epochs)
+        if self._loader is None:
+            yield from self._gathered(spans)
+            return
+        context = self.steps.context
         for block in self._blocks(spans):
-            frames = self._frames(block)
-            for low in range(0, len(block.rows), size):
-                rows = block.rows[low : low + size]
-                mine = frames[low * context : (low + len(rows)) * context]
-                if context > 1:
-                    mine = mine.reshape(len(rows), context, *mine.shape[1:])
-                yield self.steps.answers(rows, mine)
+            frames = self._frames(block)[: len(block.rows) * context]
+            yield from self._cut(block.rows, self._in_samples(frames))
+
+    def _gathered(self, spans: Iterator[Span]) -> Iterator[Batch]:
+        """The batches of spans, gathered one at a time in this process; the rest of the work is
+        done for a span at a time, or it would take as long as the frames."""
+        assert self._uniform is not None
+        assert self.decoded is not None
+        size, context = self.batch_size, self.steps.context
+        for span in spans:
+            rows = self.steps.rows_of(self._uniform.steps_of(span))
+            labels = self.steps.labels(rows)
+            wanted = self.steps.context_of(rows)[0] if context > 1 else rows
+            for low in range(0, len(rows), size):
+                here = slice(low, low + size)
+                asked = wanted[here].reshape(-1)
+                slot = self.slots.take(0)
+                if slot is None:
+                    frames = np.empty((len(asked), *self.steps.source.frame_shape), np.uint8)
+                else:
+                    frames = self.slots.lend(slot)[: len(asked)]
+                self.decoded.gather(asked, frames)
+                yield Batch(torch.from_numpy(self._in_samples(frames)), *some_of(labels, here))
+
+    def _in_samples(self, frames: Frames) -> Frames:
+        """(n,H,W,3) as it is, or as (n/k,k,H,W,3)."""
+        context = self.steps.context
+        return frames if context == 1 else frames.reshape(-1, context, *frames.shape[1:])
+
+    def _cut(self, rows: Indices, frames: Frames) -> Iterator[Batch]:
+        labels = self.steps.labels(rows)
+        for low in range(0, len(rows), self.batch_size):
+            here = slice(low, low + self.batch_size)
+            yield Batch(torch.from_numpy(frames[here]), *some_of(labels, here))
 
     def _from_windows(
         self, first: int, last: int | None, epoch: int, epochs: int | None
@@ -206,13 +235,13 @@ class Loader:
         assert block.groups is not None
         frames, rows = self._frames(block), block.rows
         kept, groups = len(rows) - block.rest, len(block.groups)
+        labels = self.steps.labels(rows)
         for group in block.groups[skip:].tolist():
-            yield self.steps.answers(
-                rows[group:kept:groups],
-                frames[group:kept:groups]
-                if block.chunks is None
-                else self._contexts(block, frames, rows[group:kept:groups]),
-            )
+            here = slice(group, kept, groups)
+            mine = frames[here]
+            if block.chunks is not None:
+                mine = self._contexts(block, frames, rows[here])
+            yield Batch(torch.from_numpy(mine), *some_of(labels, here))
         if block.rest:
             over = rows[kept:]
             waiting.add(
@@ -352,15 +381,13 @@ def _reclaimed(slots: Slots, tasks: Iterator[Any]) -> Iterator[Any]:
     yield from tasks
 
 
-def _spans(
-    first: int, last: int | None, epoch: int, epochs: int | None, most: int
-) -> Iterator[Span]:
-    """Tasks that grow from one batch to ``most``, so that the first batch is there at once."""
+def _spans(first: int, last: int | None, epoch: int, epochs: int | None) -> Iterator[Span]:
+    """Tasks that grow from one batch to many, so that the first batch is there at once."""
     count = 1
     while last is None or first < last:
         some = count if last is None else min(count, last - first)
         yield Span(first, some, epoch, epochs)
-        first, count = first + some, min(2 * count, most)
+        first, count = first + some, min(2 * count, _BATCHES_A_TASK)
 
 
 def _as_it_is(block: Any) -> Any:

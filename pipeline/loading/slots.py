@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ class Slots:
         self.each = each
         self._frames = SharedArray((workers * each, frames, *frame_shape), np.uint8, huge=True)
         self._taken = SharedArray((workers * each,), np.uint8)
-        self._lent: set[int] = set()
+        self._lent: dict[int, weakref.ref[Any]] = {}
 
     @property
     def bytes(self) -> int:
@@ -35,26 +37,29 @@ class Slots:
 
     def take(self, worker: int) -> int | None:
         """The number of a free slot of this worker, which is then taken; None if none is."""
-        own = self._taken.array[worker * self.each : (worker + 1) * self.each]
-        free = np.flatnonzero(own == 0)
-        if not len(free):
-            return None
-        own[free[0]] = 1
-        return worker * self.each + int(free[0])
+        # The lowest that is free: memory that was written before, and may still be in a cache.
+        for slot in range(worker * self.each, (worker + 1) * self.each):
+            if not self._taken.array[slot]:
+                self._taken.array[slot] = 1
+                return slot
+        return None
 
     def memory(self, slot: int) -> Frames:
         """A slot's frames (n,H,W,3), for the worker that took it."""
         frames: Frames = self._frames.array[slot]
         return frames
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lent": {}}
+
     def give(self, slot: int) -> None:
         """The slot is free again."""
-        self._lent.discard(slot)
+        self._lent.pop(slot, None)
         self._taken.array[slot] = 0
 
     def reclaim(self) -> None:
         """Free what was taken and never lent; only while no worker is at work."""
-        for slot in set(range(len(self._taken.array))) - self._lent:
+        for slot in set(range(len(self._taken.array))) - set(self._lent):
             self._taken.array[slot] = 0
 
     def lend(self, slot: int) -> Frames:
@@ -62,10 +67,11 @@ class Slots:
         memory = self._frames.array[slot]
         lent: Frames = np.frombuffer(memory.data.cast("B"), np.uint8).reshape(memory.shape)
         # numpy makes every view of `lent` refer to the array of bytes below it.
-        assert lent.base is not None
-        self._lent.add(slot)
-        weakref.finalize(lent.base, self.give, slot).atexit = False
+        self._lent[slot] = weakref.ref(lent.base, partial(self._returned, slot))
         return lent
+
+    def _returned(self, slot: int, _: object) -> None:
+        self.give(slot)
 
     def free(self) -> int:
         """How many slots are free."""
