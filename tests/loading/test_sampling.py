@@ -115,7 +115,7 @@ def test_what_is_left_over_makes_the_rest_whole_batches(
         assert sorted(laid.groups.tolist()) == list(range(len(laid.rest) // batch_size))
 
 
-@given(counts_of_chunks, st.integers(1, 9), st.integers(0, 40), st.integers(1, 3))
+@given(counts_of_chunks, st.integers(1, 9), st.integers(1, 40), st.integers(1, 3))
 def test_windows_resume_at_any_batch(
     counts: list[int], batch_size: int, first: int, world: int
 ) -> None:
@@ -127,10 +127,12 @@ def test_windows_resume_at_any_batch(
         if (seen + size) // batch_size > first:
             break
         seen += size
-    again, skip = next(window_order(counts, batch_size=batch_size, world=world).from_batch(first))
+    resumed = window_order(counts, batch_size=batch_size, world=world)
+    again, skip = next(resumed.from_batch(first))
     assert again == found
     assert skip == first - seen // batch_size
     assert order.waiting_at(found, 0) == seen % batch_size
+    assert next(resumed.from_batch(0)) == (Window(0, resumed.rank), 0)
 
 
 def test_left_over_steps_are_of_different_chunks() -> None:
