@@ -296,7 +296,9 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     assert 2 <= len(kept) < EPISODES
     assert said.endswith(f" ({len(kept)} of {EPISODES} episodes are finished and kept)\n")
 
-    mount(disk, "size=8m")  # room for the parts, but not for the shard beside them
+    # Room for the parts, but not for the shard beside them.
+    shard = (whole / "collect-raw-v001.h5").stat().st_size
+    mount(disk, f"size={shard * 4 // 3 + EPISODES * (80 << 10)}")
     said = refused(starter, words)
     assert said == (
         f"error: {disk}/quest/collect-raw-v001.h5: cannot write the shard (No space left on "
@@ -307,7 +309,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     assert kept.items() <= found.items()
     assert len(found) == EPISODES
 
-    mount(disk, "size=16m")
+    mount(disk, "size=24m")
     assert starter.run(words) == (0, "")
     for words, name in (
         (PREPROCESS, "collect-84-v001.h5"),

@@ -16,7 +16,6 @@ import pytest
 
 from pipeline import preprocess
 from pipeline.config import Settings
-from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
 from pipeline.shards.edit import Criteria, filter_shard, merge, split
 from pipeline.shards.reader import Shard
@@ -352,22 +351,33 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
 
 
 def test_on_a_full_disk_nothing_is_published_and_with_room_it_is(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "900k") as disk:
-        paths = [disk / f"{name}-v001.h5" for name in "ab"]
-        for i, path in enumerate(paths):
-            header = replace(processed_header(), provenance={"parents": []})
-            write(path, header, [make_episode(40, i * 2 + j, size=(84, 84)) for j in range(2)])
-        full = "cannot write the shard (No space left on device); nothing is published; make room "
-        again = "and run the same command again"
-        assert refused(disk, merge, paths, "all") == f"{disk / 'all-v001.h5'}: {full}{again}"
-        # The first part fits, the second does not: neither stays.
-        with unchanged(disk):
-            ballast = disk / "ballast"
+    full = "cannot write the shard (No space left on device); nothing is published; make room "
+    again = "and run the same command again"
+    header = replace(processed_header(), provenance={"parents": []})
+
+    def two(folder: Path) -> list[Path]:
+        episodes = [make_episode(40, seed, size=(84, 84)) for seed in range(4)]
+        return [
+            write(folder / f"{name}-v001.h5", header, episodes[i : i + 2])
+            for i, name in ((0, "a"), (2, "b"))
+        ]
+
+    (tmp_path / "elsewhere").mkdir()
+    parts = split(two(tmp_path / "elsewhere")[0], episodes=1)
+    first, second = (Path(part["shard"]).stat().st_size for part in parts)
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        paths, ballast = two(disk), disk / "ballast"
+
+        def leave(room: int) -> None:
+            ballast.unlink(missing_ok=True)
             free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-            ballast.write_bytes(bytes(max(0, free - 250_000)))
-            with pytest.raises(PipelineError) as error:
-                split(paths[0], episodes=1)
-            assert str(error.value) == f"{disk / 'a-part-02-v001.h5'}: {full}{again}"
-            ballast.unlink()
-        paths[1].unlink()
+            ballast.write_bytes(bytes(free - room))
+
+        leave(first + second)  # not room for four episodes
+        assert refused(disk, merge, paths, "all") == f"{disk / 'all-v001.h5'}: {full}{again}"
+        leave(first + second // 2)  # the first part fits, the second does not: neither stays
+        assert refused(disk, split, paths[0], episodes=1) == (
+            f"{disk / 'a-part-02-v001.h5'}: {full}{again}"
+        )
+        ballast.unlink()
         assert len(split(paths[0], episodes=1)) == 2
