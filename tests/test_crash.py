@@ -298,7 +298,8 @@ def test_a_full_disk_costs_nothing_that_was_finished(
 
     # Room for the parts, but not for the shard beside them.
     shard = (whole / "collect-raw-v001.h5").stat().st_size
-    mount(disk, f"size={shard * 4 // 3 + EPISODES * (80 << 10)}")
+    parts = EPISODES * max(len(data) for data in kept.values())
+    mount(disk, f"size={parts + shard // 2}")
     said = refused(starter, words)
     assert said == (
         f"error: {disk}/quest/collect-raw-v001.h5: cannot write the shard (No space left on "
