@@ -391,6 +391,37 @@ def test_a_run_folder_that_holds_another_training(settings: Settings) -> None:
     assert load_checkpoint(last).hidden == 32
 
 
+def test_carrying_on_keeps_the_order_of_the_steps_or_says_that_it_cannot(
+    settings: Settings,
+) -> None:
+    train.run(settings)
+    order = load_checkpoint(settings.run_folder() / "last.pt").inputs["order"]
+    assert order.startswith("windows of ")
+    more = change(settings, train={"steps": 40})
+    assert error_of(lambda: train.run(change(more, train={"cache": "ram"}))) == (
+        f"the training that is carried on read its steps in another order ({order}, now uniform); "
+        "leave train.cache and train.pool_mb as they were, or give another --run"
+    )
+    assert train.run(more)["steps"] == 40
+    uniform = change(settings, run="two", train={"cache": "ram"})
+    train.run(uniform)
+    # What auto would not choose on a processor, it keeps.
+    assert train.run(change(uniform, train={"steps": 40, "cache": "auto"}))["steps"] == 40
+    assert load_checkpoint(uniform.run_folder() / "last.pt").inputs["order"] == "uniform"
+
+
+def test_weights_augmentation_and_rounds_are_settings_of_the_training(settings: Settings) -> None:
+    options = {"balance": 0.5, "action_weights": {"A": 2.0}, "brightness": 0.2, "cutout": 8}
+    first = train.run(change(settings, train=options))
+    again = train.run(change(settings, run="two", train=options))
+    assert same_training(Path(first["checkpoint"]), Path(again["checkpoint"]))
+    plain = train.run(change(settings, run="three"))
+    assert not same_training(Path(first["checkpoint"]), Path(plain["checkpoint"]))
+    assert error_of(lambda: train.run(change(settings, train={"rounds": [4]}))) == (
+        "no shard of the rounds 4; the rounds there are: none"
+    )
+
+
 def test_starting_again_takes_the_old_checkpoints_away(settings: Settings) -> None:
     train.run(change(settings, train={"save_every": 10}))
     train.run(change(settings, train={"save_every": 0, "steps": 2, "resume": False}))
