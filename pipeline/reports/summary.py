@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from pipeline.errors import printable
+
+_WIDTH = 90
 
 
 def show(value: Any) -> str:
@@ -26,9 +29,17 @@ def show(value: Any) -> str:
 def summary_table(result: Mapping[str, Any]) -> str:
     """Two columns, name and value; rows (a list of mappings) follow as a table of their own."""
     plain = {k: v for k, v in result.items() if not _is_rows(v) and not isinstance(v, Mapping)}
-    parts = [tabulate([(k, show(v)) for k, v in plain.items()], tablefmt="simple_outline")]
+    cells = [
+        (k, _wrapped(v) if isinstance(v, (list, tuple)) else show(v)) for k, v in plain.items()
+    ]
+    parts = [tabulate(cells, tablefmt="simple_outline")]
     parts += [f"{name}\n" + rows_table(value) for name, value in result.items() if _is_rows(value)]
     return "\n".join(parts)
+
+
+def _wrapped(values: Sequence[Any]) -> str:
+    """A list on lines that fit a terminal; its members stay whole, as paths must."""
+    return textwrap.fill(show(values), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
