@@ -107,7 +107,7 @@ class Train(Section):
     """Processes that read beside the training; 0 reads in it, none chooses."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
     """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
-    pool_mb: int = Field(48, ge=1)
+    pool_mb: int = Field(90, ge=1)
     """Decoded frames that are mixed at a time where none are kept, in MiB."""
     rounds: list[int] = []
     """Learn from the shards of these DAgger rounds only; empty takes all."""

@@ -13,8 +13,10 @@ from pipeline.loading.memory import available_memory
 
 Cache = Literal["auto", "ram", "disk", "none"]
 
-POOL_BYTES = 48 << 20
-"""Frames that one worker decodes at a time; with 84x84 frames, 148 chunks of 16."""
+POOL_BYTES = 90 << 20
+"""Frames that one worker decodes at a time; with 84x84 frames, 278 chunks of 16."""
+ALWAYS_KEPT = 1 << 30
+"""Decoded frames up to so many bytes are kept in any case: 50,000 of 84x84."""
 _SHARE = 0.5
 """Of the free memory, or disk, that decoded frames may take."""
 
@@ -61,9 +63,11 @@ def choose_plan(
 ) -> LoadingPlan:
     """Choose what was not said.
 
-    A cache pays from the second epoch on, and only where the reader is faster than one core
-    decodes (some 70,000 frames a second): then in memory, if half of what is free holds all
-    frames, else on disk by the same rule. Workers take the decoding off a fast reader's process,
+    Frames that take little memory are kept in it: any order of them is possible then, where
+    windows show a network the same few scenes for a while. Of more frames a cache pays from the
+    second epoch on, and only where the reader is faster than one core decodes (some 70,000 frames
+    a second): in memory, if half of what is free holds all frames, else on disk by the same rule.
+    Workers take the decoding off a fast reader's process,
     where there are cores for them; a training on the processor needs its cores itself.
 
     Args:
@@ -78,7 +82,8 @@ def choose_plan(
     decoded = chunks * source.chunk_bytes
     if cache == "auto":
         again = epochs is None or epochs > 1
-        if again and fast_reader and decoded <= _SHARE * available_memory():
+        free = _SHARE * available_memory()
+        if again and decoded <= (free if fast_reader else min(free, ALWAYS_KEPT)):
             cache = "ram"
         elif again and fast_reader and folder is not None and decoded <= _SHARE * _free(folder):
             cache = "disk"

@@ -16,10 +16,17 @@ def steps(tmp_path: Path) -> Steps:
     return Steps([made.shard(tmp_path / "a.h5", (160,))])
 
 
-def test_one_epoch_or_a_slow_reader_needs_no_cache(steps: Steps) -> None:
+def test_one_epoch_needs_no_cache(steps: Steps) -> None:
     assert plan.choose_plan(steps, batch_size=8, epochs=1).cache == "none"
-    assert plan.choose_plan(steps, batch_size=8, fast_reader=False).cache == "none"
-    assert plan.choose_plan(steps, batch_size=8, fast_reader=False).workers == 0
+
+
+def test_a_slow_reader_keeps_few_frames_only_and_needs_no_workers(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most, cache in ((160 * 84 * 84 * 3, "ram"), (160 * 84 * 84 * 3 - 1, "none")):
+        monkeypatch.setattr(plan, "ALWAYS_KEPT", most)
+        chosen = plan.choose_plan(steps, batch_size=8, fast_reader=False)
+        assert (chosen.cache, chosen.workers) == (cache, 0)
 
 
 def test_frames_that_fit_into_half_of_the_memory_are_kept_there(
