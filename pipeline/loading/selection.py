@@ -59,7 +59,6 @@ class Selection:
             cache=cache,
             workers=train.workers,
             pool_bytes=train.pool_mb << 20,
-            epochs=train.steps * train.batch_size / len(self.train),
             fast_reader=fast,
             folder=self.paths[0].parent,
         )
