@@ -46,8 +46,6 @@ class Loader:
         start_method: fork, spawn or forkserver; None is Python's own choice.
         persistent_workers: keep them between two calls of ``batches``.
         worker_init: called in each worker with its number when it starts.
-        cache_folder: of a cache on disk.
-        shard_ids: of the steps' shards, to name a cache on disk.
     """
 
     def __init__(
@@ -63,8 +61,6 @@ class Loader:
         start_method: str | None = None,
         persistent_workers: bool = False,
         worker_init: Any = None,
-        cache_folder: Any = None,
-        shard_ids: Any = (),
     ) -> None:
         if not 0 <= rank < world or batch_size < 1:
             raise ValueError(f"rank {rank} of {world}, batch size {batch_size}")
@@ -94,7 +90,9 @@ class Loader:
             self._uniform = UniformOrder(
                 len(steps), batch_size=batch_size, seed=seed, rank=rank, world=world
             )
-            file = cache_file(cache_folder, shard_ids) if plan.cache == "disk" else None
+            file = None
+            if plan.cache == "disk":
+                file = cache_file(steps.paths[0].parent, steps.shard_ids)
             self.decoded = Decoded(steps.source, file)
             batches = _BATCHES_A_TASK if plan.workers else 1
             self.slots = self._make_slots(batches * batch_size * steps.context)
@@ -335,7 +333,6 @@ def load_batches(
         epochs: how often each step will be read, if that is known: one epoch needs no cache.
         options: of `Loader`.
     """
-    folder = steps.paths[0].parent
     plan = choose_plan(
         steps,
         batch_size=batch_size,
@@ -343,9 +340,8 @@ def load_batches(
         workers=workers,
         pool_bytes=pool_bytes,
         epochs=epochs,
-        folder=folder,
+        folder=steps.paths[0].parent,
     )
-    options = {"cache_folder": folder, "shard_ids": steps.shard_ids, **options}
     return Loader(steps, plan, batch_size=batch_size, seed=seed, **options)
 
 

@@ -70,7 +70,6 @@ class Selection:
             batch_size=train.batch_size,
             seed=train.seed,
             pin_memory=fast,
-            cache_folder=self.paths[0].parent,
             **options,
         )
         if order not in (None, loader.order):
