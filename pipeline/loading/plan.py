@@ -13,8 +13,8 @@ from pipeline.loading.memory import available_memory
 
 Cache = Literal["auto", "ram", "disk", "none"]
 
-POOL_BYTES = 90 << 20
-"""Frames that one worker decodes at a time; with 84x84 frames, 278 chunks of 16."""
+POOL_BYTES = 48 << 20
+"""Frames that one worker decodes at a time; with 84x84 frames, 148 chunks of 16."""
 ALWAYS_KEPT = 1 << 30
 """Decoded frames up to so many bytes are kept in any case: 50,000 of 84x84."""
 _SHARE = 0.5
