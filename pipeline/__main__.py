@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import yaml
+from pydantic import BaseModel
 
-from pipeline.config import Settings, load_settings, valid_keys
+from pipeline.config import Settings, load_settings, section_of, valid_keys
 from pipeline.data import ACTIONS, add_actions
 from pipeline.errors import PipelineError
 from pipeline.reports.summary import summary_table
@@ -118,9 +119,11 @@ def _full_key(stage: str, name: str, keys: Sequence[str]) -> str:
 
 
 def _value(key: str, words: Sequence[str]) -> Any:
-    section, _, name = key.rpartition(".")
-    model = Settings.model_fields[section].annotation if section else Settings
-    kind = model.model_fields[name].annotation  # type: ignore[union-attr]
+    *sections, name = key.split(".")
+    model: type[BaseModel] = Settings
+    for section in sections:
+        model = section_of(model.model_fields[section].annotation) or model
+    kind = model.model_fields[name].annotation
     if get_origin(kind) is list:
         return list(words)
     if not words:

@@ -1,7 +1,4 @@
-"""Settings: one YAML an experiment, read into typed, validated, documented fields.
-
-Defaults live here once. ``Settings`` is what every stage's ``run(settings)`` takes.
-"""
+"""Settings: one YAML an experiment, read into the typed fields of ``pipeline.settings``."""
 
 from __future__ import annotations
 
@@ -9,239 +6,41 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import PipelineError
+from pipeline.settings import Dagger, Mode, Settings
 
-Mode = Literal["argmax", "sampled"]
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Paths(Section):
-    datasets: Path = Path("datasets")
-    """Folder of the shards: ``DATASETS/GAME/*.h5``."""
-    checkpoints: Path = Path("checkpoints")
-    """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
+__all__ = [
+    "Dagger",
+    "Mode",
+    "Settings",
+    "change",
+    "load_settings",
+    "merge",
+    "valid_keys",
+    "validated",
+]
 
 
-class Collect(Section):
-    name: str = "collect"
-    """Stem of the shard's file name."""
-    episodes: int = Field(5, ge=1)
-    policy: str = "expert"
-    """Who plays: ``expert``, or the path of a checkpoint."""
-    beta: float = Field(1.0, ge=0, le=1)
-    """Probability that the expert rather than the checkpoint presses the button of a step."""
-    mode: Mode = "sampled"
-    """How a checkpoint chooses: the likeliest button, or one drawn by its probabilities."""
-    workers: int = Field(0, ge=0)
-    """Processes, one emulator each; 0 takes one a core."""
-    seed: int = Field(0, ge=0)
-    """Names the sequence of episode seeds."""
-    first: int = Field(0, ge=0)
-    """Where in that sequence to begin, so that a later collection repeats no game."""
-    max_steps: int = Field(1000, ge=1)
-    """Steps after which an episode is truncated."""
-    patience: int = Field(0, ge=0)
-    """Truncate after so many steps without a new milestone; 0 never does."""
-    start_state: str | None = None
-    """Name of a start state in game.yaml; none takes the game's default."""
-    sticky: float | None = Field(None, ge=0, lt=1)
-    """Sticky-action probability; none takes the game's own."""
-
-
-class Preprocess(Section):
-    shards: list[str] = []
-    """Raw shards to read; empty takes every raw shard of the game."""
-    size: int = Field(84, ge=8)
-    workers: int = Field(0, ge=0)
-    validation: float = Field(0.1, ge=0, lt=1)
-    """Fraction of the root episodes that goes to the validation split, chosen by hash."""
-    drop_null_actions: bool = False
-    """Leave out steps whose button changed neither the screen nor the state."""
-    drop_broken_episodes: bool = False
-    """Leave out episodes that end in neither success, failure nor truncation."""
-    restate: bool = False
-    """Play the recordings again and read the state anew, with the variables of today's game.yaml;
-    rewards, milestones and success stay as they were recorded."""
-
-
-class Train(Section):
-    shards: list[str] = []
-    """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
-    max_labels: int = Field(0, ge=0)
-    """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
-    steps: int = Field(10_000, ge=1)
-    """Updates to do, those before a resume included."""
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """``adamw`` takes the weight decay off the weights themselves instead of the gradient."""
-    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
-    gradient_clip: float = Field(0.0, ge=0)
-    """Largest norm of the gradient; 0 leaves it alone."""
-    hidden: int = Field(256, ge=1)
-    shift: int = Field(0, ge=0, le=3)
-    """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
-    brightness: float = Field(0.0, ge=0, le=0.5)
-    """Random brightness: a factor of up to so much from 1."""
-    cutout: int = Field(0, ge=0, le=42)
-    """Cover a random square of so many pixels in each frame."""
-    seed: int = Field(0, ge=0)
-    deterministic: bool = False
-    """Ask torch for deterministic algorithms only."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Autocast type; ``auto`` takes bf16 where the machine has it."""
-    workers: int | None = Field(None, ge=0)
-    """Processes that read beside the training; 0 reads in it, none chooses."""
-    cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
-    pool_mb: int = Field(90, ge=1)
-    """Decoded frames that are mixed at a time where none are kept, in MiB."""
-    rounds: list[int] = []
-    """Learn from the shards of these DAgger rounds only; empty takes all."""
-    balance: float = Field(0.0, ge=0, le=1)
-    """0 takes the buttons as often as they come, 1 gives each the same weight in the loss."""
-    action_weights: dict[str, float] = {}
-    """Factor of a button's weight in the loss: ``{A: 2}``."""
-    round_weights: dict[int, float] = {}
-    """Factor of a DAgger round's weight."""
-    shard_weights: dict[str, float] = {}
-    """Factor of a shard's weight, by its file name."""
-    threads: int = Field(0, ge=0)
-    """Torch threads; 0 takes one a core."""
-    log_every: int = Field(50, ge=1)
-    validate_every: int = Field(500, ge=0)
-    """Steps between measurements on the validation split; 0 never."""
-    validate_steps: int = Field(4096, ge=0)
-    """Steps of the validation split that are looked at each time; 0 takes all."""
-    evaluate_every: int = Field(0, ge=0)
-    """Steps between evaluations in the emulator, which choose ``best.pt``; 0 never."""
-    evaluate_episodes: int = Field(20, ge=1)
-    save_every: int = Field(1000, ge=0)
-    """Steps between periodic checkpoints; 0 keeps only best and final."""
-    resume: bool = True
-    """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
-    start_from: Path | None = None
-    """Checkpoint whose weights the training starts from."""
-    keep_optimizer: bool = False
-    """Take the optimizer's state from ``start_from`` too."""
-
-
-class Label(Section):
-    shards: list[str] = []
-    """Processed shards to label; empty takes every one that has no labelled version yet."""
-    relabel: bool = False
-    """Ask again for steps that already have a label."""
-    limit: int = Field(0, ge=0)
-    """Ask for so many steps of a shard only, spread evenly over it; 0 asks for all."""
-    workers: int = Field(0, ge=0)
-
-
-class Expert(Section):
-    kind: Literal["program"] = "program"
-    path: Path | None = None
-    """The program's file; none takes the game's ``expert.py``."""
-    isolation: Literal["process"] = "process"
-    timeout: float = Field(60.0, gt=0)
-    """Seconds the expert may take for one answer."""
-
-
-class Evaluate(Section):
-    checkpoint: str | None = None
-    """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
-    name: str = "evaluate"
-    """Stem of the rollouts' shard and of the report."""
-    episodes: int = Field(100, ge=1)
-    seed: int = Field(0, ge=0)
-    """Names the sequence of episode seeds."""
-    purpose: Literal["evaluate", "select"] = "evaluate"
-    """Which of the disjoint seed sets: ``select`` is for choosing between checkpoints."""
-    mode: Mode = "argmax"
-    workers: int = Field(0, ge=0)
-    max_steps: int = Field(1000, ge=1)
-    patience: int = Field(0, ge=0)
-    start_state: str | None = None
-    sticky: float | None = Field(None, ge=0, lt=1)
-    keep_rollouts: bool = True
-    """Publish the rollouts as a raw shard."""
-    video: bool = False
-    """Write a GIF of the first episode that succeeded (else of the first)."""
-
-
-class Dagger(Section):
-    rounds: int = Field(10, ge=1)
-    episodes: int = Field(5, ge=1)
-    """Episodes played in each round."""
-    steps: int = Field(10_000, ge=1)
-    """Training steps in each round."""
-    beta: Literal["first", "linear", "exponential", "constant"] = "first"
-    """Schedule of the expert's share: ``first`` is 1 in round 0 and 0 after it."""
-    beta_decay: float = Field(0.5, ge=0, le=1)
-    """``exponential``: factor a round; ``constant``: the value; ``linear``: decrease a round."""
-    evaluate_episodes: int = Field(20, ge=1)
-    """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
-
-
-class Compare(Section):
-    seeds: list[int] = [0, 1, 2]
-    """Training seeds; each has demonstrations, rollouts and a network of its own."""
-    labels: list[int] = [500, 1000, 2000]
-    """Budgets of expert labels, rising; DAgger spends the difference in each round."""
-    updates: list[int] = [500, 1000, 2000]
-    """Training steps in all that each method has had at each budget."""
-    episodes: int = Field(100, ge=1)
-    """Unseen games that each network is judged by."""
-    rollouts: int = Field(5, ge=1)
-    """Episodes that the student plays for each round's labels."""
-    demonstrations: int = Field(20, ge=1)
-    """Episodes the expert plays, with noise and without; enough for the largest budget."""
-
-
-class Settings(Section):
-    run: str = "default"
-    """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
-    game: str = "quest"
-    """A game's name, or the folder of one."""
-    rom: Path | None = None
-    """The cartridge image; none takes the one that the game brings."""
-    track: bool = False
-    """Log training to Weights & Biases too (needs the extra ``track``)."""
-    paths: Paths = Paths()
-    collect: Collect = Collect()
-    preprocess: Preprocess = Preprocess()
-    train: Train = Train()
-    label: Label = Label()
-    expert: Expert = Expert()
-    evaluate: Evaluate = Evaluate()
-    dagger: Dagger = Dagger()
-    compare: Compare = Compare()
-
-    def shard_folder(self, game_name: str) -> Path:
-        return self.paths.datasets / game_name
-
-    def run_folder(self) -> Path:
-        return self.paths.checkpoints / self.run
+def section_of(kind: Any) -> type[BaseModel] | None:
+    """The section that a field holds, also where it may be left out."""
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def valid_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
     """Every key as it is written on the command line, such as ``train.steps``."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys += valid_keys(kind, f"{prefix}{name}.")
+        section = section_of(field.annotation)
+        if section is not None:
+            keys += valid_keys(section, f"{prefix}{name}.")
         else:
             keys.append(prefix + name)
     return keys
@@ -278,8 +77,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         for part in reversed(dotted.split(".")):
             nested = {part: nested}
         tree = merge(tree, nested)
-        validated(tree, "the command line")
-    return validated(tree, where)
+    return validated(tree, "the command line" if overrides else where)
 
 
 def validated(tree: Mapping[str, Any], where: str) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -13,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Expert, Settings
+from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.executor import cores
-from pipeline.experts.program import ProgramExpert
+from pipeline.experts.opening import open_expert
+from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription, load_game
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.names import publish_name, stem_and_version
@@ -40,11 +40,9 @@ def run(settings: Settings) -> dict[str, Any]:
         PipelineError: no shard to label, a shard of another game, or a program that does not load.
     """
     game = load_game(settings.game)
-    program = settings.expert.path or game.folder / "expert.py"
-    expert = settings.expert.model_copy(update={"path": program})
     sources = _sources(settings, game)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
-    rows = [_label_shard(source, settings, expert, game) for source in sources]
+    rows = [_label_shard(source, settings, game) for source in sources]
     asked = sum(row["asked"] for row in rows)
     seconds = sum(row.pop("seconds") for row in rows)
     return {
@@ -72,13 +70,10 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
     return sources
 
 
-def _label_shard(
-    source: Path, settings: Settings, expert: Expert, game: GameDescription
-) -> dict[str, Any]:
-    program = ProgramExpert(expert.path or Path(), game.buttons, expert.timeout)
-    with Shard(source) as shard:
+def _label_shard(source: Path, settings: Settings, game: GameDescription) -> dict[str, Any]:
+    with Shard(source) as shard, open_expert(settings, game) as expert:
         decisive = settings.label.model_dump(include={"relabel", "limit"})
-        mark = fingerprint("label", decisive, program.identity, shard.header.shard_id)
+        mark = fingerprint("label", decisive, expert.identity, shard.header.shard_id)
         stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
         target, up_to_date = publish_name(source.parent, f"{stem}-labelled", mark)
         asked, reasons, seconds = 0, Counter[str](), 0.0
@@ -94,19 +89,19 @@ def _label_shard(
             if 0 < settings.label.limit < len(todo):
                 todo = todo[np.linspace(0, len(todo) - 1, settings.label.limit).round().astype(int)]
             asked = len(todo)
-            reasons = _ask(shard, todo, buttons, status, expert, game, settings.label.workers)
+            reasons = _ask(shard, todo, buttons, status, settings, game)
             told = provenance(
                 "label",
                 settings=decisive,
                 fingerprint=mark,
                 actor=shard.header.provenance.get("actor", {}),
                 parents=[{"file": source.name, "shard_id": shard.header.shard_id}],
-                expert=program.identity,
+                expert=expert.identity,
             )
             labelled = status == LabelStatus.LABELLED
             new = int(np.count_nonzero(labelled[todo]))
             kept = int(np.count_nonzero(labelled)) - new
-            told["labels"] = _shares(source, program.identity, new, kept)
+            told["labels"] = _shares(source, expert.identity, new, kept)
             relabel(source, target, buttons, status, told)
             seconds = perf_counter() - started
     return _row(target, up_to_date, asked, reasons, seconds)
@@ -151,9 +146,8 @@ def _ask(
     todo: NDArray[np.intp],
     buttons: NDArray[np.uint8],
     status: NDArray[np.uint8],
-    expert: Expert,
+    settings: Settings,
     game: GameDescription,
-    workers: int,
 ) -> Counter[str]:
     """Fill ``buttons`` and ``status`` (n,) in place for the steps in ``todo``; return the reasons.
 
@@ -162,10 +156,8 @@ def _ask(
     """
     reasons: Counter[str] = Counter()
     shares = [todo[first : first + BATCH] for first in range(0, len(todo), BATCH)]
-    threads = min(workers or cores(), max(1, len(shares)))
-    programs = [
-        ProgramExpert(expert.path or Path(), game.buttons, expert.timeout) for _ in range(threads)
-    ]
+    threads = min(settings.label.workers or cores(), max(1, len(shares)))
+    experts = [open_expert(settings, game) for _ in range(threads)]
     try:
         with (
             ThreadPoolExecutor(threads) as pool,
@@ -173,18 +165,22 @@ def _ask(
         ):
             for first in range(0, len(shares), threads):
                 wave = shares[first : first + threads]
-                batches = [_columns(shard, share) for share in wave]
-                answer: Callable[..., Any] = ProgramExpert.answer
-                for share, answers in zip(wave, pool.map(answer, programs, batches), strict=False):
+                batches = [Questions(_columns(shard, share)) for share in wave]
+                told = pool.map(_answer, experts, batches)
+                for share, answers in zip(wave, told, strict=False):
                     buttons[share] = answers.buttons
                     status[share] = answers.status
                     reasons.update(answers.reasons.values())
                     bar.update(len(share))
     finally:
-        for program in programs:
-            program.close()
+        for expert in experts:
+            expert.close()
     buttons[status != LabelStatus.LABELLED] = NO_ACTION
     return reasons
+
+
+def _answer(expert: Expert, questions: Questions) -> Answers:
+    return expert.answer(questions)
 
 
 def _columns(shard: Shard, share: NDArray[np.intp]) -> dict[str, NDArray[Any]]:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Preprocess, Settings
 from pipeline.errors import PipelineError
 from pipeline.executor import array_executor, cores, in_order
 from pipeline.frames import FrameContract, resize
 from pipeline.games.description import GameDescription, find_rom, load_game
 from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
+from pipeline.settings import Preprocess, Settings
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.columns import EncodedChunk
 from pipeline.shards.facts import Facts

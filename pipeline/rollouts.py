@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Expert, Mode, Settings
+from pipeline.config import Mode, Settings
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.rollout import Actor, play_episodes
 from pipeline.errors import PipelineError
 from pipeline.executor import local_executor, run_jobs
 from pipeline.experts.acting import ExpertActor, MixedActor
-from pipeline.experts.program import ProgramExpert
+from pipeline.experts.opening import open_expert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, find_rom, load_game
 from pipeline.shards.names import publish_name
@@ -48,7 +48,8 @@ class Play:
     policy: str
     beta: float
     mode: Mode
-    expert: Expert
+    settings: Settings
+    """Those of the expert."""
     start_state: str
     max_steps: int
     patience: int
@@ -136,12 +137,10 @@ def make_player(
         raise PipelineError(
             f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
         )
-    expert = settings.expert
-    if expert.path is None:
-        expert = expert.model_copy(update={"path": game.folder / "expert.py"})
     actor: dict[str, Any] = {}
     if policy == EXPERT or beta > 0:
-        actor["expert"] = _program(expert, game).identity
+        with open_expert(settings, game) as expert:
+            actor["expert"] = expert.identity
     if policy != EXPERT:
         # Imported late: the expert alone plays without torch.
         from pipeline.policies.checkpoint import check_fits, load_checkpoint
@@ -152,7 +151,7 @@ def make_player(
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky
     play = Play(
-        str(game.folder), rom, policy, beta, mode, expert, start, max_steps, patience, sticky
+        str(game.folder), rom, policy, beta, mode, settings, start, max_steps, patience, sticky
     )
     return Player(game, play, actor)
 
@@ -284,12 +283,8 @@ def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
         network = NetworkActor(Path(play.policy), game, mode=play.mode)
         if play.beta == 0:
             return network
-    expert = ExpertActor(stack.enter_context(_program(play.expert, game)), game.buttons)
+    expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))
     return expert if network is None else MixedActor(expert, network, play.beta)
-
-
-def _program(expert: Expert, game: GameDescription) -> ProgramExpert:
-    return ProgramExpert(expert.path or game.folder / "expert.py", game.buttons, expert.timeout)
 
 
 def _sha256(data: bytes) -> str:

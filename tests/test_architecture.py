@@ -41,7 +41,9 @@ def users_of(package: str, files: list[Path]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", ["emulator", "games", "shards", "frames.py", "config.py"])
+@pytest.mark.parametrize(
+    "room", ["emulator", "games", "shards", "frames.py", "config.py", "settings.py"]
+)
 def test_torch_stays_out_of(room: str) -> None:
     assert users_of("torch", files_of(room)) == []
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.emulator.rollout import Actor, Choice
 from pipeline.errors import PipelineError
-from pipeline.experts.program import Answers, ProgramExpert
+from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.frames import Frames
 from pipeline.shards.schema import LabelStatus
 
@@ -21,6 +21,11 @@ def _stack(states: Sequence[State]) -> dict[str, NDArray[Any]]:
     return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
 
+def _called(expert: Expert) -> str:
+    identity = expert.identity
+    return str(identity.get("path") or identity.get("model") or identity["kind"])
+
+
 class ExpertActor:
     """Presses what the expert says; its choice is kept as the step's label.
 
@@ -29,14 +34,14 @@ class ExpertActor:
             it comes to; pressing something else in its name would poison the demonstration.
     """
 
-    def __init__(self, expert: ProgramExpert, buttons: Sequence[str]) -> None:
+    def __init__(self, expert: Expert) -> None:
         self._expert = expert
-        self._buttons = buttons
 
     def act(
         self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
     ) -> list[Choice]:
-        answers = self._expert.answer(_stack(states))
+        screens = None if self._expert.screens == "none" else list(frames)
+        answers = self._expert.answer(Questions(_stack(states), screens))
         self._refuse_failures(answers)
         return [Choice(int(button), int(button)) for button in answers.buttons]
 
@@ -44,7 +49,7 @@ class ExpertActor:
         for i, status in enumerate(answers.status):
             if status != LabelStatus.LABELLED:
                 raise PipelineError(
-                    f"{self._expert.path}: the expert failed while playing "
+                    f"{_called(self._expert)}: the expert failed while playing "
                     f"({LabelStatus(status).name.lower()}: {answers.reasons.get(i, '')}); mend it"
                 )
 

@@ -10,31 +10,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
+from pipeline.experts.protocol import Answers, Questions, Screens
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 WORKER = Path(__file__).with_name("worker.py")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What an expert said of n states.
-
-    ``buttons`` (n,) u8 indexes the game's buttons, NO_ACTION where there is no answer; ``status``
-    (n,) u8 is a LabelStatus; ``reasons`` maps the index of a failed state to what went wrong.
-    """
-
-    buttons: NDArray[np.uint8]
-    status: NDArray[np.uint8]
-    reasons: dict[int, str]
 
 
 class ProgramExpert:
@@ -68,12 +54,7 @@ class ProgramExpert:
         self._start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     @property
@@ -81,9 +62,17 @@ class ProgramExpert:
         """What a shard's provenance says of this expert."""
         return {"kind": "program", "path": self.path.name, "sha256": self.sha256}
 
-    def answer(self, columns: Mapping[str, NDArray[Any]]) -> Answers:
-        """Ask about n states, given as columns of n values each (arrays: (n, ...))."""
-        count = len(next(iter(columns.values())))
+    @property
+    def screens(self) -> Screens:
+        return "none"
+
+    @property
+    def stopped(self) -> str | None:
+        return None
+
+    def answer(self, questions: Questions) -> Answers:
+        """Ask about n states."""
+        columns, count = questions.state, len(questions)
         buttons = np.full(count, NO_ACTION, np.uint8)
         status = np.full(count, LabelStatus.UNLABELLED, np.uint8)
         reasons: dict[int, str] = {}

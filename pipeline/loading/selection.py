@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Settings, Train
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.loading.dataset import Batch, Steps
@@ -19,6 +18,7 @@ from pipeline.loading.plan import choose_plan
 from pipeline.loading.sampling import Permutation
 from pipeline.loading.source import Indices
 from pipeline.loading.weights import Weights
+from pipeline.settings import Settings, Train
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.names import stem_and_version
 from pipeline.shards.reader import check_shards

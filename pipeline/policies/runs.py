@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Train
 from pipeline.errors import PipelineError
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
+from pipeline.settings import Train
 from pipeline.shards.schema import ShardHeader
 
 

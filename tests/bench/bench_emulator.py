@@ -36,7 +36,7 @@ TURN = 20
 def record(env: GBAEnv) -> list[int]:
     """The buttons of one game that the expert plays."""
     with ProgramExpert(env.game.folder / "expert.py", env.game.buttons) as expert:
-        (episode,) = play_episodes([env], ExpertActor(expert, env.game.buttons), [SEED])
+        (episode,) = play_episodes([env], ExpertActor(expert), [SEED])
     return [int(button) for button in episode.actions]
 
 

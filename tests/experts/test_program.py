@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.experts.program import Answers, ProgramExpert
+from pipeline.experts.program import ProgramExpert
+from pipeline.experts.protocol import Answers, Questions
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 BUTTONS = ("A", "B", "UP", "DOWN")
@@ -16,7 +17,7 @@ def _ask(tmp_path: Path, source: str, values: list[int], timeout: float = 30) ->
     program = tmp_path / "expert.py"
     program.write_text(source)
     with ProgramExpert(program, BUTTONS, timeout) as expert:
-        return expert.answer({"x": np.array(values, np.int16)})
+        return expert.answer(Questions({"x": np.array(values, np.int16)}))
 
 
 def test_every_state_gets_its_button(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_arrays_arrive_as_lists_and_numbers_as_int(tmp_path: Path) -> None:
     )
     with ProgramExpert(program, BUTTONS) as expert:
         columns = {"n": np.array([1], np.uint8), "map": np.array([[[1, 2], [3, 4]]], np.uint16)}
-        assert expert.answer(columns).buttons.tolist() == [1]
+        assert expert.answer(Questions(columns)).buttons.tolist() == [1]
 
 
 def test_a_failed_answer_is_unlabelled_and_never_a_button(tmp_path: Path) -> None:

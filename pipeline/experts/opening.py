@@ -1,0 +1,28 @@
+"""From settings to an expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config import Settings
+from pipeline.errors import PipelineError
+from pipeline.experts.program import ProgramExpert
+from pipeline.experts.protocol import Expert
+from pipeline.games.description import GameDescription
+
+
+def program_path(settings: Settings, game: GameDescription) -> Path:
+    """The expert program's file: the one that is set, or the game's own."""
+    return settings.expert.path or game.folder / "expert.py"
+
+
+def open_expert(settings: Settings, game: GameDescription) -> Expert:
+    """The expert that ``settings.expert`` describes, ready to be asked; close it.
+
+    Raises:
+        PipelineError: no such program or checkpoint, no isolation for it, no key or no model.
+    """
+    expert = settings.expert
+    if expert.kind == "program":
+        return ProgramExpert(program_path(settings, game), game.buttons, expert.timeout)
+    raise PipelineError(f"expert.kind {expert.kind} cannot be asked yet; use program")

@@ -1,0 +1,143 @@
+"""What every expert is: states (and screens, where asked for) in, buttons with status out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frames import Frames
+from pipeline.shards.schema import NO_ACTION, LabelStatus, canonical_json
+
+Screens = Literal["none", "native", "processed"]
+"""Which screens an expert looks at: none, those of the console (160x240), or those of the shard."""
+
+
+class Looks(Protocol):
+    """n screens, read when they are asked for: an expert may need few of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Frames:
+        """Screen i, (H,W,3) u8."""
+        ...
+
+
+@dataclass(frozen=True)
+class Questions:
+    """n states of one game.
+
+    ``state`` maps each variable to its n values, (n, ...); ``screens`` are those that the expert
+    asked for, None where it asked for none.
+    """
+
+    state: Mapping[str, NDArray[Any]]
+    screens: Looks | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.state.values())))
+
+    def row(self, i: int) -> dict[str, Any]:
+        """State i with int for numbers and nested lists for arrays, as a program gets it."""
+        return {name: column[i].tolist() for name, column in self.state.items()}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What n answers cost, each (n,): a free expert's are all zero."""
+
+    attempts: NDArray[np.uint8]
+    """How often the question was put; 0 where it was not, as for an answer that was kept."""
+    input_tokens: NDArray[np.uint32]
+    output_tokens: NDArray[np.uint32]
+    dollars: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, count: int) -> Costs:
+        return cls(
+            np.zeros(count, np.uint8),
+            np.zeros(count, np.uint32),
+            np.zeros(count, np.uint32),
+            np.zeros(count, np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an expert said of n states.
+
+    ``buttons`` (n,) u8 indexes the game's buttons, NO_ACTION where there is no answer; ``status``
+    (n,) u8 is a LabelStatus; ``reasons`` maps the index of a state without a button to what went
+    wrong; ``costs`` is None where the answers were free; ``logs`` maps the index of a state to
+    what the expert noted on the way.
+    """
+
+    buttons: NDArray[np.uint8]
+    status: NDArray[np.uint8]
+    reasons: dict[int, str] = field(default_factory=dict)
+    costs: Costs | None = None
+    logs: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def unanswered(cls, count: int) -> Answers:
+        return cls(
+            np.full(count, NO_ACTION, np.uint8),
+            np.full(count, LabelStatus.UNLABELLED, np.uint8),
+        )
+
+
+class Expert(Protocol):
+    """Who gives the right button; a context manager that ends what it started."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its answers: kind, and sha256 of the program or checkpoint, or the model.
+
+        Equal identities give interchangeable labels; how a program is isolated, how long it may
+        take and what it costs are no part of it.
+        """
+        ...
+
+    @property
+    def screens(self) -> Screens:
+        """Which screens ``Questions.screens`` must hold."""
+        ...
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it answers no more (a budget is spent, a batch is under way), or None.
+
+        Questions put to an expert that stopped come back UNLABELLED.
+        """
+        ...
+
+    def answer(self, questions: Questions) -> Answers:
+        """Answer all questions; a failed one has no button, its status and a reason."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Expert: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def expert_id(identity: Mapping[str, Any]) -> str:
+    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256."""
+    return hashlib.sha256(canonical_json(dict(identity)).encode()).hexdigest()[:16]
+
+
+def get_action(expert: Expert, obs: Frames, info: Mapping[str, Any]) -> int | None:
+    """Ask about one step of a Gymnasium environment, for players that go step by step.
+
+    The expert's own ``timeout`` holds. ``obs`` is the environment's observation, (160,240,3) u8;
+    ``info["state"]`` its variables. None where the expert gave no button.
+    """
+    state = {name: np.asarray(value)[None] for name, value in info["state"].items()}
+    screens = None if expert.screens == "none" else [obs]
+    answers = expert.answer(Questions(state, screens))
+    return None if answers.status[0] != LabelStatus.LABELLED else int(answers.buttons[0])

@@ -1,0 +1,319 @@
+"""Every setting: typed, validated, documented; defaults live here once.
+
+``Settings`` is what every stage's ``run(settings)`` takes; ``pipeline.config`` reads it from YAML.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Mode = Literal["argmax", "sampled"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(Section):
+    datasets: Path = Path("datasets")
+    """Folder of the shards: ``DATASETS/GAME/*.h5``."""
+    checkpoints: Path = Path("checkpoints")
+    """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
+
+
+class Collect(Section):
+    name: str = "collect"
+    """Stem of the shard's file name."""
+    episodes: int = Field(5, ge=1)
+    policy: str = "expert"
+    """Who plays: ``expert``, or the path of a checkpoint."""
+    beta: float = Field(1.0, ge=0, le=1)
+    """Probability that the expert rather than the checkpoint presses the button of a step."""
+    mode: Mode = "sampled"
+    """How a checkpoint chooses: the likeliest button, or one drawn by its probabilities."""
+    workers: int = Field(0, ge=0)
+    """Processes, one emulator each; 0 takes one a core."""
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    first: int = Field(0, ge=0)
+    """Where in that sequence to begin, so that a later collection repeats no game."""
+    max_steps: int = Field(1000, ge=1)
+    """Steps after which an episode is truncated."""
+    patience: int = Field(0, ge=0)
+    """Truncate after so many steps without a new milestone; 0 never does."""
+    start_state: str | None = None
+    """Name of a start state in game.yaml; none takes the game's default."""
+    sticky: float | None = Field(None, ge=0, lt=1)
+    """Sticky-action probability; none takes the game's own."""
+
+
+class Preprocess(Section):
+    shards: list[str] = []
+    """Raw shards to read; empty takes every raw shard of the game."""
+    size: int = Field(84, ge=8)
+    workers: int = Field(0, ge=0)
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the root episodes that goes to the validation split, chosen by hash."""
+    drop_null_actions: bool = False
+    """Leave out steps whose button changed neither the screen nor the state."""
+    drop_broken_episodes: bool = False
+    """Leave out episodes that end in neither success, failure nor truncation."""
+    restate: bool = False
+    """Play the recordings again and read the state anew, with the variables of today's game.yaml;
+    rewards, milestones and success stay as they were recorded."""
+
+
+class Train(Section):
+    shards: list[str] = []
+    """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
+    max_labels: int = Field(0, ge=0)
+    """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
+    steps: int = Field(10_000, ge=1)
+    """Updates to do, those before a resume included."""
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """``adamw`` takes the weight decay off the weights themselves instead of the gradient."""
+    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
+    gradient_clip: float = Field(0.0, ge=0)
+    """Largest norm of the gradient; 0 leaves it alone."""
+    hidden: int = Field(256, ge=1)
+    shift: int = Field(0, ge=0, le=3)
+    """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
+    brightness: float = Field(0.0, ge=0, le=0.5)
+    """Random brightness: a factor of up to so much from 1."""
+    cutout: int = Field(0, ge=0, le=42)
+    """Cover a random square of so many pixels in each frame."""
+    seed: int = Field(0, ge=0)
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms only."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Autocast type; ``auto`` takes bf16 where the machine has it."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that read beside the training; 0 reads in it, none chooses."""
+    cache: Literal["auto", "ram", "disk", "none"] = "auto"
+    """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
+    pool_mb: int = Field(90, ge=1)
+    """Decoded frames that are mixed at a time where none are kept, in MiB."""
+    rounds: list[int] = []
+    """Learn from the shards of these DAgger rounds only; empty takes all."""
+    balance: float = Field(0.0, ge=0, le=1)
+    """0 takes the buttons as often as they come, 1 gives each the same weight in the loss."""
+    action_weights: dict[str, float] = {}
+    """Factor of a button's weight in the loss: ``{A: 2}``."""
+    round_weights: dict[int, float] = {}
+    """Factor of a DAgger round's weight."""
+    shard_weights: dict[str, float] = {}
+    """Factor of a shard's weight, by its file name."""
+    threads: int = Field(0, ge=0)
+    """Torch threads; 0 takes one a core."""
+    log_every: int = Field(50, ge=1)
+    validate_every: int = Field(500, ge=0)
+    """Steps between measurements on the validation split; 0 never."""
+    validate_steps: int = Field(4096, ge=0)
+    """Steps of the validation split that are looked at each time; 0 takes all."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between evaluations in the emulator, which choose ``best.pt``; 0 never."""
+    evaluate_episodes: int = Field(20, ge=1)
+    save_every: int = Field(1000, ge=0)
+    """Steps between periodic checkpoints; 0 keeps only best and final."""
+    resume: bool = True
+    """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
+    start_from: Path | None = None
+    """Checkpoint whose weights the training starts from."""
+    keep_optimizer: bool = False
+    """Take the optimizer's state from ``start_from`` too."""
+
+
+class Label(Section):
+    shards: list[str] = []
+    """Processed shards to label; empty takes every one that has no labelled version yet."""
+    relabel: bool = False
+    """Ask again for steps that already have a label."""
+    limit: int = Field(0, ge=0)
+    """Ask for so many steps of a shard only, spread evenly over it; 0 asks for all."""
+    workers: int = Field(0, ge=0)
+    select: Literal["all", "uncertain", "disagree", "novel"] = "all"
+    """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
+    those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
+    uncertainty: Literal["entropy", "margin"] = "entropy"
+    student: str | None = None
+    """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
+    ensemble: list[str] = []
+    """More checkpoints for ``disagree``; empty takes dropout of the student's features."""
+    seed: int = Field(0, ge=0)
+    """Of the dropout."""
+    dry_run: bool = False
+    """Say what a model's labels would cost at most, and ask nothing."""
+
+
+class Expert(Section):
+    kind: Literal["program", "model", "policy", "person"] = "program"
+    """A program's ``act(state)``, a language model asked for each state, another checkpoint."""
+    path: Path | None = None
+    """The program's file (none takes the game's ``expert.py``), or the checkpoint."""
+    isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto"
+    """Where a program runs. ``auto``: programs that ship with the project are trusted, all others
+    run in bwrap; nothing falls back to less."""
+    timeout: float = Field(60.0, gt=0)
+    """Seconds the expert may take for one answer."""
+    memory_mb: int = Field(1024, ge=64)
+    """Address space of an isolated program."""
+    mode: Mode = "argmax"
+    """How a checkpoint chooses as expert."""
+
+
+class Prices(Section):
+    """Dollars for a million tokens, as the provider lists them."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_write: float | None = Field(None, ge=0)
+    """Of tokens written to the provider's cache; none takes 1.25 times ``input``."""
+    cache_read: float | None = Field(None, ge=0)
+    """Of tokens read from it; none takes 0.1 times ``input``."""
+    batch: float = Field(0.5, ge=0)
+    """Factor of all of them through the Message Batches API."""
+
+
+class Model(Section):
+    """The language model that labels states (``expert.kind: model``) and writes programs."""
+
+    name: str | None = None
+    """The model's id, as the provider lists it."""
+    base_url: str | None = None
+    """Where the Messages API is; none takes the SDK's own."""
+    prices: Prices | None = None
+    """Needed for a budget in dollars and for the cost column."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest answer to a question about a state."""
+    concurrency: int = Field(8, ge=1)
+    """Questions under way at a time."""
+    retries: int = Field(2, ge=0)
+    """How often the SDK repeats a question after 408, 409, 429, 5xx or a broken connection."""
+    batch: bool = False
+    """Ask through the Message Batches API: half price, up to a day; the same command collects."""
+    cache: bool = True
+    """Mark what all questions share, so that the provider's cache makes it cheaper."""
+
+
+class Budget(Section):
+    """Limits on what a command may spend; each is checked before a question, at its worst."""
+
+    dollars: float | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    labels: int | None = Field(None, ge=0)
+    """Questions about states."""
+    minutes: float | None = Field(None, ge=0)
+
+
+class Author(Section):
+    milestone: str = "all"
+    """The milestone to write a program for, or ``all``, one after the other."""
+    episodes: int = Field(10, ge=1)
+    """Episodes that judge a program."""
+    accept: float = Field(0.8, ge=0, le=1)
+    """Success rate from which a program is accepted."""
+    attempts: int = Field(5, ge=1)
+    """Programs tried for a milestone before giving up."""
+    candidates: int = Field(1, ge=1)
+    """Programs asked for at a time; the best is kept."""
+    max_tokens: int = Field(16_000, ge=1)
+    """Longest answer of the model."""
+    max_steps: int = Field(400, ge=1)
+    """Steps that a program has from a milestone's start state to the milestone."""
+    seed: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)
+    sticky: float | None = Field(None, ge=0, lt=1)
+    timeout: float = Field(600.0, gt=0)
+    """Seconds the model may take for one program."""
+    dry_run: bool = False
+    """Say what it would cost at most, and ask nothing."""
+
+
+class Evaluate(Section):
+    checkpoint: str | None = None
+    """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
+    name: str = "evaluate"
+    """Stem of the rollouts' shard and of the report."""
+    episodes: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    purpose: Literal["evaluate", "select"] = "evaluate"
+    """Which of the disjoint seed sets: ``select`` is for choosing between checkpoints."""
+    mode: Mode = "argmax"
+    workers: int = Field(0, ge=0)
+    max_steps: int = Field(1000, ge=1)
+    patience: int = Field(0, ge=0)
+    start_state: str | None = None
+    sticky: float | None = Field(None, ge=0, lt=1)
+    keep_rollouts: bool = True
+    """Publish the rollouts as a raw shard."""
+    video: bool = False
+    """Write a GIF of the first episode that succeeded (else of the first)."""
+
+
+class Dagger(Section):
+    rounds: int = Field(10, ge=1)
+    episodes: int = Field(5, ge=1)
+    """Episodes played in each round."""
+    steps: int = Field(10_000, ge=1)
+    """Training steps in each round."""
+    beta: Literal["first", "linear", "exponential", "constant"] = "first"
+    """Schedule of the expert's share: ``first`` is 1 in round 0 and 0 after it."""
+    beta_decay: float = Field(0.5, ge=0, le=1)
+    """``exponential``: factor a round; ``constant``: the value; ``linear``: decrease a round."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
+
+
+class Compare(Section):
+    seeds: list[int] = [0, 1, 2]
+    """Training seeds; each has demonstrations, rollouts and a network of its own."""
+    labels: list[int] = [500, 1000, 2000]
+    """Budgets of expert labels, rising; DAgger spends the difference in each round."""
+    updates: list[int] = [500, 1000, 2000]
+    """Training steps in all that each method has had at each budget."""
+    episodes: int = Field(100, ge=1)
+    """Unseen games that each network is judged by."""
+    rollouts: int = Field(5, ge=1)
+    """Episodes that the student plays for each round's labels."""
+    demonstrations: int = Field(20, ge=1)
+    """Episodes the expert plays, with noise and without; enough for the largest budget."""
+
+
+class Settings(Section):
+    run: str = "default"
+    """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
+    game: str = "quest"
+    """A game's name, or the folder of one."""
+    rom: Path | None = None
+    """The cartridge image; none takes the one that the game brings."""
+    track: bool = False
+    """Log training to Weights & Biases too (needs the extra ``track``)."""
+    paths: Paths = Paths()
+    collect: Collect = Collect()
+    preprocess: Preprocess = Preprocess()
+    train: Train = Train()
+    label: Label = Label()
+    expert: Expert = Expert()
+    model: Model = Model()
+    budget: Budget = Budget()
+    author: Author = Author()
+    evaluate: Evaluate = Evaluate()
+    dagger: Dagger = Dagger()
+    compare: Compare = Compare()
+
+    def shard_folder(self, game_name: str) -> Path:
+        return self.paths.datasets / game_name
+
+    def run_folder(self) -> Path:
+        return self.paths.checkpoints / self.run
