@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,8 @@ class Variable:
     window: MapWindow | None = None
     outside: int = 0
     """What a window holds beyond the grid's edge."""
+    about: str = ""
+    """What it means and what its values stand for, in words for who writes an expert."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -117,6 +119,8 @@ class StartState:
 class Milestone:
     name: str
     when: str
+    about: str = ""
+    """What to do to reach it."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,66 @@ class Reward:
     success: float = 0.0
     failure: float = 0.0
     step: float = 0.0
+
+
+@dataclass(frozen=True)
+class People:
+    """Who and what stands on the map: arrays of equal length, an element each.
+
+    Those whose ``active`` is 0 do not count, nor those whose ``kind`` is in ``ignore`` (the
+    player). ``offset`` is taken from their x and y to count as the player's own do.
+    """
+
+    active: str
+    x: str
+    y: str
+    kind: str | None = None
+    ignore: tuple[int, ...] = ()
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Warps:
+    """Tiles (x, y) that lead to another map, on the map where the variables ``at`` read so."""
+
+    at: Mapping[str, int]
+    tiles: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """What the cells of a map window mean to who walks: each number is what ``cell & mask`` reads.
+
+    A cell with a bit of ``walls`` cannot be entered. ``tile`` masks the bits that tell the kind of
+    tile, by which ``ledges`` (jumped over, in one direction only) and ``costly`` (tall grass; a
+    step onto it counts ``cost``) name theirs. With ``levels`` a step is refused between cells
+    whose bits of it differ, unless one of the two is in ``any_level``.
+    """
+
+    map: str
+    walls: int
+    tile: int = 0xFFFF
+    ledges: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    costly: tuple[int, ...] = ()
+    cost: int = 1
+    levels: int = 0
+    any_level: tuple[int, ...] = ()
+    warps: tuple[Warps, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Which variables the tools of expert programs read; what a game lacks is None or empty.
+
+    ``facing`` maps the value of its variable to UP, DOWN, LEFT or RIGHT. ``in_dialog`` and
+    ``in_battle`` map variables to values: it is so when any of them reads one of its values.
+    """
+
+    terrain: Terrain | None = None
+    people: People | None = None
+    facing: tuple[str, Mapping[int, str]] | None = None
+    in_dialog: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    in_battle: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,6 +217,9 @@ class GameDescription:
     success: str
     failure: str | None
     reward: Reward
+    about: str = ""
+    """What the game is and how it is played, in words for who writes an expert."""
+    tools: Tools = Tools()
 
 
 def load_game(name_or_folder: str | Path) -> GameDescription:

@@ -24,6 +24,7 @@ from pipeline.games.description import (
     Timing,
     Variable,
 )
+from pipeline.games.tools_section import parse_tools
 
 _RAM = ((0x02000000, 0x02040000), (0x03000000, 0x03008000))
 _BLOCK = 0x40000
@@ -46,10 +47,12 @@ _KEYS = (
     "success",
     "failure",
     "reward",
+    "about",
+    "tools",
 )
 _LOCATION_KEYS = ("address", "pointer", "offset", "type")
 _CHANGE_KEYS = ("bit", "mask", "xor", "index", "count", "stride")
-_VARIABLE_KEYS = (*_LOCATION_KEYS, *_CHANGE_KEYS, "map", "outside")
+_VARIABLE_KEYS = (*_LOCATION_KEYS, *_CHANGE_KEYS, "map", "outside", "about")
 _MAP_KEYS = ("width", "height", "cells", "x", "y", "border", "columns", "rows", "above")
 
 
@@ -104,7 +107,14 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         success=_condition(top.get("success"), variables),
         failure=_condition(top.get("failure"), variables) if "failure" in top else None,
         reward=_reward(top.get("reward", {})),
+        about=_about(top),
+        tools=parse_tools(top.get("tools", {}), variables),
     )
+
+
+def _about(table: Table) -> str:
+    """The text of ``about``, or none, with its lines and blanks run together."""
+    return " ".join(table.get("about", "").text().split())
 
 
 def _check_format(tree: Place) -> None:
@@ -238,6 +248,7 @@ def _variable(
         index=index,
         count=count,
         stride=stride if count is not None else 0,
+        about=_about(table),
     )
 
 
@@ -271,6 +282,7 @@ def _map_variable(name: str, table: Table, earlier: dict[str, Variable]) -> Vari
         mask=table.get("mask").integer(1, 0xFFFF) if "mask" in table else None,
         window=window,
         outside=table.get("outside", 0).integer(0, 0xFFFF),
+        about=_about(table),
     )
 
 
@@ -308,11 +320,12 @@ def _address(place: Place, span: int) -> int:
 def _milestones(place: Place, variables: dict[str, Variable]) -> tuple[Milestone, ...]:
     milestones: list[Milestone] = []
     for entry in place.elements():
-        table = entry.table(("name", "when"))
+        table = entry.table(("name", "when", "about"))
         name = table.get("name").text()
         if name in {milestone.name for milestone in milestones}:
             raise entry.mistake(f"the milestone '{name}' stands twice")
-        milestones.append(Milestone(name, _condition(table.get("when"), variables)))
+        when = _condition(table.get("when"), variables)
+        milestones.append(Milestone(name, when, _about(table)))
     return tuple(milestones)
 
 
