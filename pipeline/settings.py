@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.errors import PipelineError
 
 Mode = Literal["argmax", "sampled"]
 
@@ -190,7 +192,8 @@ class Model(Section):
     name: str | None = None
     """The model's id, as the provider lists it."""
     base_url: str | None = None
-    """Where the Messages API is; none takes the SDK's own."""
+    """Where the Messages API is; none takes the SDK's own. Without a user or a password: settings
+    are stored with what was made by them."""
     prices: Prices | None = None
     """Needed for a budget in dollars and for the cost column."""
     max_tokens: int = Field(1024, ge=1)
@@ -203,6 +206,17 @@ class Model(Section):
     """Ask through the Message Batches API: half price, up to a day; the same command collects."""
     cache: bool = True
     """Mark what all questions share, so that the provider's cache makes it cheaper."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        # A PipelineError, as a ValueError's line would show the value.
+        if url is not None and ("@" in url or "?" in url):
+            raise PipelineError(
+                "model.base_url holds a user name, a password or a query; put the whole address "
+                "into the environment variable ANTHROPIC_BASE_URL instead"
+            )
+        return url
 
 
 class Budget(Section):

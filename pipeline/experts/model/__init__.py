@@ -1,0 +1,1 @@
+"""A language model as expert: asked for each state, counted, kept."""

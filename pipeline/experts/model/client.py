@@ -1,0 +1,238 @@
+"""The one place that talks to the Messages API: a client from settings, one question, its errors.
+
+The key comes from the environment alone and goes into the client alone: no text that leaves this
+file holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic import AsyncAnthropic
+from anthropic.types import Message
+
+from pipeline.errors import PipelineError, printable
+from pipeline.experts.budget import Usage
+from pipeline.settings import Settings
+from pipeline.shards.schema import LabelStatus
+
+__all__ = ["QuestionFailed", "Reply", "Usage", "ask", "model_name", "open_client", "reply_of"]
+
+KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
+LONGEST_REASON = 200
+NO_MESSAGE = "the server's answer is no message"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that was paid for, whether it is of use or not."""
+
+    text: str
+    """The text blocks, joined; thoughts are none of them."""
+    message: Message
+    usage: Usage
+    request_id: str | None
+    attempts: int
+    """How often the question was put, the SDK's repeats included."""
+
+    @property
+    def stop_reason(self) -> str:
+        """``end_turn``, ``refusal``, ``max_tokens``, ``model_context_window_exceeded`` ..."""
+        return self.message.stop_reason or "end_turn"
+
+    @property
+    def explanation(self) -> str:
+        """Of a refusal, where the API gives one."""
+        details = getattr(self.message, "stop_details", None)
+        return (details.explanation or "") if details is not None else ""
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """All content blocks, as JSON; thoughts come first where the model thinks."""
+        return [block.model_dump(mode="json") for block in self.message.content]
+
+
+class QuestionFailed(Exception):
+    """One question got no answer; others may get one.
+
+    ``status`` is FAILED or TIMED_OUT; ``paid`` says whether it may have been paid for all the same.
+    """
+
+    def __init__(self, status: LabelStatus, reason: str, attempts: int, paid: bool) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.attempts = attempts
+        self.paid = paid
+
+
+def model_name(settings: Settings) -> str:
+    """The model's id.
+
+    Raises:
+        PipelineError: none is set.
+    """
+    if not settings.model.name:
+        raise PipelineError(
+            "model.name is not set; give the id of a model, as the provider lists it, "
+            "with --model.name"
+        )
+    return settings.model.name
+
+
+def open_client(settings: Settings, timeout: float) -> AsyncAnthropic:
+    """The SDK's client, with the key of the environment; close it.
+
+    Args:
+        timeout: seconds without a sign from the server, for one attempt.
+
+    Raises:
+        PipelineError: the environment holds no key, or none that can be one.
+    """
+    key, token = _secret(KEY), _secret(TOKEN)
+    if key is None and token is None:
+        raise PipelineError(
+            f"the environment holds no key; set {KEY} (or {TOKEN}) before asking a model"
+        )
+    return AsyncAnthropic(
+        api_key=key,
+        auth_token=token if key is None else None,
+        base_url=settings.model.base_url,
+        timeout=timeout,
+        max_retries=settings.model.retries,
+        middleware=[_count_attempts],
+    )
+
+
+def _secret(name: str) -> str | None:
+    secret = os.environ.get(name, "").strip()
+    if not secret:
+        return None
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise PipelineError(
+            f"{name} holds a space, a line break or another character that no key has; set it again"
+        )
+    return secret
+
+
+_attempts: ContextVar[list[int]] = ContextVar("attempts")
+"""Of the question that the running task puts; the SDK tells it only of answers."""
+
+
+async def _count_attempts(request: Any, call_next: Any) -> Any:
+    counted = _attempts.get(None)
+    if counted is not None:
+        counted[0] += 1
+    return await call_next(request)
+
+
+async def ask(client: AsyncAnthropic, request: Mapping[str, Any], *, timeout: float) -> Reply:
+    """Put one question: ``request`` is what ``messages.create`` takes.
+
+    The SDK repeats it after 408, 409, 429, 5xx and a broken connection, within ``timeout`` seconds
+    in all.
+
+    Raises:
+        QuestionFailed: this question got no answer.
+        PipelineError: no question would get one: the key, the model or the account is refused.
+    """
+    counted = [0]
+    _attempts.set(counted)
+    try:
+        message = await asyncio.wait_for(
+            client.messages.create(**request, timeout=timeout), timeout
+        )
+        return reply_of(message, counted[0])
+    except (asyncio.TimeoutError, anthropic.APITimeoutError):
+        reason = f"no answer in {timeout:g} s"
+        raise QuestionFailed(LabelStatus.TIMED_OUT, reason, counted[0], True) from None
+    except anthropic.APIStatusError as error:
+        fatal = fatal_error(error, client, str(request.get("model")))
+        if fatal is not None:
+            raise fatal from None
+        reason = reason_of(error, client)
+        raise QuestionFailed(LabelStatus.FAILED, reason, counted[0], False) from None
+    except (anthropic.AnthropicError, ValueError) as error:
+        # ValueError: a body that says it is JSON and is not. The errors' own texts are left out:
+        # they may hold an address with a password in it.
+        raise _broken(error, counted[0]) from None
+
+
+def _broken(error: Exception, attempts: int) -> QuestionFailed:
+    if isinstance(error.__cause__, httpx2.ConnectError):
+        return QuestionFailed(LabelStatus.FAILED, "no connection to the server", attempts, False)
+    if isinstance(error, anthropic.APIConnectionError):
+        return QuestionFailed(LabelStatus.FAILED, "the connection broke", attempts, True)
+    return QuestionFailed(LabelStatus.FAILED, NO_MESSAGE, attempts, True)
+
+
+def reply_of(message: Message, attempts: int) -> Reply:
+    """The parts of a message that count.
+
+    Raises:
+        QuestionFailed: it is none; the SDK does not check what the server sends.
+    """
+    try:
+        text = "".join(block.text for block in message.content if block.type == "text")
+        usage = Usage(
+            message.usage.input_tokens or 0,
+            message.usage.output_tokens or 0,
+            message.usage.cache_creation_input_tokens or 0,
+            message.usage.cache_read_input_tokens or 0,
+        )
+        return Reply(text, message, usage, getattr(message, "_request_id", None), attempts)
+    except (AttributeError, TypeError):
+        raise QuestionFailed(LabelStatus.FAILED, NO_MESSAGE, attempts, True) from None
+
+
+def reason_of(error: anthropic.APIStatusError, client: AsyncAnthropic) -> str:
+    """One line on an error of the API: its number, its type and its own words."""
+    told = f"{error.status_code} {error.type or 'error'}: {error.api_message or 'no message'}"
+    return scrubbed(told, client)[:LONGEST_REASON]
+
+
+def fatal_error(
+    error: anthropic.APIStatusError, client: AsyncAnthropic, model: str
+) -> PipelineError | None:
+    """The line to end with where no further question makes sense; None where one may."""
+    told = reason_of(error, client)
+    if error.status_code == 401:
+        return PipelineError(
+            f"the Messages API refuses the key ({told}); set a valid {KEY} (or {TOKEN})"
+        )
+    if error.status_code == 403:
+        return PipelineError(
+            f"the Messages API forbids this to the key ({told}); set {KEY} to one that may ask "
+            f"{model}"
+        )
+    if error.status_code == 402 or error.type == "billing_error":
+        return PipelineError(
+            f"the Messages API asks for payment ({told}); see to the account's credit and run the "
+            "same command again"
+        )
+    if error.status_code == 404 and error.type == "not_found_error":
+        return PipelineError(
+            f"model.name: the Messages API has no model '{model}', or has it no more ({told}); set "
+            "it in the configuration, or with --model.name, to one that the provider lists"
+        )
+    if error.status_code == 404:
+        return PipelineError(
+            "model.base_url: what answers there is not the Messages API (404); mend it, or the "
+            "environment's ANTHROPIC_BASE_URL"
+        )
+    return None
+
+
+def scrubbed(text: str, client: AsyncAnthropic) -> str:
+    """Printable, on one line, and without the client's key, should a server repeat it."""
+    for secret in (client.api_key, client.auth_token, client.base_url.password):
+        if secret:
+            text = text.replace(secret, "***")
+    return printable(" ".join(text.split()))
