@@ -1,11 +1,17 @@
 """Cloning against DAgger, at equal expert labels, equal updates and equal noise.
 
-Three curves over budgets of labels, for several training seeds:
+Curves over budgets of labels, for several training seeds:
 
-- ``dagger``: the first budget is demonstrations, each later one labels of what the student saw;
+- ``dagger``: the first budget is demonstrations, each later one labels of what the student saw,
+  spread evenly over its steps;
 - ``cloning``: demonstrations of the expert under the same noise - the control without which a
   gain could be the noise's and not the on-policy labels';
-- ``cloning_clean``: demonstrations without noise, what a naive recording would give.
+- ``cloning_clean``: demonstrations without noise, what a naive recording would give;
+- ``uncertain``, ``disagree``, ``novel`` (``compare.select``): ``dagger``, but each later budget
+  goes to the steps that ``label.select`` of this name chooses. The game's own free program
+  stands in for an expert that is paid by the label. Up to the first choice all are the same: one
+  network, whose rollouts of the first round are played once and chosen from by each. After it
+  each student plays for itself.
 
 Every query to the expert is counted, one label a query. All are judged on the same unseen games.
 """
@@ -25,8 +31,6 @@ from pipeline.errors import PipelineError
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
 
-METHODS = ("dagger", "cloning", "cloning_clean")
-
 
 def run(settings: Settings) -> dict[str, Any]:
     """Train and judge every method at every budget for every seed; resumes where it stood.
@@ -45,9 +49,10 @@ def run(settings: Settings) -> dict[str, Any]:
     settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
     cells: list[dict[str, Any]] = []
     for seed in compare.seeds:
-        cells += _dagger(settings, seed)
-        cells += _cloning(settings, seed, "cloning", sticky=None)
-        cells += _cloning(settings, seed, "cloning_clean", sticky=0.0)
+        for method in ("dagger", *compare.select):
+            cells += _rounds(settings, seed, method)
+        for method in compare.controls:
+            cells += _cloning(settings, seed, method)
     rows = list(_pooled(cells, settings))
     folder = settings.run_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +63,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _pooled(cells: list[dict[str, Any]], settings: Settings) -> Iterator[dict[str, Any]]:
-    for method in METHODS:
+    for method in dict.fromkeys(cell["method"] for cell in cells):
         for labels in settings.compare.labels:
             same = [c for c in cells if c["method"] == method and c["labels"] == labels]
             yield _pooled_row(method, labels, same)
@@ -86,7 +91,7 @@ def _pooled_row(method: str, labels: int, cells: list[dict[str, Any]]) -> dict[s
     }
 
 
-def _demonstrations(settings: Settings, seed: int, method: str, sticky: float | None) -> list[str]:
+def _demonstrations(settings: Settings, seed: int, method: str) -> list[str]:
     """Labelled shards of the expert's own play."""
     return _labelled(
         settings,
@@ -95,23 +100,23 @@ def _demonstrations(settings: Settings, seed: int, method: str, sticky: float | 
             "episodes": settings.compare.demonstrations,
             "seed": seed,
             "policy": "expert",
-            "sticky": sticky,
+            "sticky": 0.0 if method == "cloning_clean" else None,
         },
+        {},
     )
 
 
-def _labelled(settings: Settings, played: dict[str, Any], limit: int = 0) -> list[str]:
+def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Collect, preprocess and label with these settings of ``collect`` and ``label``."""
     raw = collect.run(change(settings, collect=played))
     small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
-    answers = label.run(change(settings, label={"shards": small["shards"], "limit": limit}))
+    answers = label.run(change(settings, label={**asked, "shards": small["shards"]}))
     shards: list[str] = answers["shards"]
     return shards
 
 
-def _cloning(
-    settings: Settings, seed: int, method: str, sticky: float | None
-) -> Iterator[dict[str, Any]]:
-    shards = _demonstrations(settings, seed, method, sticky)
+def _cloning(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+    shards = _demonstrations(settings, seed, method)
     for labels, updates in zip(settings.compare.labels, settings.compare.updates, strict=True):
         # With nothing but demonstrations, DAgger is cloning: the same network, trained once.
         first = method == "cloning" and labels == settings.compare.labels[0]
@@ -120,29 +125,35 @@ def _cloning(
         yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 
 
-def _dagger(settings: Settings, seed: int) -> Iterator[dict[str, Any]]:
+def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+    """DAgger's rounds, whose labels are spread evenly (``dagger``) or chosen by ``method``."""
     compare = settings.compare
-    shards = _demonstrations(settings, seed, "cloning", None)
+    shards = _demonstrations(settings, seed, "cloning")
     demonstrated = compare.labels[0]
     checkpoint: str | None = None
     before = (0, 0)
     for round_, (labels, updates) in enumerate(zip(compare.labels, compare.updates, strict=True)):
-        run_name = f"{settings.run}/dagger-{seed}-{labels}"
+        run_name = f"{settings.run}/{method if round_ else 'dagger'}-{seed}-{labels}"
         if checkpoint is not None:
+            # In the first round the same network plays whatever the method: its games are shared.
+            player = "dagger" if round_ == 1 else method
             played = {
-                "name": f"{settings.run}-dagger-{seed}-round-{round_}",
+                "name": f"{settings.run}-{player}-{seed}-round-{round_}",
                 "episodes": compare.rollouts,
                 "seed": seed,
                 "first": compare.demonstrations + round_ * compare.rollouts,
                 "policy": checkpoint,
                 "beta": 0.0,
             }
-            shards = shards + _labelled(settings, played, labels - before[0])
+            asked: dict[str, Any] = {"limit": labels - before[0]}
+            if method != "dagger":
+                asked.update(select=method, student=checkpoint)
+            shards = shards + _labelled(settings, played, asked)
         checkpoint = _train(
             settings, run_name, seed, shards, updates - before[1], demonstrated, checkpoint
         )
         before = (labels, updates)
-        yield _judged(settings, run_name, checkpoint, "dagger", seed, labels, updates)
+        yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 
 
 def _train(

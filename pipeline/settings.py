@@ -147,6 +147,7 @@ class Label(Section):
     """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
     uncertainty: Literal["entropy", "margin"] = "entropy"
+    """What ``uncertain`` goes by: of all buttons, or how near the two likeliest are."""
     student: str | None = None
     """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
     ensemble: list[str] = []
@@ -197,7 +198,9 @@ class Model(Section):
     prices: Prices | None = None
     """Needed for a budget in dollars and for the cost column."""
     max_tokens: int = Field(1024, ge=1)
-    """Longest answer to a question about a state."""
+    """Longest answer to a question about a state, thoughts included."""
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """How hard the model thinks; none takes its own."""
     concurrency: int = Field(8, ge=1)
     """Questions under way at a time."""
     retries: int = Field(2, ge=0)
@@ -237,16 +240,22 @@ class Author(Section):
     accept: float = Field(0.8, ge=0, le=1)
     """Success rate from which a program is accepted."""
     attempts: int = Field(5, ge=1)
-    """Programs tried for a milestone before giving up."""
+    """How often a milestone's program is asked for before giving up."""
     candidates: int = Field(1, ge=1)
-    """Programs asked for at a time; the best is kept."""
+    """Programs asked for at a time, in each attempt; the best is kept."""
     max_tokens: int = Field(16_000, ge=1)
     """Longest answer of the model."""
     max_steps: int = Field(400, ge=1)
     """Steps that a program has from a milestone's start state to the milestone."""
     seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds; none of them is one of an evaluation."""
     workers: int = Field(0, ge=0)
+    """Processes, one emulator each; 0 takes one a core."""
     sticky: float | None = Field(None, ge=0, lt=1)
+    """Sticky-action probability; none takes the game's own."""
+    answer_timeout: float = Field(5.0, gt=0)
+    """Seconds a program may take for a state while it is tried (and never more than
+    ``expert.timeout``)."""
     timeout: float = Field(600.0, gt=0)
     """Seconds the model may take for one program."""
     dry_run: bool = False
@@ -302,6 +311,10 @@ class Compare(Section):
     """Episodes that the student plays for each round's labels."""
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
+    controls: list[Literal["cloning", "cloning_clean"]] = ["cloning", "cloning_clean"]
+    """Cloning that DAgger is compared with: demonstrations under the same noise, and without."""
+    select: list[Literal["uncertain", "disagree", "novel"]] = []
+    """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
 
 
 class Settings(Section):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Looks, Questions, Screens
@@ -28,8 +27,8 @@ TOGETHER = 256
 class PolicyExpert:
     """Answers with what a checkpoint would press: to a frame, always the same.
 
-    In mode ``sampled`` too: the number that is drawn for a frame comes from its own pixels, so
-    that a label does not depend on which others are asked for.
+    In mode ``sampled`` too: a frame's pixels are the seed of its draw, so that a label does not
+    depend on which others are asked for.
 
     Side effect: torch computes with one thread in this process from then on (see NetworkActor).
 
@@ -49,8 +48,8 @@ class PolicyExpert:
         # Imported late: other experts do without torch.
         from pipeline.policies.acting import NetworkActor
 
-        self._actor: NetworkActor = NetworkActor(path, game)
-        self._path, self._mode = path, mode
+        self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
+        self._path = path
         self.identity: dict[str, Any] = {
             "kind": "policy",
             "path": path.name,
@@ -85,15 +84,10 @@ class PolicyExpert:
             )
         return resize(frames, contract)
 
-    def _buttons(self, frames: Frames) -> NDArray[np.uint8]:
-        """(n,) of frames as the checkpoint sees them."""
-        probabilities = self._actor.probabilities(frames)
-        if self._mode == "argmax":
-            return probabilities.argmax(axis=1).astype(np.uint8)
-        draws = np.array([_draw(frame) for frame in frames])
-        reached = probabilities.cumsum(axis=1) > draws[:, None]
-        reached[:, -1] = True  # the sum may end a rounding below 1, and a draw lie above it
-        return reached.argmax(axis=1).astype(np.uint8)
+    def _buttons(self, frames: Frames) -> list[int]:
+        """Those of frames as the checkpoint sees them."""
+        rngs = [np.random.default_rng(_seed(frame)) for frame in frames]
+        return [choice.button for choice in self._actor.act(frames, [], rngs)]
 
     def close(self) -> None:
         """Nothing was started."""
@@ -105,7 +99,6 @@ class PolicyExpert:
         self.close()
 
 
-def _draw(frame: Frames) -> float:
-    """A number in [0, 1) that depends on the frame alone."""
-    digest = hashlib.blake2b(frame.tobytes(), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 11) / (1 << 53)
+def _seed(frame: Frames) -> int:
+    """A number that depends on the frame alone."""
+    return int.from_bytes(hashlib.blake2b(frame.tobytes(), digest_size=8).digest(), "little")
