@@ -88,6 +88,11 @@ class Place:
             raise self.mistake(f"expected a whole number from {low} to {high}, found {value!r}")
         return value
 
+    def flag(self) -> bool:
+        if type(self.value) is not bool:
+            raise self.mistake(f"expected true or false, found {self.value!r}")
+        return self.value
+
     def number(self, low: float = float("-inf"), high: float = float("inf")) -> float:
         value = self.value
         if type(value) not in (int, float) or not low <= value <= high:

@@ -19,7 +19,10 @@ TYPES = {"u8": "u1", "s8": "i1", "u16": "<u2", "s16": "<i2", "u32": "<u4", "s32"
 
 @dataclass(frozen=True)
 class Location:
-    """Where a number lies: at ``address``, or ``offset`` bytes behind a pointer's target."""
+    """Where a number lies: at ``address``, or ``offset`` bytes behind a pointer's target.
+
+    That of a variable that is computed (``when``) has neither.
+    """
 
     type: str
     """One of TYPES; little-endian."""
@@ -63,16 +66,26 @@ class Index:
 
 @dataclass(frozen=True)
 class Variable:
-    """A number, an array or a map window that is read from RAM before every step."""
+    """A number, an array or a map window that is read from RAM before every step.
+
+    What lies in RAM is decrypted (``xor``), masked (``mask`` or ``bit``), shifted down by ``shift``
+    bits, and with ``ones`` its bits are counted, in that order.
+    """
 
     name: str
     location: Location
     bit: int | None = None
     mask: int | None = None
+    shift: int = 0
+    ones: bool = False
     xor: Location | None = None
     index: Index | None = None
     count: int | None = None
     stride: int = 0
+    length: str | None = None
+    """A variable that says how many elements of an array are in use; the others read as 0."""
+    when: str | None = None
+    """Not in RAM: 1 while this condition over the variables declared above holds, else 0."""
     window: MapWindow | None = None
     outside: int = 0
     """What a window holds beyond the grid's edge."""
@@ -91,11 +104,40 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class Until:
+    """A step goes on, for ``frames`` frames at most, until the condition ``when`` holds.
+
+    The condition is asked after every ``every`` frames.
+    """
+
+    when: str
+    frames: int
+    every: int
+
+
+@dataclass(frozen=True)
 class Timing:
-    """A step: frames with the button held, then frames without."""
+    """A step: frames with the button held, then frames without.
+
+    To these come between ``release_random[0]`` and ``release_random[1]`` frames, drawn from the
+    episode's seed, and then those of ``until``.
+    """
 
     hold: int
     release: int
+    release_random: tuple[int, int] = (0, 0)
+    until: Until | None = None
+
+    @property
+    def contract(self) -> dict[str, int]:
+        """What a shard says of it and a checkpoint must agree with: frames by name."""
+        frames = {"hold": self.hold, "release": self.release}
+        if self.release_random != (0, 0):
+            low, high = self.release_random
+            frames |= {"release_random_low": low, "release_random_high": high}
+        if self.until is not None:
+            frames |= {"until": self.until.frames, "until_every": self.until.every}
+        return frames
 
 
 @dataclass(frozen=True)
@@ -129,6 +171,47 @@ class Reward:
     success: float = 0.0
     failure: float = 0.0
     step: float = 0.0
+    new_map: float = 0.0
+    """For each map of ``names.maps`` on which the player is for the first time in an episode."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Which ``variables`` tell the map the player is on, and what the maps are called.
+
+    They tell it only while the condition ``when`` holds.
+    """
+
+    variables: tuple[str, ...]
+    names: Mapping[tuple[int, ...], str]
+    when: str | None = None
+
+
+@dataclass(frozen=True)
+class Badges:
+    """Bit i of ``variable`` is set once the player has the badge ``names[i]``."""
+
+    variable: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Party:
+    """The player's beasts: a number, and arrays with an element each."""
+
+    count: str
+    level: str
+    hp: str
+    max_hp: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers of a state are called, for who reads them."""
+
+    maps: Maps | None = None
+    badges: Badges | None = None
+    party: Party | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +303,11 @@ class GameDescription:
     about: str = ""
     """What the game is and how it is played, in words for who writes an expert."""
     tools: Tools = Tools()
+    names: Names = Names()
+    rom_size: int | None = None
+    """Bytes of the whole cartridge."""
+    rom_relatives: Mapping[str, str] = field(default_factory=dict)
+    """Cartridges that are easily taken for this one: the first three letters of their codes."""
 
 
 def load_game(name_or_folder: str | Path) -> GameDescription:

@@ -6,28 +6,30 @@ import datetime
 import re
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.games.checked import Place, Table, read_tree
-from pipeline.games.conditions import Condition
+from pipeline.games.checked import Place, read_tree
 from pipeline.games.description import (
     BUTTONS,
     FORMAT,
-    TYPES,
     GameDescription,
-    Index,
-    Location,
-    MapWindow,
     Milestone,
+    Names,
     Reset,
     Reward,
     StartState,
     Timing,
-    Variable,
+    Until,
 )
+from pipeline.games.names_section import parse_names
 from pipeline.games.tools_section import parse_tools
+from pipeline.games.variables_section import (
+    Variables,
+    about_of,
+    parse_address,
+    parse_condition,
+    parse_location,
+    parse_variables,
+)
 
-_RAM = ((0x02000000, 0x02040000), (0x03000000, 0x03008000))
-_BLOCK = 0x40000
 _KEYS = (
     "format",
     "name",
@@ -49,11 +51,8 @@ _KEYS = (
     "reward",
     "about",
     "tools",
+    "names",
 )
-_LOCATION_KEYS = ("address", "pointer", "offset", "type")
-_CHANGE_KEYS = ("bit", "mask", "xor", "index", "count", "stride")
-_VARIABLE_KEYS = (*_LOCATION_KEYS, *_CHANGE_KEYS, "map", "outside", "about")
-_MAP_KEYS = ("width", "height", "cells", "x", "y", "border", "columns", "rows", "above")
 
 
 def parse_game(file: Path) -> GameDescription:
@@ -82,9 +81,10 @@ def parse_recorded(text: str, shard: Path) -> GameDescription:
 def _game(tree: Place, folder: Path) -> GameDescription:
     _check_format(tree)
     top = tree.table(_KEYS)
-    rom = top.get("rom").table(("file", "sha1", "title", "code"))
-    pointers = {name: _address(place, 4) for name, place in top.get("pointers", {}).items()}
-    variables = _variables(top.get("variables"), pointers)
+    rom = top.get("rom").table(("file", "sha1", "title", "code", "size", "relatives"))
+    pointers = {name: parse_address(place, 4) for name, place in top.get("pointers", {}).items()}
+    variables = parse_variables(top.get("variables"), pointers)
+    names = parse_names(top.get("names", {}), variables)
     return GameDescription(
         name=_name(top.get("name")),
         folder=folder,
@@ -95,7 +95,7 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         rom_title=rom.get("title").text() if "title" in rom else None,
         rom_code=rom.get("code").text() if "code" in rom else None,
         buttons=_buttons(top.get("buttons", list(BUTTONS))),
-        timing=_timing(top.get("timing")),
+        timing=_timing(top.get("timing"), variables),
         sticky_action_probability=_sticky(top.get("sticky_action_probability", 0.0)),
         max_steps=top.get("max_steps").integer(1, 10**9),
         rtc_ms=_rtc(top.get("rtc", datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc))),
@@ -104,17 +104,15 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         pointers=pointers,
         variables=variables,
         milestones=_milestones(top.get("milestones", []), variables),
-        success=_condition(top.get("success"), variables),
-        failure=_condition(top.get("failure"), variables) if "failure" in top else None,
-        reward=_reward(top.get("reward", {})),
-        about=_about(top),
+        success=parse_condition(top.get("success"), variables),
+        failure=parse_condition(top.get("failure"), variables) if "failure" in top else None,
+        reward=_reward(top.get("reward", {}), names),
+        about=about_of(top),
         tools=parse_tools(top.get("tools", {}), variables),
+        names=names,
+        rom_size=rom.get("size").integer(1, 2**25) if "size" in rom else None,
+        rom_relatives=_relatives(rom.get("relatives", {})),
     )
-
-
-def _about(table: Table) -> str:
-    """The text of ``about``, or none, with its lines and blanks run together."""
-    return " ".join(table.get("about", "").text().split())
 
 
 def _check_format(tree: Place) -> None:
@@ -152,9 +150,37 @@ def _buttons(place: Place) -> tuple[str, ...]:
     return names
 
 
-def _timing(place: Place) -> Timing:
-    table = place.table(("hold", "release"))
-    return Timing(table.get("hold").integer(1, 10_000), table.get("release").integer(0, 10_000))
+def _relatives(place: Place) -> dict[str, str]:
+    for code, title in place.items():
+        if not re.fullmatch(r"[A-Z0-9]{3}", code):
+            raise place.mistake(f"'{code}' is not the first three letters of a cartridge's code")
+        title.text()
+    return dict(place.value)
+
+
+def _timing(place: Place, variables: Variables) -> Timing:
+    table = place.table(("hold", "release", "release_random", "until"))
+    until = None
+    if "until" in table:
+        inner = table.get("until").table(("when", "frames", "every"))
+        until = Until(
+            parse_condition(inner.get("when"), variables),
+            inner.get("frames").integer(1, 10_000),
+            inner.get("every", 4).integer(1, 10_000),
+        )
+    return Timing(
+        table.get("hold").integer(1, 10_000),
+        table.get("release").integer(0, 10_000),
+        _range(table.get("release_random", [0, 0]), 10_000),
+        until,
+    )
+
+
+def _range(place: Place, most: int) -> tuple[int, int]:
+    bounds = [element.integer(0, most) for element in place.elements()]
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise place.mistake(f"expected [lowest, highest], found {place.value!r}")
+    return bounds[0], bounds[1]
 
 
 def _sticky(place: Place) -> float:
@@ -173,18 +199,14 @@ def _rtc(place: Place) -> int:
 
 def _reset(place: Place, pointers: dict[str, int]) -> Reset:
     table = place.table(("idle_frames", "seed"))
-    idle = table.get("idle_frames", [0, 0])
-    bounds = [element.integer(0, 100_000) for element in idle.elements()]
-    if len(bounds) != 2 or bounds[0] > bounds[1]:
-        raise idle.mistake(f"expected [lowest, highest], found {idle.value!r}")
     seed = None
     if "seed" in table:
-        seed = _location_of(table.get("seed"), pointers)
+        seed = parse_location(table.get("seed"), pointers)
         if seed.address is None:
             raise table.get("seed").mistake(
                 "the seed is written to an 'address', not behind a pointer"
             )
-    return Reset((bounds[0], bounds[1]), seed)
+    return Reset(_range(table.get("idle_frames", [0, 0]), 100_000), seed)
 
 
 def _start_states(place: Place, folder: Path) -> dict[str, StartState]:
@@ -205,145 +227,22 @@ def _start_states(place: Place, folder: Path) -> dict[str, StartState]:
     return states
 
 
-def _variables(place: Place, pointers: dict[str, int]) -> dict[str, Variable]:
-    variables: dict[str, Variable] = {}
-    for name, entry in place.items():
-        variables[name] = _variable(name, entry, pointers, variables)
-    return variables
-
-
-def _variable(
-    name: str, entry: Place, pointers: dict[str, int], earlier: dict[str, Variable]
-) -> Variable:
-    table = entry.table(_VARIABLE_KEYS)
-    if "map" in table:
-        return _map_variable(name, table, earlier)
-    if "outside" in table:
-        raise entry.mistake("'outside' belongs to a 'map'")
-    if "stride" in table and "count" not in table:
-        raise entry.mistake("'stride' needs a 'count'")
-    size = int(table.get("type").one_of(TYPES)[1:]) // 8
-    count = table.get("count").integer(1, _BLOCK) if "count" in table else None
-    stride = table.get("stride", size).integer(1, _BLOCK)
-    span = size if count is None else (count - 1) * stride + size
-    location = _location(table, pointers, span)
-    index = None
-    if "index" in table:
-        inner = table.get("index").table((*_LOCATION_KEYS, "stride"))
-        index = Index(_location(inner, pointers, None), inner.get("stride").integer(1, _BLOCK))
-    changes = [key for key in ("bit", "mask", "xor") if key in table]
-    if changes and location.type[0] == "s":
-        raise entry.mistake(f"'{changes[0]}' needs an unsigned type; use u{location.type[1:]}")
-    if "bit" in table and "mask" in table:
-        raise entry.mistake("give either 'bit' or 'mask', not both")
-    xor = None
-    if "xor" in table:
-        xor = _location_of(table.get("xor"), pointers)
-    return Variable(
-        name,
-        location,
-        bit=table.get("bit").integer(0, 8 * size - 1) if "bit" in table else None,
-        mask=table.get("mask").integer(1, (1 << 8 * size) - 1) if "mask" in table else None,
-        xor=xor,
-        index=index,
-        count=count,
-        stride=stride if count is not None else 0,
-        about=_about(table),
-    )
-
-
-def _map_variable(name: str, table: Table, earlier: dict[str, Variable]) -> Variable:
-    for key in ("address", "pointer", "offset", "bit", "xor", "index", "count", "stride"):
-        if key in table:
-            raise table.place.mistake(f"'{key}' does not go with 'map'")
-    table.get("type").one_of(("u16",))
-    grid = table.get("map").table(_MAP_KEYS)
-    for key in ("x", "y"):
-        place = grid.get(key)
-        if place.text() not in earlier:
-            raise place.mistake(f"'{place.value}' is not a variable declared above this one")
-        if earlier[place.value].shape != ():
-            raise place.mistake(f"'{place.value}' is an array; expected a single number")
-    columns, rows = grid.get("columns").integer(1, 255), grid.get("rows").integer(1, 255)
-    window = MapWindow(
-        width=_address(grid.get("width"), 4),
-        height=_address(grid.get("height"), 4),
-        cells=_address(grid.get("cells"), 4),
-        x=grid.get("x").text(),
-        y=grid.get("y").text(),
-        border=grid.get("border", 0).integer(0, 255),
-        columns=columns,
-        rows=rows,
-        above=grid.get("above", rows // 2).integer(0, rows - 1),
-    )
-    return Variable(
-        name,
-        Location("u16", address=window.cells),
-        mask=table.get("mask").integer(1, 0xFFFF) if "mask" in table else None,
-        window=window,
-        outside=table.get("outside", 0).integer(0, 0xFFFF),
-        about=_about(table),
-    )
-
-
-def _location_of(place: Place, pointers: dict[str, int]) -> Location:
-    return _location(place.table(_LOCATION_KEYS), pointers, None)
-
-
-def _location(table: Table, pointers: dict[str, int], span: int | None) -> Location:
-    """A place in RAM with room for ``span`` bytes; None asks for that of one number."""
-    kind = table.get("type").one_of(TYPES)
-    span = span or int(kind[1:]) // 8
-    if ("address" in table) == ("pointer" in table):
-        raise table.place.mistake("give either 'address' or 'pointer' with 'offset'")
-    if "address" in table:
-        if "offset" in table:
-            raise table.place.mistake("'offset' needs a 'pointer'")
-        return Location(kind, address=_address(table.get("address"), span))
-    pointer = table.get("pointer").one_of(pointers)
-    return Location(kind, pointer=pointer, offset=table.get("offset", 0).integer(0, _BLOCK - span))
-
-
-def _address(place: Place, span: int) -> int:
-    address = place.value
-    if type(address) is not int:
-        raise place.mistake(f"expected an address such as 0x02001000, found {address!r}")
-    for low, high in _RAM:
-        if low <= address <= high - span:
-            return address
-    raise place.mistake(
-        f"0x{address:08X} with {span} bytes is outside the console's RAM "
-        "(0x02000000-0x0203FFFF and 0x03000000-0x03007FFF)"
-    )
-
-
-def _milestones(place: Place, variables: dict[str, Variable]) -> tuple[Milestone, ...]:
+def _milestones(place: Place, variables: Variables) -> tuple[Milestone, ...]:
     milestones: list[Milestone] = []
     for entry in place.elements():
         table = entry.table(("name", "when", "about"))
         name = table.get("name").text()
         if name in {milestone.name for milestone in milestones}:
             raise entry.mistake(f"the milestone '{name}' stands twice")
-        when = _condition(table.get("when"), variables)
-        milestones.append(Milestone(name, when, _about(table)))
+        when = parse_condition(table.get("when"), variables)
+        milestones.append(Milestone(name, when, about_of(table)))
     return tuple(milestones)
 
 
-def _condition(place: Place, variables: dict[str, Variable]) -> str:
-    expression = place.text()
-    try:
-        Condition(expression, {name: variable.shape for name, variable in variables.items()})
-    except PipelineError as error:
-        raise place.mistake(str(error)) from None
-    return expression
-
-
-def _reward(place: Place) -> Reward:
-    table = place.table(("milestone", "success", "failure", "step"))
-    default = Reward()
-    return Reward(
-        **{
-            key: table.get(key, getattr(default, key)).number()
-            for key in ("milestone", "success", "failure", "step")
-        }
-    )
+def _reward(place: Place, names: Names) -> Reward:
+    keys = ("milestone", "success", "failure", "step", "new_map")
+    table, default = place.table(keys), Reward()
+    reward = Reward(**{key: table.get(key, getattr(default, key)).number() for key in keys})
+    if reward.new_map and names.maps is None:
+        raise place.mistake("'new_map' needs the section names, key maps, to know what a map is")
+    return reward
