@@ -1,4 +1,4 @@
-"""One Game Boy Advance: a cartridge, ten buttons, a screen and two blocks of RAM."""
+"""One console of the Game Boy family: a cartridge, buttons, a screen and blocks of RAM."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.mgba_library import load_mgba
+from pipeline.emulator.boards import open_board
+from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.errors import PipelineError
+from pipeline.games.cartridge import read_cartridge
+from pipeline.games.platforms import GBA, Platform
 
-HEIGHT, WIDTH = 160, 240
+HEIGHT, WIDTH = GBA.height, GBA.width
 KEY_BITS = {
     name: 1 << bit
     for bit, name in enumerate(
         ("A", "B", "SELECT", "START", "RIGHT", "LEFT", "UP", "DOWN", "R", "L")
     )
 }
-EWRAM, EWRAM_SIZE = 0x02000000, 0x40000
-IWRAM, IWRAM_SIZE = 0x03000000, 0x8000
+EWRAM, EWRAM_SIZE = GBA.blocks[0].start, GBA.blocks[0].size
+IWRAM, IWRAM_SIZE = GBA.blocks[1].start, GBA.blocks[1].size
 
 _RTC_FIXED = 1
-_SOUND_INTERVAL = 1024
 _FRAMES_BETWEEN_SOUNDS = 1000
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MODELS = {"gb": b"DMG", "gbc": b"CGB"}
+_MODEL_KEYS = (b"gb.model", b"sgb.model", b"cgb.model", b"cgb.hybridModel", b"cgb.sgbModel")
 _NO_STATE = (
     "the save state cannot be loaded: it is damaged or belongs to another cartridge; "
     "record it again with this ROM"
@@ -47,36 +51,40 @@ class Emulator:
     Args:
         rom: the cartridge image.
         rtc_ms: the clock's time, milliseconds since 1970.
+        platform: the console that plays it.
 
     Raises:
-        PipelineError: mGBA is not installed, or the file is no Game Boy Advance cartridge.
+        PipelineError: mGBA is not installed, or the console cannot play the file.
     """
 
-    def __init__(self, rom: Path, rtc_ms: int = 0) -> None:
-        mgba = load_mgba()
-        self._ffi: Any = mgba.ffi
-        self._lib: Any = mgba.lib
-        wrapper = mgba.load_path(str(rom)) if rom.is_file() else None
-        if wrapper is None or wrapper.platform != wrapper.PLATFORM_GBA:
-            raise PipelineError(
-                f"{rom}: not a Game Boy Advance cartridge image; give a .gba file with --rom"
-            )
-        self._wrapper = wrapper
-        self._core: Any = wrapper._core
-        self._image = mgba.Image(WIDTH, HEIGHT)
-        wrapper.set_video_buffer(self._image)  # after a reset it would stay black
+    def __init__(self, rom: Path, rtc_ms: int = 0, platform: Platform = GBA) -> None:
+        self._mgba = load_mgba()
+        self._ffi: Any = self._mgba.ffi
+        self._lib: Any = self._mgba.lib
+        self.platform = platform
+        self._wrapper = _open(self._mgba, rom, platform)
+        self._core: Any = self._wrapper._core
+        self._image = self._mgba.Image(platform.width, platform.height)
+        self._wrapper.set_video_buffer(self._image)  # after a reset it would stay black
         self._core.clearCoreCallbacks(self._core)
         self._rtc_ms = rtc_ms
-        self._board = self._ffi.cast("struct GBA *", self._core.board)
-        self._timing, self._audio = self._board.timing, self._board.audio
+        self._board = open_board(self._mgba, self._core, platform)
         self._pixels: NDArray[np.uint32] = np.frombuffer(
             self._ffi.buffer(self._image.buffer), np.uint32
         )
         self.reset()
-        memory = self._board.memory
-        # The blocks stay where they are over resets and loaded states.
-        self.ewram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.wram), EWRAM_SIZE)
-        self.iwram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.iwram), IWRAM_SIZE)
+        self.ram: tuple[Any, ...] = self._board.ram()
+        """A writable buffer for each of ``platform.blocks``; it shows the RAM as it is now."""
+
+    @property
+    def ewram(self) -> Any:
+        """The larger block of a Game Boy Advance's RAM."""
+        return self.ram[0]
+
+    @property
+    def iwram(self) -> Any:
+        """The smaller block of a Game Boy Advance's RAM."""
+        return self.ram[1]
 
     def reset(self) -> None:
         """Switch a console with a fresh cartridge on: RAM zero, cartridge save memory erased.
@@ -106,13 +114,13 @@ class Emulator:
             self.step(keys, frames, 0)
 
     def screen(self) -> NDArray[np.uint8]:
-        """Copy of the screen as last drawn, (160,240,3) u8, RGB."""
+        """Copy of the screen as last drawn, (height,width,3) u8, RGB."""
         # mGBA's pixels are R,G,B,X in 4 bytes. Each is written whole, 3 bytes after the one before,
         # which then loses its X: 12 us, where numpy's copy of [..., :3] takes 170.
-        size = HEIGHT * WIDTH * 3
+        size = len(self._pixels) * 3
         out = np.empty(size + 4, np.uint8)
-        np.ndarray((HEIGHT * WIDTH,), np.uint32, out, strides=(3,))[:] = self._pixels
-        return out[:size].reshape(HEIGHT, WIDTH, 3)
+        np.ndarray((len(self._pixels),), np.uint32, out, strides=(3,))[:] = self._pixels
+        return out[:size].reshape(self.platform.height, self.platform.width, 3)
 
     def save_state(self) -> bytes:
         """The whole console in mGBA's own format: a PNG of the screen that carries the machine.
@@ -121,7 +129,7 @@ class Emulator:
         same bytes. About 2.5 ms; a few to some tens of kilobytes.
         """
         ffi = self._ffi
-        self._postpone_sound(_SOUND_INTERVAL)  # so that a stock mGBA takes it up with sound
+        self._board.ready_to_save()
         file = self._lib.VFileMemChunk(ffi.NULL, 0)
         try:
             if not self._lib.mCoreSaveStateNamed(self._core, file, _STATE_PARTS):
@@ -161,18 +169,17 @@ class Emulator:
         Raises:
             ValueError: the address is not in the console's RAM.
         """
-        for start, block in ((EWRAM, self.ewram), (IWRAM, self.iwram)):
-            at = address - start
-            if 0 <= at <= len(block) - size:
-                block[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        for block, data in zip(self.platform.blocks, self.ram, strict=True):
+            at = address - block.start
+            if 0 <= at <= block.size - size:
+                data[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
                 return
-        raise ValueError(f"0x{address:08X} is outside the console's RAM")
+        raise ValueError(f"{self.platform.written(address)} is outside the console's RAM")
 
     def _erase_cartridge(self) -> None:
         # The save memory outlives a reset, and a state recorded before the game first touched it
         # holds none: without this an episode could see what the one before it had saved.
-        savedata = self._ffi.addressof(self._board.memory, "savedata")
-        size = self._lib.GBASavedataSize(savedata)
+        size = self._board.save_size()
         if size:
             self._core.savedataRestore(self._core, b"\xff" * size, size, True)
 
@@ -181,31 +188,34 @@ class Emulator:
         self._core.setKeys(self._core, 0)
         self._core.rtc.override = _RTC_FIXED
         self._core.rtc.value = self._rtc_ms
-        # mGBA would mix the sound 274 times a frame, which takes a third of a quiet game's time.
-        event = self._ffi.addressof(self._audio, "sampleEvent")
-        self._lib.mTimingDeschedule(self._ffi.addressof(self._board, "timing"), event)
-        self._postpone_sound()
+        self._board.quiet()
 
     def _run_frames(self, frames: int) -> None:
         core = self._core
         run_frame = core.runFrame
         while frames > 0:
-            self._postpone_sound()
+            self._board.postpone_sound()
             part = min(frames, _FRAMES_BETWEEN_SOUNDS)
             for _ in range(part):
                 run_frame(core)
             frames -= part
 
-    def _postpone_sound(self, cycles: int = 0) -> None:
-        """Say that the sound was mixed just now.
 
-        mGBA reckons with the time of the next mixing when a game feeds its sound channels. That
-        time must never seem to lie far ahead, as it would 2**31 cycles (128 s) after the last.
-        """
-        now = self._timing.masterCycles
-        self._audio.sampleEvent.when = (now + cycles) & 0xFFFFFFFF
-        self._audio.lastSample = (now ^ 1 << 31) - (1 << 31)  # the same bits, signed
-        self._audio.sampleIndex = 0
+def _open(mgba: Mgba, rom: Path, platform: Platform) -> Any:
+    """mGBA's own object for a cartridge, as ``platform`` plays it."""
+    wrapper = mgba.load_path(str(rom)) if rom.is_file() else None
+    consoles = () if wrapper is None else read_cartridge(rom).platforms
+    if platform not in consoles:
+        other = f", or write 'platform: {consoles[0].name}' in game.yaml" if consoles else ""
+        raise PipelineError(
+            f"{rom}: not a {platform.title} cartridge image; give a {platform.suffix} file with "
+            f"--rom{other}"
+        )
+    if platform is not GBA:  # else a cartridge that has colours too would choose by itself
+        config = mgba.ffi.addressof(wrapper._core.config)
+        for key in _MODEL_KEYS:
+            mgba.lib.mCoreConfigSetValue(config, key, _MODELS[platform.name])
+    return wrapper
 
 
 def _is_whole(state: bytes, raw_size: int) -> bool:

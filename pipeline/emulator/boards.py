@@ -1,0 +1,119 @@
+"""What lies inside mGBA's consoles: their RAM, their save memory, their sound."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pipeline.emulator.mgba_library import Mgba
+from pipeline.games.platforms import GBA, Platform
+
+_SOUND_INTERVAL = 1024
+
+
+class Board(Protocol):
+    """One console behind an mGBA core.
+
+    The buffers of its RAM show the RAM as it is now and stay where they are over resets and loaded
+    states.
+    """
+
+    video: Any
+
+    def ram(self) -> tuple[Any, ...]:
+        """A writable buffer for each of the platform's blocks; to be asked after a reset."""
+        ...
+
+    def save_size(self) -> int:
+        """Bytes of the cartridge's save memory; 0 while the game has shown none."""
+        ...
+
+    def quiet(self) -> None:
+        """Leave out what nobody hears; undone by a reset and by a loaded state."""
+        ...
+
+    def postpone_sound(self) -> None:
+        """Say that the sound was mixed just now."""
+        ...
+
+    def ready_to_save(self) -> None:
+        """Make the state one that a stock mGBA takes up with its sound."""
+        ...
+
+
+def open_board(mgba: Mgba, core: Any, platform: Platform) -> Board:
+    return GbaBoard(mgba, core) if platform is GBA else GbBoard(mgba, core, platform)
+
+
+class GbaBoard:
+    """A Game Boy Advance. Its sound is not mixed: the registers work as ever."""
+
+    def __init__(self, mgba: Mgba, core: Any) -> None:
+        self._ffi, self._lib = mgba.ffi, mgba.lib
+        self._gba = self._ffi.cast("struct GBA *", core.board)
+        self.video = self._gba.video
+        self._timing, self._audio = self._gba.timing, self._gba.audio
+
+    def ram(self) -> tuple[Any, ...]:
+        memory, ffi = self._gba.memory, self._ffi
+        parts = zip((memory.wram, memory.iwram), GBA.blocks, strict=True)
+        return tuple(ffi.buffer(ffi.cast("uint8_t *", at), block.size) for at, block in parts)
+
+    def save_size(self) -> int:
+        savedata = self._ffi.addressof(self._gba.memory, "savedata")
+        return int(self._lib.GBASavedataSize(savedata))
+
+    def quiet(self) -> None:
+        # mGBA would mix the sound 274 times a frame, which takes a third of a quiet game's time.
+        event = self._ffi.addressof(self._audio, "sampleEvent")
+        self._lib.mTimingDeschedule(self._ffi.addressof(self._gba, "timing"), event)
+        self.postpone_sound()
+
+    def ready_to_save(self) -> None:
+        self._postpone(_SOUND_INTERVAL)
+
+    def postpone_sound(self) -> None:
+        self._postpone(0)
+
+    def _postpone(self, cycles: int) -> None:
+        """Say that the sound was mixed just now, and is again in ``cycles``.
+
+        mGBA reckons with the time of the next mixing when a game feeds its sound channels. That
+        time must never seem to lie far ahead, as it would 2**31 cycles (128 s) after the last.
+        """
+        now = self._timing.masterCycles
+        self._audio.sampleEvent.when = (now + cycles) & 0xFFFFFFFF
+        self._audio.lastSample = (now ^ 1 << 31) - (1 << 31)  # the same bits, signed
+        self._audio.sampleIndex = 0
+
+
+class GbBoard:
+    """A Game Boy or a Game Boy Color, with its sound mixed as ever."""
+
+    def __init__(self, mgba: Mgba, core: Any, platform: Platform) -> None:
+        self._ffi, self._platform = mgba.ffi, platform
+        self._gb = self._ffi.cast("struct GB *", core.board)
+        self.video = self._gb.video
+
+    def ram(self) -> tuple[Any, ...]:
+        memory, ffi = self._gb.memory, self._ffi
+        banks = ffi.cast("uint8_t *", memory.wram)
+        found = []
+        for block in self._platform.blocks:
+            if block.start == 0xFF80:
+                found.append(ffi.buffer(memory.hram, block.size))
+            else:  # 4 KiB a bank, one after the other
+                bank = block.start >> 16
+                found.append(ffi.buffer(banks + bank * 0x1000, block.size))
+        return tuple(found)
+
+    def save_size(self) -> int:
+        return int(self._gb.sramSize)
+
+    def quiet(self) -> None:
+        pass
+
+    def postpone_sound(self) -> None:
+        pass
+
+    def ready_to_save(self) -> None:
+        pass
