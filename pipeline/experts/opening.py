@@ -8,6 +8,7 @@ from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Expert
+from pipeline.experts.tools import tools_data
 from pipeline.games.description import GameDescription
 
 
@@ -24,5 +25,17 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
     """
     expert = settings.expert
     if expert.kind == "program":
-        return ProgramExpert(program_path(settings, game), game.buttons, expert.timeout)
+        return ProgramExpert(
+            program_path(settings, game),
+            game.buttons,
+            expert.timeout,
+            isolation=expert.isolation,
+            memory_mb=expert.memory_mb,
+            tools=tools_data(game),
+        )
+    if expert.kind == "policy":
+        # Imported late: the other kinds do without torch.
+        from pipeline.experts.policy import PolicyExpert
+
+        return PolicyExpert(expert.path, game, expert.mode)
     raise PipelineError(f"expert.kind {expert.kind} cannot be asked yet; use program")

@@ -1,57 +1,102 @@
-"""The program as expert: ``act(state) -> button``, asked in batches, in a process of its own."""
+"""The program as expert: ``act(state) -> button``, asked in batches, never in this process."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Questions, Screens
+from pipeline.experts.sandbox import (
+    Isolation,
+    Limits,
+    Program,
+    Reply,
+    Trouble,
+    isolation_of,
+    open_sandbox,
+)
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
-WORKER = Path(__file__).with_name("worker.py")
+BATCH = 1024
+"""States sent at a time; after a death the rest of them is sent again."""
+MAX_LOGS = 1 << 20
+"""Characters of notes kept from one call; those of later states are dropped."""
+_STATUS = {
+    "button": LabelStatus.LABELLED,
+    "refused": LabelStatus.REFUSED,
+    "invalid": LabelStatus.INVALID,
+    "failed": LabelStatus.FAILED,
+}
 
 
 class ProgramExpert:
     """Asks an expert program about states; a failed answer is never replaced by a button.
+
+    A state at which the program hangs, dies or runs out of memory gets no label, and a fresh
+    process goes on with the next one. A program that writes into the channel of its answers loses
+    the whole batch. Whatever it does, the next question finds a fresh process.
+
+    The program may call the tools of ``pipeline.experts.tools`` without importing them.
 
     Args:
         path: the program's file, which defines ``act(state: dict) -> str``. Variables arrive as
             int, arrays as nested lists.
         buttons: the game's button names, in the order of the actions.
         timeout: seconds the program may take for one state before it is killed; that state is
-            then TIMED_OUT and a fresh process goes on with the next.
+            then TIMED_OUT.
+        isolation: ``auto`` trusts programs that ship with the project and puts all others in bwrap.
+        memory_mb: what an isolated program may use.
+        tools: what the tools know of the game, from ``tools_data(game)``.
+        loading: seconds until it must be ready to be asked.
 
     Raises:
-        PipelineError: no such file, or the program fails while it is loaded.
+        PipelineError: no such file, no such isolation on this machine, or the program fails while
+            it is loaded for the first time.
     """
 
-    def __init__(self, path: Path, buttons: Sequence[str], timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        buttons: Sequence[str],
+        timeout: float = 60.0,
+        *,
+        isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto",
+        memory_mb: int = 1024,
+        tools: Mapping[str, Any] | None = None,
+        loading: float = 60.0,
+    ) -> None:
+        real = path.resolve()  # once: links may lead elsewhere the next time
         try:
-            self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            source = real.read_bytes()
         except OSError:
             raise PipelineError(
                 f"{path}: no expert program there; give one with --expert.path FILE"
             ) from None
+        try:
+            text = source.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise PipelineError(
+                f"{path}: not a Python file; an expert program is UTF-8 text"
+            ) from None
         self.path = path
-        self.timeout = timeout
+        self.sha256 = hashlib.sha256(source).hexdigest()
+        self.isolation: Isolation = isolation_of(real, isolation)
         self._index = {name: i for i, name in enumerate(buttons)}
-        self._process: subprocess.Popen[str] | None = None
-        self._lines: queue.Queue[str | None] = queue.Queue()
+        limits = Limits(answer=timeout, loading=loading, memory_mb=memory_mb)
+        program = Program(path.name, text, tools or {})
+        self._sandbox = open_sandbox(program, self.isolation, limits)
+        self._room = MAX_LOGS
 
     def __enter__(self) -> ProgramExpert:
-        self._start()
+        try:
+            self._sandbox.start()
+        except Trouble as trouble:
+            raise PipelineError(
+                f"{self.path}: the expert program does not load ({trouble.reason}); mend it"
+            ) from None
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -70,106 +115,63 @@ class ProgramExpert:
     def stopped(self) -> str | None:
         return None
 
+    def close(self) -> None:
+        self._sandbox.close()
+
     def answer(self, questions: Questions) -> Answers:
         """Ask about n states."""
-        columns, count = questions.state, len(questions)
-        buttons = np.full(count, NO_ACTION, np.uint8)
-        status = np.full(count, LabelStatus.UNLABELLED, np.uint8)
-        reasons: dict[int, str] = {}
-        done = 0
-        while done < count:
-            self._send({name: column[done:] for name, column in columns.items()}, count - done)
-            while done < count:
-                failure, line = self._receive()
-                if failure is not None:
-                    status[done] = failure
-                    reasons[done] = line
-                    done += 1
-                    self._restart()
-                    break
-                status[done], button, reason = self._parse(line)
-                buttons[done] = button
-                if reason:
-                    reasons[done] = reason
-                done += 1
-        return Answers(buttons, status, reasons)
+        answers = Answers.unanswered(len(questions))
+        self._room = MAX_LOGS
+        for first in range(0, len(questions), BATCH):
+            self._ask(questions, answers, first, min(first + BATCH, len(questions)))
+        return answers
 
-    def _parse(self, line: str) -> tuple[LabelStatus, int, str]:
-        if line.startswith("null "):
-            return LabelStatus.FAILED, NO_ACTION, line[5:].strip()
-        try:
-            name = json.loads(line)
-        except ValueError:
-            name = line
-        if name is None:
-            return LabelStatus.REFUSED, NO_ACTION, "the program gave no button"
-        if not isinstance(name, str) or name not in self._index:
-            return LabelStatus.INVALID, NO_ACTION, f"{name!r} is no button of this game"
-        return LabelStatus.LABELLED, self._index[name], ""
+    def _ask(self, questions: Questions, answers: Answers, first: int, last: int) -> None:
+        """Fill rows ``first`` to ``last``, with as many processes as it takes."""
+        while first < last:
+            sent = first
+            try:
+                self._sandbox.start()
+            except Trouble as trouble:
+                reason = f"the program does not load again ({trouble.reason})"
+                self._fail(answers, range(first, last), trouble.status, reason)
+                return
+            rows = {name: column[first:last] for name, column in questions.state.items()}
+            try:
+                for reply in self._sandbox.ask(rows, last - first):
+                    self._note(answers, first, reply)
+                    first += 1
+            except Trouble as trouble:
+                if trouble.whole:
+                    self._fail(answers, range(sent, last), trouble.status, trouble.reason)
+                    return
+                if first < last:  # else it died after its last answer
+                    self._fail(answers, range(first, first + 1), trouble.status, trouble.reason)
+                    first += 1
 
-    def _start(self) -> None:
-        lines: queue.Queue[str | None] = queue.Queue()
-        process = subprocess.Popen(
-            [sys.executable, "-I", str(WORKER), str(self.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._process, self._lines = process, lines
-        self._complaints: list[str] = []
+    def _note(self, answers: Answers, row: int, reply: Reply) -> None:
+        if reply.outcome != "button":
+            answers.status[row] = _STATUS[reply.outcome]
+            text = {
+                "refused": "the program gave no button",
+                "invalid": f"{reply.text} is no button of this game",
+                "failed": reply.text,
+            }
+            answers.reasons[row] = text[reply.outcome]
+        elif reply.text in self._index:
+            answers.status[row] = LabelStatus.LABELLED
+            answers.buttons[row] = self._index[reply.text]
+        else:
+            answers.status[row] = LabelStatus.INVALID
+            answers.reasons[row] = f"{reply.text!r} is no button of this game"
+        if reply.notes and self._room > 0:
+            answers.logs[row] = reply.notes
+            self._room -= len(reply.notes)
 
-        def listen() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.put(line)
-            lines.put(None)
-
-        def drain() -> None:
-            assert process.stderr is not None
-            for line in process.stderr:
-                self._complaints = [*self._complaints[-19:], line.rstrip()]
-
-        threading.Thread(target=listen, daemon=True).start()
-        drainer = threading.Thread(target=drain, daemon=True)
-        drainer.start()
-        failure, line = self._receive()
-        if failure is not None:
-            self.close()
-            drainer.join(1)
-            why = self._complaints[-1] if self._complaints else line
-            raise PipelineError(f"{self.path}: the expert program does not load ({why}); mend it")
-
-    def _restart(self) -> None:
-        self.close()
-        self._start()
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    self._process.stdin.close()
-            self._process = None
-
-    def _send(self, columns: Mapping[str, NDArray[Any]], count: int) -> None:
-        if self._process is None:
-            self._start()
-        assert self._process is not None
-        assert self._process.stdin is not None
-        state = {name: column.tolist() for name, column in columns.items()}
-        try:
-            self._process.stdin.write(json.dumps({"count": count, "state": state}) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died; the reader reports at which state
-
-    def _receive(self) -> tuple[LabelStatus | None, str]:
-        try:
-            line = self._lines.get(timeout=self.timeout)
-        except queue.Empty:
-            return LabelStatus.TIMED_OUT, f"no answer in {self.timeout:g} s"
-        if line is None:
-            return LabelStatus.FAILED, "the program ended"
-        return None, line.rstrip("\n")
+    @staticmethod
+    def _fail(answers: Answers, rows: range, status: LabelStatus, reason: str) -> None:
+        for row in rows:
+            answers.buttons[row] = NO_ACTION
+            answers.status[row] = status
+            answers.reasons[row] = reason
+            answers.logs.pop(row, None)

@@ -50,7 +50,7 @@ def act(s):
     assert [LabelStatus(s).name for s in answers.status] == [
         "LABELLED", "FAILED", "REFUSED", "INVALID", "INVALID", "LABELLED",
     ]  # fmt: skip
-    assert answers.reasons[1] == "ValueError: lost here"
+    assert answers.reasons[1] == "ValueError: lost here, line 3"
     assert answers.reasons[3] == "'JUMP' is no button of this game"
 
 
@@ -77,7 +77,7 @@ def test_a_program_that_does_not_load_is_named(tmp_path: Path) -> None:
         _ask(tmp_path, "import nothing_of_this_name", [0])
     assert str(caught.value) == (
         f"{tmp_path / 'expert.py'}: the expert program does not load "
-        "(ModuleNotFoundError: No module named 'nothing_of_this_name'); mend it"
+        "(ModuleNotFoundError: No module named 'nothing_of_this_name', line 1); mend it"
     )
 
 

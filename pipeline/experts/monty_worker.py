@@ -1,0 +1,102 @@
+"""The far side of an expert program inside Monty: as ``worker.py``, by an interpreter of its own.
+
+Monty (PyPI ``pydantic-monty``) is a Python interpreter written in Rust that knows the language and
+a few modules, and no files, network, processes or environment. It runs in a process of its own
+beside this one, which trusts nothing that it says: a state's answer is cut to its first characters
+inside, so that a huge one never comes out.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pydantic_monty as monty
+
+if TYPE_CHECKING:
+    from pipeline.experts.worker import MAX_TEXT, NO_ACT, Ask, Notes, serve
+else:  # the pipeline itself stays out of this process
+    sys.path.append(os.path.dirname(__file__))
+    from worker import MAX_TEXT, NO_ACT, Ask, Notes, serve
+
+_QUESTION = f'f"{{act(state)!r:.{MAX_TEXT + 2}}}"'
+"""No function of the program's can stand in the way of the cut: it is part of the language."""
+_PROGRAM = "<python-input-2>"
+"""Monty's name for what is fed third: after the tools and their data."""
+_HINT = "; Monty runs a part of Python only: do without, or choose --expert.isolation bwrap"
+
+
+def load(setup: dict[str, Any], notes: Notes) -> Ask:
+    """Feed the tools and the program to an interpreter, and return what asks its ``act``."""
+
+    # No time limit here: the parent has one, and ends this process.
+    limits: monty.ResourceLimits = {"max_memory": setup["memory"], "max_suspensions": 1 << 31}
+    pool = monty.Monty(max_processes=1).__enter__()
+
+    def note(stream: str, text: str) -> None:
+        notes.write(text)
+
+    def fresh() -> monty.MontySession:
+        session = pool.checkout(script_name=setup["name"], limits=limits).__enter__()
+        session.feed_run(setup["tools"], print_callback=note)
+        session.feed_run("_GAME = _game", inputs={"_game": setup["game"]}, print_callback=note)
+        session.feed_run(setup["program"], print_callback=note)
+        try:
+            session.feed_run("act", print_callback=note)
+        except monty.MontyRuntimeError:
+            raise TypeError(NO_ACT) from None
+        return session
+
+    session: monty.MontySession | None = fresh()
+
+    def ask(state: dict[str, Any]) -> tuple[str, str]:
+        nonlocal session
+        try:
+            if session is None:
+                session = fresh()
+            answer = session.feed_run(_QUESTION, inputs={"state": state}, print_callback=note)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this state has no answer
+            spent = isinstance(error, monty.MontyCrashedError) or "limit exceeded" in str(error)
+            if spent and session is not None:
+                session.__exit__(None, None, None)
+                session = None
+            return "failed", describe(error, setup["name"])
+        return understood(str(answer))
+
+    return ask
+
+
+def understood(answer: str) -> tuple[str, str]:
+    """Outcome and text of an answer's ``repr``."""
+    if answer == "None":
+        return "refused", ""
+    if answer[:1] in ("'", '"'):
+        try:
+            return "button", str(ast.literal_eval(answer))
+        except (ValueError, SyntaxError):
+            pass  # it was cut, or only looks like a text
+    return "invalid", answer[:MAX_TEXT]
+
+
+def describe(error: BaseException, name: str) -> str:
+    """One line: the error, the line of the program where it arose, and what Monty lacks."""
+    if isinstance(error, monty.MontyCrashedError):
+        return "Monty's interpreter died"
+    if not isinstance(error, monty.MontyError):
+        return f"{type(error).__name__}: {error}"[:MAX_TEXT]
+    inner = error.exception()
+    said = " ".join(str(inner).split())
+    line = 0
+    if isinstance(error, (monty.MontyRuntimeError, monty.MontySyntaxError)):
+        for frame in error.traceback():
+            line = frame.line if frame.filename == _PROGRAM else line
+    missing = isinstance(inner, ModuleNotFoundError) or "monty" in said.lower()
+    tail = (f", line {line}" if line else "") + (_HINT if missing else "")
+    text = type(inner).__name__ + (f": {said}" if said else "")
+    return text[: MAX_TEXT - len(tail)] + tail
+
+
+if __name__ == "__main__":
+    serve(load, describe)
