@@ -28,6 +28,7 @@ STAGES = {
     "evaluate": "a checkpoint plays unseen games",
     "dagger": "rounds of the five stages",
     "compare": "cloning against DAgger at equal labels",
+    "author": "a model writes programs that play, a milestone at a time",
 }
 
 
@@ -52,13 +53,16 @@ def _run(arguments: list[str]) -> None:
     known, rest = parser.parse_known_args(arguments)
     if known.command == "data":
         settings = load_settings(known.config, read_overrides("", rest))
-        result = ACTIONS[known.action].run(known, settings)
+        result, error = ACTIONS[known.action].run(known, settings), None
     else:
         settings = load_settings(known.config, read_overrides(known.command, rest))
         result = _stage(known.command, settings)
+        error = result.pop("error", None)
         print(_headline(known.command, result))
     if known.json:
         print(json.dumps(result, default=str))
+    if error is not None:
+        raise PipelineError(error)
 
 
 def _stage(name: str, settings: Settings) -> dict[str, Any]:

@@ -68,7 +68,8 @@ _ACT_WHOLE = '''def act(state):
 def _heading(parts: Mapping[str, str], game: GameDescription, whole: bool) -> str:
     scope = "the whole game" if whole else f"its first {len(parts)} milestones"
     text = f"Plays {game.name}, {scope}: one program a milestone, each until its milestone."
-    return f'"""{text}\n\nWritten by a language model; who, and at what cost, is beside it as JSON.\n"""'
+    beside = "Written by a language model; which, and at what cost, stands beside it as JSON."
+    return f'"""{text}\n\n{beside}\n"""'
 
 
 def _function_name(number: int, milestone: str) -> str:

@@ -1,4 +1,4 @@
-"""A module's body made the body of a function, so that programs in one file keep their own names."""
+"""A module's body made the body of a function, so that programs in one file keep their names."""
 
 from __future__ import annotations
 
