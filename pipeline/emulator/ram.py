@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.emulator.core import EWRAM, EWRAM_SIZE, IWRAM, IWRAM_SIZE
-from pipeline.games.description import GameDescription, Location, Variable
+from pipeline.games.conditions import Condition
+from pipeline.games.description import GameDescription, Location, MapWindow, Variable
 
 State = dict[str, int | NDArray[Any]]
 """The variables of a game by name: an int, or an array of the variable's own type and shape."""
@@ -34,7 +35,8 @@ class StateReader:
     """Reads every variable that a game declares; compiled once from the description.
 
     Numbers behind the same pointer are unpacked together; arrays and map windows are slices of the
-    RAM itself, copied. Some tens of variables cost some 10 to 20 microseconds.
+    RAM itself, copied. Some tens of variables cost some 10 to 20 microseconds; those of Pokemon
+    Emerald, a hundred with its four map windows, less than 50 (``tests/bench/bench_ram.py``).
 
     The law of hostile RAM: a number, array or window that does not lie wholly inside one of the
     two blocks of RAM (its pointer is null, say, while the game starts) reads as 0; nothing that
@@ -59,10 +61,16 @@ class StateReader:
         self._plain: list[tuple[str, int]] = []
         self._changed: list[tuple[str, int, _Change]] = []
         self._rest: list[tuple[str, Callable[[list[int], State], int | NDArray[Any]]]] = []
+        sights: dict[MapWindow, _Sight] = {}
+        shapes = {name: variable.shape for name, variable in game.variables.items()}
         for variable in variables:
             change = _change(variable, slots)
-            if variable.window is not None:
-                self._rest.append((variable.name, _Window(memory, variable).read))
+            if variable.when is not None:
+                self._rest.append((variable.name, _Computed(variable.when, shapes).read))
+            elif variable.window is not None:
+                first = variable.window not in sights
+                sight = sights.setdefault(variable.window, _Sight(memory, variable.window))
+                self._rest.append((variable.name, _Window(sight, variable, first).read))
             elif not _is_number(variable):
                 array = _Array(memory, variable, game.pointers, slots, change)
                 self._rest.append((variable.name, array.read))
@@ -79,9 +87,10 @@ class StateReader:
         state = self._zeros.copy()
         for name, slot in self._plain:
             state[name] = raw[slot]
-        for name, slot, (key, shift, mask) in self._changed:
+        for name, slot, (key, mask, shift, ones) in self._changed:
             value = raw[slot] if key < 0 else raw[slot] ^ raw[key]
-            state[name] = value >> shift & mask
+            value = (value & mask) >> shift
+            state[name] = value.bit_count() if ones else value
         for name, read in self._rest:
             state[name] = read(raw, state)
         return state
@@ -148,19 +157,23 @@ class _Group:
 
 
 class _Change(NamedTuple):
-    """From the number in RAM to the variable: decrypted, shifted, masked."""
+    """From the number in RAM to the variable: decrypted, masked, shifted, its bits counted."""
 
     key: int
     """Slot of the xor key, or -1."""
-    shift: int
     mask: int
+    shift: int
+    ones: bool
 
     def apply(self, values: NDArray[Any], raw: list[int]) -> NDArray[Any]:
         kind = values.dtype.type
         if self.key >= 0:
             full = (1 << 8 * values.dtype.itemsize) - 1
             values = values ^ kind(raw[self.key] & full)
-        changed: NDArray[Any] = (values >> kind(self.shift)) & kind(self.mask)
+        changed: NDArray[Any] = (values & kind(self.mask)) >> kind(self.shift)
+        if self.ones:
+            bits = np.unpackbits(changed.view(np.uint8).reshape(len(changed), -1), axis=1)
+            changed = bits.sum(axis=1).astype(values.dtype)
         return changed
 
 
@@ -181,29 +194,29 @@ class _Array:
         self._offset = _offset(variable.location)
         self._index = None if index is None else (slots[index.location], index.stride)
         self._change = change
+        self._length = variable.length
         self._dtype = variable.dtype
         self._count = variable.count
         self._stride = variable.stride or self._dtype.itemsize
         self._span = ((self._count or 1) - 1) * self._stride + self._dtype.itemsize
-        # An array at an address of its own always lies at the same place: one view for ever.
-        self._fixed = self._view(0) if pointer is None and index is None else None
+        self._at, self._there = 0, self._view(0)
 
     def read(self, raw: list[int], state: State) -> int | NDArray[Any]:
-        if self._fixed is not None:
-            values = self._fixed.copy()
-        else:
-            start = 0
-            if self._pointer is not None:
-                (start,) = _U32.unpack_from(*self._pointer)
-            if self._index is not None:
-                slot, stride = self._index
-                start += raw[slot] * stride
-            view = self._view(start)
-            if view is None:
-                return np.zeros(self._count, self._dtype) if self._count is not None else 0
-            values = view.copy()
+        start = 0
+        if self._pointer is not None:
+            (start,) = _U32.unpack_from(*self._pointer)
+        if self._index is not None:
+            slot, stride = self._index
+            start += raw[slot] * stride
+        if start != self._at:
+            self._at, self._there = start, self._view(start)
+        if self._there is None:
+            return np.zeros(self._count, self._dtype) if self._count is not None else 0
+        values = self._there.copy()
         if self._change is not None:
             values = self._change.apply(values, raw)
+        if self._length is not None:
+            values[max(int(state[self._length]), 0) :] = 0
         return values if self._count is not None else int(values[0])
 
     def _view(self, start: int) -> NDArray[Any] | None:
@@ -216,25 +229,25 @@ class _Array:
         return view
 
 
-class _Window:
-    """The cells around the player out of a live grid."""
+class _Sight:
+    """The cells around the player out of a live grid: what all windows of the same place share."""
 
-    def __init__(self, memory: _Memory, variable: Variable) -> None:
-        window = variable.window
-        if window is None:
-            raise ValueError(f"{variable.name} has no map window")
+    def __init__(self, memory: _Memory, window: MapWindow) -> None:
         self._memory = memory
         self._window = window
-        self._shape = window.rows, window.columns
-        self._outside = variable.outside
-        self._mask = None if variable.mask is None else np.uint16(variable.mask)
+        self.shape = window.rows, window.columns
         self._header = tuple(
             memory.fixed(address) for address in (window.width, window.height, window.cells)
         )
         self._grid_of: tuple[int, int, int] | None = None
         self._grid: NDArray[Any] | None = None
+        self.seen: NDArray[Any] | None = None
+        """A copy of the cells that lie on the grid; None if there is no grid in RAM."""
+        self.place: tuple[slice, slice] | None = None
+        """Where they belong in the window; None if they fill it."""
 
-    def read(self, raw: list[int], state: State) -> NDArray[Any]:
+    def look(self, state: State) -> None:
+        """See what is there now, with the player where ``state`` has him."""
         width, height, cells = self._header
         present = (
             _S32.unpack_from(*width)[0],
@@ -245,22 +258,18 @@ class _Window:
             self._grid_of, self._grid = present, self._find(*present)
         grid, window = self._grid, self._window
         if grid is None:
-            return np.zeros(self._shape, "<u2")
-        rows, columns = self._shape
+            self.seen = None
+            return
+        rows, columns = self.shape
         top = int(state[window.y]) + window.border - window.above
         left = int(state[window.x]) + window.border - columns // 2
-        inside = grid[max(top, 0) : max(top + rows, 0), max(left, 0) : max(left + columns, 0)]
-        if self._mask is not None:
-            inside = inside & self._mask
-        seen: NDArray[Any]
-        if inside.shape == self._shape:
-            seen = inside.copy()
-            return seen
-        seen = np.full(self._shape, self._outside, "<u2")
-        if inside.size:
+        self.seen = seen = grid[
+            max(top, 0) : max(top + rows, 0), max(left, 0) : max(left + columns, 0)
+        ].copy()
+        self.place = None
+        if seen.shape != self.shape:
             up, west = max(-top, 0), max(-left, 0)
-            seen[up : up + inside.shape[0], west : west + inside.shape[1]] = inside
-        return seen
+            self.place = slice(up, up + seen.shape[0]), slice(west, west + seen.shape[1])
 
     def _find(self, width: int, height: int, cells: int) -> NDArray[Any] | None:
         """The whole grid where it lies, or None if there is none in RAM."""
@@ -270,19 +279,60 @@ class _Window:
         return None if spot is None else np.ndarray((height, width), "<u2", *spot)
 
 
+class _Window:
+    """A variable that shows a sight, or some bits of each of its cells."""
+
+    def __init__(self, sight: _Sight, variable: Variable, first: bool) -> None:
+        self._sight = sight
+        self._first = first  # the first to be read looks for all
+        self._dtype = variable.dtype
+        self._outside = variable.outside
+        self._mask = None if variable.mask is None else np.uint16(variable.mask)
+        self._shift = np.uint16(variable.shift)
+
+    def read(self, raw: list[int], state: State) -> NDArray[Any]:
+        sight = self._sight
+        if self._first:
+            sight.look(state)
+        cells = sight.seen
+        if cells is None:
+            return np.zeros(sight.shape, self._dtype)
+        if self._mask is not None:
+            cells = cells & self._mask
+        if self._shift:
+            cells = cells >> self._shift
+        if sight.place is None:
+            return cells.astype(self._dtype)  # a copy in any case
+        window: NDArray[Any] = np.full(sight.shape, self._outside, self._dtype)
+        window[sight.place] = cells  # the slices of nothing take nothing
+        return window
+
+
+class _Computed:
+    """A number that is not in RAM: whether a condition over the variables before it holds."""
+
+    def __init__(self, when: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._condition = Condition(when, shapes)
+
+    def read(self, raw: list[int], state: State) -> int:
+        return int(self._condition.holds(state))
+
+
 def _is_number(variable: Variable) -> bool:
-    return variable.window is None and variable.count is None and variable.index is None
+    special = (variable.window, variable.count, variable.index, variable.when)
+    return all(part is None for part in special)
 
 
 def _change(variable: Variable, slots: Mapping[Location, int]) -> _Change | None:
-    if variable.bit is None and variable.mask is None and variable.xor is None:
+    plain = variable.bit is None and variable.mask is None and variable.xor is None
+    if plain and not variable.shift and not variable.ones:
         return None
     full = (1 << 8 * variable.location.size) - 1
+    mask, shift = full if variable.mask is None else variable.mask, variable.shift
     if variable.bit is not None:
-        shift, mask = variable.bit, 1
-    else:
-        shift, mask = 0, full if variable.mask is None else variable.mask
-    return _Change(-1 if variable.xor is None else slots[variable.xor], shift, mask)
+        mask, shift = 1 << variable.bit, variable.bit
+    key = -1 if variable.xor is None else slots[variable.xor]
+    return _Change(key, mask, shift, variable.ones)
 
 
 def _locations(variables: Iterable[Variable]) -> dict[Location, None]:
