@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -72,9 +73,14 @@ def check_shard(path: Path, handle: int) -> Content:
             raise damaged(path, damage) from None
         wrong = _boundaries(columns) or _ranges(header, columns, index)
     if wrong:
-        raise PipelineError(f"{path}: not a valid shard ({'; '.join(wrong)}); {_ANEW}")
+        raise not_valid(path, wrong)
     episodes = {name: columns[f"episodes/{name}"] for name in (*EPISODE_COLUMNS, "root")}
     return Content(header, index.datasets, episodes, index.start_state_lengths)
+
+
+def not_valid(path: Path, wrong: Sequence[str]) -> PipelineError:
+    """The line for a file that contradicts the schema or itself."""
+    return PipelineError(f"{path}: not a valid shard ({'; '.join(wrong)}); {_ANEW}")
 
 
 def damaged(path: Path, damage: Damage) -> PipelineError:
@@ -221,7 +227,8 @@ def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_columns(datasets: dict[str, StoredDataset], handle: int) -> dict[str, Array]:
-    """Every column with a number a step or a row an episode, the CRC32 of RAM left out."""
+    """Every column with a number a step or a row an episode, but for the CRC32 of RAM and /labels,
+    which no training reads."""
     names = [*STEP_COLUMNS, *(f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root"))]
     return {name: datasets[name].read(handle, 0, datasets[name].rows) for name in names}
 

@@ -107,7 +107,7 @@ class Column:
             shape=(0, *self.row_shape),
             maxshape=(None, *self.row_shape),
             chunks=(self.chunk_rows, *self.row_shape),
-            dtype=dtype,
+            dtype=h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype,
             compression=None if level is None else "gzip",
             compression_opts=level,
         )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
+from pipeline.shards.labels import experts_of
 from pipeline.shards.merge import Pick, write_episodes
 from pipeline.shards.names import publish_name, round_of, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
@@ -321,7 +322,8 @@ def _header(
 ) -> ShardHeader:
     """The header of the first parent with a provenance that names them all.
 
-    Who played and who labelled is said only if it is the same in all.
+    Who played and who labelled is said only if it is the same in all; where it is known of each
+    label, all experts are named.
     """
     told = [header.provenance for header in parents.values()]
 
@@ -329,6 +331,7 @@ def _header(
         values = [one.get(key) for one in told]
         return values[0] if all(value == values[0] for value in values) else None
 
+    experts = {who: identity for one in told for who, identity in experts_of(one).items()}
     made = provenance(
         stage,
         settings=settings,
@@ -339,6 +342,7 @@ def _header(
         parents=[{"file": p.name, "shard_id": h.shard_id} for p, h in parents.items()],
         recorded_by=sorted(set().union(*map(recorded_by, told))),
         game_yaml=shared("game_yaml"),
+        experts=experts if any("experts" in one for one in told) else None,
     )
     return replace(next(iter(parents.values())), provenance=made, shard_id="")
 

@@ -93,7 +93,7 @@ def identity_problems(
     and the datasets, each with a line about it.
 
     Both cover the header and the rows, and only the second one (from version 2 on) also the types
-    and shapes, and where a start state ends.
+    and shapes, where a start state ends, and what the labels cost.
     """
     wrong: dict[str, str] = {}
     digests = {name: str(one.attributes.get("sha256", "")) for name, one in found.items()}
@@ -104,10 +104,11 @@ def identity_problems(
         same = False
     if not same:
         wrong["shard_id"] = "the shard_id is not that of the header and the rows"
-    if file.attrs["schema_version"] < 2:
+    version = int(file.attrs["schema_version"])
+    if version < 2:
         return wrong
     try:
-        same = attribute(file, "stored_sha256") == stored_id(header, layouts)
+        same = attribute(file, "stored_sha256") == stored_id(header, layouts, version)
     except DAMAGE:
         same = False
     if not same:

@@ -20,10 +20,20 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
-from pipeline.shards.checks import Content, check_shard, open_file, open_handle, read_header
+from pipeline.shards.checks import (
+    Content,
+    check_shard,
+    damaged,
+    open_file,
+    open_handle,
+    read_header,
+)
+from pipeline.shards.codec import Damage
+from pipeline.shards.labels import expert_id, experts_of, name_of
 from pipeline.shards.schema import (
     RAM_CRC32,
     TRAIN,
+    Array,
     Kind,
     LabelStatus,
     ShardHeader,
@@ -32,7 +42,7 @@ from pipeline.shards.schema import (
 _DEEPEST = 50
 _ROUND = re.compile(r".*-round-(\d{1,9})-.*")
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Facts of another version are not read: the file is examined again."""
 
 
@@ -67,6 +77,10 @@ class Facts:
     frames: int = 0
     label_status: dict[str, int] = field(default_factory=dict)
     """Steps by LabelStatus, in lower case."""
+    labels_by: dict[str, int] | None = None
+    """Labels by the id of who gave them; None where the shard does not tell it of each."""
+    dollars: float = 0.0
+    """What the labels cost."""
     split: list[int] = field(default_factory=lambda: [0, 0])
     """Episodes for training and for validation."""
     successes: int = 0
@@ -121,6 +135,8 @@ class Facts:
         """Labels by who gave them, newest first; ``unknown`` where the provenance does not say."""
         if not self.labels:
             return {}
+        if self.labels_by is not None:
+            return self._named(self.labels_by)
         shares = self.provenance.get("labels")
         if isinstance(shares, list) and all(isinstance(one, dict) for one in shares):
             counts: dict[str, int] = {}
@@ -135,6 +151,16 @@ class Facts:
             actor = self.provenance.get("actor")
             asked = actor.get("expert") if isinstance(actor, dict) else None
         return {identity(asked, "expert"): self.labels}
+
+    def _named(self, labels_by: Mapping[str, int]) -> dict[str, int]:
+        """The expert of this very stage first, the others by their labels."""
+        asked, experts = self.provenance.get("expert"), experts_of(self.provenance)
+        own = expert_id(asked) if isinstance(asked, Mapping) else ""
+        counts: dict[str, int] = {}
+        for who in sorted(labels_by, key=lambda who: (who != own, -labels_by[who])):
+            name = identity(experts.get(who), "expert")
+            counts[name] = counts.get(name, 0) + labels_by[who]
+        return counts
 
     @property
     def seeds(self) -> NDArray[np.uint32]:
@@ -164,18 +190,22 @@ def round_of(path: Path) -> int | None:
 
 
 def identity(who: Any, role: str) -> str:
-    """``expert.py sha256 1234...`` of what a provenance says of a program or a checkpoint."""
+    """``expert.py sha256 1234...`` of what a provenance says of a program or a checkpoint; of a
+    model its name."""
     if isinstance(who, str) and who:
         return f"{role} sha256 {who}"
     if isinstance(who, Mapping) and "sha256" in who:
         return f"{who.get('path', role)} sha256 {who['sha256']}"
+    if isinstance(who, Mapping) and who:
+        return name_of(who)
     return "unknown"
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     """The fields of :class:`Facts`, for a shard that is checked whole on the way.
 
-    Cost: that of checking (about ten bytes a step are read); no frame is read.
+    Cost: that of checking (about ten bytes a step are read, twenty more of labels that tell who
+    gave them); no frame is read.
 
     Raises:
         PipelineError: the file is no shard, or its header is not valid. Content that is not valid
@@ -206,8 +236,9 @@ def facts_of(path: Path) -> dict[str, Any]:
     handle = open_handle(path)
     try:
         return vars(Facts(**facts, **_counts(check_shard(path, handle), handle)))
-    except PipelineError as error:
-        return vars(Facts(**facts, error=str(error).removeprefix(f"{path}: ")))
+    except (PipelineError, Damage) as error:
+        said = damaged(path, error) if isinstance(error, Damage) else error
+        return vars(Facts(**facts, error=str(said).removeprefix(f"{path}: ")))
     finally:
         os.close(handle)
 
@@ -242,5 +273,24 @@ def _counts(content: Content, handle: int) -> dict[str, Any]:
         "start_states": len(content.start_state_lengths),
         "checksums": steps.crc32 is not None,
         "ram_crc32": RAM_CRC32 in content.datasets,
+        **_label_counts(content, handle, status),
         "packed_seeds": base64.b64encode(seeds).decode(),
+    }
+
+
+def _label_counts(content: Content, handle: int, status: Array) -> dict[str, Any]:
+    if "labels/expert" not in content.datasets:
+        return {}
+    expert, dollars = (
+        content.datasets[f"labels/{name}"].read(handle, 0, len(status))
+        for name in ("expert", "dollars")
+    )
+    ids, counts = np.unique(expert[status == LabelStatus.LABELLED], return_counts=True)
+    total = float(dollars.sum(dtype=np.float64))
+    return {
+        "labels_by": {
+            who.decode("utf-8", "replace"): n
+            for who, n in zip(ids.tolist(), counts.tolist(), strict=True)
+        },
+        "dollars": total if math.isfinite(total) else 0.0,
     }

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.shards.codec import Damage
 from pipeline.shards.schema import (
     EPISODE_COLUMNS,
+    LABEL_COLUMNS,
     RAM_CRC32,
     STEP_COLUMNS,
     ShardHeader,
@@ -45,6 +46,7 @@ class Index:
         self.start_state_lengths: list[int] = []
         self.wrong: list[str] = []
         self._file, self._handle, self._size = file, handle, size
+        self._version = int(file.attrs["schema_version"])
         self._groups: dict[str, object] = {"": file}
         self._found: dict[str, h5py.Dataset] = {}
         contract = header.frame_contract
@@ -53,7 +55,7 @@ class Index:
         self._episodes(screen, len(header.milestones))
         if "start_states" in file:
             self._start_states()
-        if not self.wrong and file.attrs["schema_version"] >= 2:
+        if not self.wrong and self._version >= 2:
             self._checksums()
         if not self.wrong:
             self._identity(header)
@@ -79,6 +81,11 @@ class Index:
         steps |= {name: self._find(name, (), dtype) for name, dtype in STEP_COLUMNS.items()}
         if RAM_CRC32 in self._file:
             steps[RAM_CRC32] = self._find(RAM_CRC32, (), np.dtype("<u4"))
+        if self._version >= 3 and "labels" in self._file:
+            steps |= {
+                f"labels/{name}": self._find(f"labels/{name}", (), dtype)
+                for name, dtype in LABEL_COLUMNS.items()
+            }
         state = self._item("state")
         if isinstance(state, h5py.Group):
             steps |= {f"state/{n}": self._find(f"state/{n}", None, None) for n in state}
@@ -180,8 +187,8 @@ class Index:
             layouts[f"/{name}"] = layout(stored, found.dtype, shape, lengths)
         if content_id(header, digests) != header.shard_id:
             self.wrong.append("the header, or the sha256 of a dataset, is not as written")
-        elif self._file.attrs["schema_version"] >= 2 and (
-            attribute(self._file, "stored_sha256", "") != stored_id(header, layouts)
+        elif self._version >= 2 and (
+            attribute(self._file, "stored_sha256", "") != stored_id(header, layouts, self._version)
         ):
             self.wrong.append(
                 "the shape, the type or the stored_sha256 of a dataset is not as written"

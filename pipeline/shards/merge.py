@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import h5py
 
 from pipeline.errors import PipelineError
+from pipeline.shards.labels import told_labels
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.schema import ShardHeader
 from pipeline.shards.writer import ShardWriter
@@ -76,7 +77,8 @@ def write_episodes(target: Path, header: ShardHeader, picks: Sequence[Pick]) -> 
     """Publish ``target`` with the episodes picked, in this order.
 
     The frames are compressed as those of the first shard are. Of the start states, those that the
-    episodes began from are kept, once each. The CRC32 of RAM is kept if all shards have it.
+    episodes began from are kept, once each. The CRC32 of RAM is kept if all shards have it; who
+    gave the labels if one has it, and for the others what their provenance tells of it.
     Memory: 256 frames and the columns of one episode.
 
     Raises:
@@ -85,10 +87,11 @@ def write_episodes(target: Path, header: ShardHeader, picks: Sequence[Pick]) -> 
     """
     states: dict[bytes, int] = {}
     rows: list[dict[int, int]] = []
-    ram = True
+    ram, labels = True, False
     for pick in picks:
         with Shard(pick.path) as shard:
             ram &= shard.ram_crc32(0, 0) is not None
+            labels |= shard.labels(0, 0) is not None
             kept = shard.start_states()
             used = sorted({int(shard.start_state_rows[i]) for i in pick.of(shard)}) if kept else []
             rows.append({row: states.setdefault(kept[row], len(states)) for row in used})
@@ -102,7 +105,7 @@ def write_episodes(target: Path, header: ShardHeader, picks: Sequence[Pick]) -> 
         for pick, new_rows in zip(picks, rows, strict=True):
             with Shard(pick.path) as shard:
                 for index in pick.of(shard):
-                    _append(writer, shard, index, new_rows, ram)
+                    _append(writer, shard, index, new_rows, ram=ram, labels=labels)
     return replace(header, shard_id=writer.shard_id)
 
 
@@ -113,13 +116,21 @@ def _compression(path: Path) -> dict[str, Any]:
 
 
 def _append(
-    writer: ShardWriter, shard: Shard, index: int, new_rows: Mapping[int, int], ram: bool
+    writer: ShardWriter,
+    shard: Shard,
+    index: int,
+    new_rows: Mapping[int, int],
+    *,
+    ram: bool,
+    labels: bool,
 ) -> None:
     episode = shard.episode(index, frames=False)
     if new_rows:  # in a processed shard the rows are those of another file
         episode.start_state = new_rows[episode.start_state]
     if not ram:
         episode.ram_crc32 = None
+    if labels and episode.labels is None:
+        episode.labels = told_labels(shard.header.provenance, episode.label_status)
     writer.append_steps(episode)
     start = int(shard.starts[index])
     stop = start + len(episode)

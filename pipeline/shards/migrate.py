@@ -1,6 +1,7 @@
 """From the schema version that a shard was written in to the one of today.
 
-A reader needs no migration: of a file of version 1 it lacks only the checksums, and does without.
+A reader needs no migration: of an older file it lacks only checksums, or who gave which label, and
+does without. Nothing is invented for it either, so that a migrated shard is the same shard.
 """
 
 from __future__ import annotations
@@ -140,14 +141,23 @@ def _remove(path: Path, source: Path) -> None:
 
 def _to_2(source: Path, target: Path, header: ShardHeader) -> None:
     """Version 2 has a CRC32 for every chunk and an identity of the file."""
+    _copy(source, target, header, 2)
+
+
+def _to_3(source: Path, target: Path, header: ShardHeader) -> None:
+    """Version 3 may have /labels; of a shard without them the provenance tells what is known."""
+    _copy(source, target, header, 3)
+
+
+def _copy(source: Path, target: Path, header: ShardHeader, version: int) -> None:
     with (
         h5py.File(source, "r", locking=False) as old,
         h5py.File(target, "w-", libver=("earliest", "v110")) as new,
     ):
-        write_header(new, header, copy_stored(old, new, source))
+        write_header(new, header, copy_stored(old, new, source), version)
 
 
-_MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {1: _to_2}
+_MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {1: _to_2, 2: _to_3}
 """By the version to start from: (source, target, header of the source)."""
 
 
@@ -178,7 +188,7 @@ def copy_stored(
 
     Args:
         old: the open file ``source``, a valid shard of any version.
-        leave_out: paths without the leading slash, at the top level.
+        leave_out: paths without the leading slash: datasets at the top level, or all of a group.
 
     Returns:
         What is known of each dataset copied, by its path.

@@ -6,7 +6,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def import_episodes(
         game=game.name,
         rom_sha1=game.rom_sha1,
         actions=tuple(game.buttons),
-        timing=asdict(game.timing),
+        timing=game.timing.contract,
         frame_contract=FrameContract(0, 0, "none"),
         milestones=tuple(milestone.name for milestone in game.milestones),
         provenance=provenance(

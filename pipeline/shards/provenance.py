@@ -36,6 +36,7 @@ def provenance(
     expert: Any = None,
     recorded_by: Sequence[str] = (),
     game_yaml: str | None = None,
+    experts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The provenance of a shard that ``stage`` writes.
 
@@ -49,6 +50,7 @@ def provenance(
         recorded_by: the stages whose recordings these are, where ``stage`` only chose among them.
         game_yaml: the description of the game that raw episodes were recorded with; with it they
             can be played again, whatever becomes of the game's folder.
+        experts: the identities of those that /labels/expert names, by id.
     """
     return {
         "stage": stage,
@@ -62,6 +64,7 @@ def provenance(
         **({} if expert is None else {"expert": expert}),
         **({"recorded_by": sorted(recorded_by)} if recorded_by else {}),
         **({} if game_yaml is None else {"game_yaml": game_yaml}),
+        **({} if experts is None else {"experts": dict(experts)}),
     }
 
 

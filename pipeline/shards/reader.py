@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract, Frames
 from pipeline.shards.catalogue import entries_of
-from pipeline.shards.checks import Content, check_shard, damaged, open_handle
+from pipeline.shards.checks import Content, check_shard, damaged, not_valid, open_handle
 from pipeline.shards.codec import Damage
+from pipeline.shards.labels import Labels, wrong_labels
 from pipeline.shards.schema import (
+    LABEL_COLUMNS,
     RAM_CRC32,
     STEP_COLUMNS,
     Array,
@@ -204,6 +206,22 @@ class Shard:
             return None
         return self._read(RAM_CRC32, start, self.n_frames if stop is None else stop)
 
+    def labels(self, start: int = 0, stop: int | None = None) -> Labels | None:
+        """Who gave each label and what it cost, each of LABEL_COLUMNS; None in a recording, and in
+        files before schema version 3.
+
+        Raises:
+            PipelineError: what is there cannot be: it is looked at only now.
+        """
+        if "labels/expert" not in self._checked().datasets:
+            return None
+        stop = self.n_frames if stop is None else stop
+        columns = {name: self._read(f"labels/{name}", start, stop) for name in LABEL_COLUMNS}
+        wrong = wrong_labels(columns)
+        if wrong:
+            raise not_valid(self.path, wrong)
+        return columns
+
     def state(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """A RAM variable before each step from ``start`` up to ``stop``, (stop-start,...)."""
         if f"state/{name}" not in self._checked().datasets:
@@ -229,6 +247,7 @@ class Shard:
             milestones=self.milestones[index],
             start_state=int(self.start_state_rows[index]),
             ram_crc32=self.ram_crc32(start, stop),
+            labels=self.labels(start, stop),
             **columns,
         )
 

@@ -12,14 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.shards.catalogue import enter
-from pipeline.shards.columns import Column
+from pipeline.shards.columns import Column, Written
+from pipeline.shards.labels import Labels, wrong_labels
 from pipeline.shards.migrate import copy_stored
 from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import NO_ACTION, STEP_COLUMNS, LabelStatus, ShardHeader
+from pipeline.shards.schema import (
+    LABEL_COLUMNS,
+    NO_ACTION,
+    STEP_COLUMNS,
+    Array,
+    LabelStatus,
+    ShardHeader,
+)
 from pipeline.shards.writer import write_header
 
-_LABELS = ("expert_actions", "label_status")
+_COLUMNS = {
+    **{name: STEP_COLUMNS[name] for name in ("expert_actions", "label_status")},
+    **{f"labels/{name}": dtype for name, dtype in LABEL_COLUMNS.items()},
+}
 
 
 def relabel(
@@ -28,8 +39,11 @@ def relabel(
     expert_actions: NDArray[np.uint8],
     label_status: NDArray[np.uint8],
     provenance: Mapping[str, Any],
+    labels: Labels | None = None,
 ) -> ShardHeader:
     """Publish ``target``: ``source`` with other labels, (N,) u8 each, and its own provenance.
+
+    ``labels`` are the columns of /labels, each (N,); None leaves them out.
 
     Everything else, the split and the roots among it, stays. Cost: a copy of the stored bytes and
     their checksums; a source of schema version 1, which has none, is decoded once to be checked.
@@ -42,18 +56,17 @@ def relabel(
     """
     with Shard(source) as shard:
         header = replace(shard.header, provenance=provenance, shard_id="")
-        _check(shard.n_frames, len(header.actions), expert_actions, label_status)
+        _check(shard.n_frames, len(header.actions), expert_actions, label_status, labels)
+    columns = {"expert_actions": expert_actions, "label_status": label_status}
+    columns |= {f"labels/{name}": values for name, values in (labels or {}).items()}
     temporary = temporary_beside(target)
     try:
         with (
             h5py.File(source, "r", locking=False) as old,
             h5py.File(temporary, "w-", libver=("earliest", "v110")) as new,
         ):
-            written = copy_stored(old, new, source, _LABELS)
-            for name, values in zip(_LABELS, (expert_actions, label_status), strict=True):
-                column = Column(new, name, (), STEP_COLUMNS[name])
-                column.append(values)
-                written[column.name] = column.finish()
+            written = copy_stored(old, new, source, _COLUMNS)
+            written |= _write(new, columns)
             header = replace(header, shard_id=write_header(new, header, written))
         publish(temporary, target)
         enter(target)
@@ -64,10 +77,34 @@ def relabel(
     return header
 
 
-def _check(steps: int, buttons: int, expert: NDArray[np.uint8], status: NDArray[np.uint8]) -> None:
+def _write(file: h5py.File, columns: Mapping[str, Array]) -> dict[str, Written]:
+    written = {}
+    for name, values in columns.items():
+        group, _, leaf = name.rpartition("/")
+        column = Column(file.require_group(group or "/"), leaf, (), _COLUMNS[name])
+        column.append(values)
+        written[column.name] = column.finish()
+    return written
+
+
+def _check(
+    steps: int,
+    buttons: int,
+    expert: NDArray[np.uint8],
+    status: NDArray[np.uint8],
+    labels: Labels | None,
+) -> None:
     if expert.shape != (steps,) or status.shape != (steps,):
         raise ValueError(f"{steps} steps, but labels {expert.shape} and status {status.shape}")
     if ((expert >= buttons) & (expert != NO_ACTION)).any():
         raise ValueError(f"a label is not below {buttons}")
     if ((status == LabelStatus.LABELLED) != (expert != NO_ACTION)).any():
         raise ValueError("label_status contradicts expert_actions")
+    if labels is None:
+        return
+    if {name: values.shape for name, values in labels.items()} != dict.fromkeys(
+        LABEL_COLUMNS, (steps,)
+    ):
+        raise ValueError(f"labels are not each of {', '.join(LABEL_COLUMNS)}, ({steps},)")
+    if wrong := wrong_labels(labels):
+        raise ValueError("; ".join(wrong))

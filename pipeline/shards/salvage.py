@@ -29,6 +29,7 @@ from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.publish import temporary_beside
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import (
+    LABEL_COLUMNS,
     RAM_CRC32,
     STEP_COLUMNS,
     Array,
@@ -228,6 +229,7 @@ class _Rescue:
             expert=old.get("expert"),
             recorded_by=sorted(recorded_by(old)),
             game_yaml=old.get("game_yaml"),
+            experts=old.get("experts"),
         )
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(
@@ -288,6 +290,11 @@ class _Rescue:
             start_state=rows.get(start_state, start_state),
             ram_crc32=(
                 self._rows(RAM_CRC32, start, stop) if f"/{RAM_CRC32}" in self._found else None
+            ),
+            labels=(
+                {name: self._rows(f"labels/{name}", start, stop) for name in LABEL_COLUMNS}
+                if "/labels/expert" in self._found
+                else None
             ),
             **{name: self._rows(name, start, stop) for name in STEP_COLUMNS},
         )

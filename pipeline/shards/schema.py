@@ -1,4 +1,4 @@
-"""The shard, schema version 2: the names, types and meanings of everything in a file.
+"""The shard, schema version 3: the names, types and meanings of everything in a file.
 
 One file holds some whole episodes of one game by one actor and never changes once published.
 N steps, E episodes, M milestones, screens of H by W:
@@ -13,6 +13,14 @@ N steps, E episodes, M milestones, screens of H by W:
 /ram_crc32                (N,) u32: CRC32 of EWRAM and then IWRAM before each step, for replay;
                           only in raw shards that this pipeline recorded
 /state/NAME               (N,...): a RAM variable before each step
+/labels/expert            (N,) text: id of the expert that was asked (a key of ``experts`` in the
+                          provenance), empty where none was or nobody knows which
+/labels/reason            (N,) text: why there is no label
+/labels/attempt           (N,) u8: how often the question was put; 0 where it was not
+/labels/time              (N,) f64: Unix seconds of the answer; NaN where there is none
+/labels/input_tokens      (N,) u32; with /labels/output_tokens what was read and written for it
+/labels/dollars           (N,) f32: what it cost
+/labels/score             (N,) f32: why the step was chosen to be asked; NaN where by no score
 /episodes/start, length   (E,) u64, u32: boundaries; the episodes cover the steps in order
 /episodes/seed            (E,) u32
 /episodes/return          (E,) f32: sum of the rewards
@@ -33,7 +41,11 @@ bytes, chunk after chunk. The root attributes are those of ShardHeader, with ``f
 ``schema_version``, ``shard_id`` (the identity of the content, however it is stored),
 ``stored_sha256`` (that of the file: :func:`stored_id`) and ``complete``.
 
-Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32.
+Of /labels a shard has all or nothing: a recording has nothing, there the provenance's actor
+labelled. When an answer was given and what it cost is no part of the ``shard_id``: an interrupted
+labelling that finds its answers kept, or one that is paid for again, gives the same labels.
+
+Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32; version 2 no /labels.
 """
 
 from __future__ import annotations
@@ -51,7 +63,7 @@ from numpy.typing import NDArray
 from pipeline.frames import FrameContract, Frames
 
 FORMAT = "pokemon-il"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 NO_ACTION = 255
 """The expert's button where the expert was not asked, or gave none."""
@@ -90,6 +102,23 @@ STEP_COLUMNS: dict[str, np.dtype[Any]] = {
 RAM_CRC32 = "ram_crc32"
 """The step column (u32) that a shard may lack."""
 
+LABEL_COLUMNS: dict[str, np.dtype[Any]] = {
+    "expert": np.dtype("S16"),
+    "reason": np.dtype("S96"),
+    "attempt": np.dtype("u1"),
+    "time": np.dtype("<f8"),
+    "input_tokens": np.dtype("<u4"),
+    "output_tokens": np.dtype("<u4"),
+    "dollars": np.dtype("<f4"),
+    "score": np.dtype("<f4"),
+}
+"""Datasets of ``/labels`` with one row a step, which a shard has all or none; text is UTF-8."""
+
+_CIRCUMSTANCES = {
+    f"/labels/{name}" for name in ("attempt", "time", "input_tokens", "output_tokens", "dollars")
+}
+"""What the identity of the content leaves out: the same labels however they were come by."""
+
 EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "start": np.dtype("<u8"),
     "length": np.dtype("<u4"),
@@ -108,8 +137,9 @@ class ShardHeader:
     """What holds for the whole shard; stored as root attributes.
 
     ``provenance`` has the keys stage, settings, fingerprint, code_version, packages, emulator,
-    actor and parents (a list of ``{"file": ..., "shard_id": ...}``). ``shard_id`` is empty until
-    the shard is published: it derives from the content.
+    actor and parents (a list of ``{"file": ..., "shard_id": ...}``); where there are /labels,
+    ``experts``, the identities by id. ``shard_id`` is empty until the shard is published: it
+    derives from the content.
     """
 
     kind: Kind
@@ -122,11 +152,12 @@ class ShardHeader:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     shard_id: str = ""
 
-    def attributes(self) -> dict[str, Any]:
-        """The root attributes, ``shard_id`` and ``complete`` left out."""
+    def attributes(self, version: int = SCHEMA_VERSION) -> dict[str, Any]:
+        """The root attributes in a file of a schema version, ``shard_id`` and ``complete`` left
+        out."""
         return {
             "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": version,
             "kind": self.kind,
             "game": self.game,
             "rom_sha1": self.rom_sha1,
@@ -176,6 +207,8 @@ class Episode:
     """Row of ``/start_states``."""
     ram_crc32: NDArray[np.uint32] | None = None
     """(T,) u32, CRC32 of EWRAM and then IWRAM before each step; None where it was not recorded."""
+    labels: dict[str, Array] | None = None
+    """Each of LABEL_COLUMNS, (T,); None in a recording."""
 
     @property
     def return_(self) -> float:
@@ -194,18 +227,20 @@ def canonical_json(value: Any) -> str:
 def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
     """The shard's identity (32 hex digits): its header and the digest of every dataset.
 
-    The same content gives the same identity on every machine, however it was appended, and in
-    whatever schema version it is stored.
+    The same content gives the same identity on every machine, however it was appended, in
+    whatever schema version it is stored, and whatever its labels cost.
 
     Args:
         digests: attribute ``sha256`` of each dataset, by its path; those of /checksums left out.
     """
-    attributes = header.attributes() | {"schema_version": 1}
-    described = {"header": attributes, "datasets": dict(digests)}
+    counted = {path: digest for path, digest in digests.items() if path not in _CIRCUMSTANCES}
+    described = {"header": header.attributes(version=1), "datasets": counted}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:32]
 
 
-def stored_id(header: ShardHeader, datasets: Mapping[str, Any]) -> str:
+def stored_id(
+    header: ShardHeader, datasets: Mapping[str, Any], version: int = SCHEMA_VERSION
+) -> str:
     """The root attribute ``stored_sha256``: covers everything that a reader takes from the file.
 
     HDF5 has no checksum on its own structures in files that stock tools read, so the header, the
@@ -214,8 +249,9 @@ def stored_id(header: ShardHeader, datasets: Mapping[str, Any]) -> str:
     Args:
         header: with its ``shard_id``.
         datasets: by path what :func:`layout` gives; those of /checksums left out.
+        version: schema version of the file, 2 or later.
     """
-    attributes = header.attributes() | {"shard_id": header.shard_id}
+    attributes = header.attributes(version) | {"shard_id": header.shard_id}
     described = {"header": attributes, "datasets": dict(datasets)}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 

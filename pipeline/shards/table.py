@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.shards.catalogue import Catalogue, Entry, entries_of
 from pipeline.shards.facts import Facts
+from pipeline.shards.labels import by_expert, by_failure, experts_of
 from pipeline.shards.lineage import Family
 from pipeline.shards.names import newest_versions
 from pipeline.shards.reader import Shard
@@ -93,6 +94,7 @@ def _figures(facts: Facts) -> dict[str, Any]:
         "episodes": facts.episodes,
         "frames": facts.frames,
         "labels": facts.labels,
+        **({"dollars": facts.dollars} if facts.dollars else {}),
         "train": facts.split[0],
         "validation": facts.split[1],
         "success_rate": facts.success_rate,
@@ -131,11 +133,22 @@ def describe(path: Path) -> dict[str, Any]:
             "start_states": facts.start_states,
             "state": list(shard.state_names),
             "by_status": [{"status": k, "steps": n} for k, n in facts.label_status.items()],
-            "by_expert": [{"expert": who, "labels": n} for who, n in facts.experts.items()],
+            **_by_expert(shard, facts),
             "by_action": _by_action(tuple(facts.actions), shard.column("actions"), expert),
             "by_milestone": _by_milestone(tuple(facts.milestones), shard.milestones),
             "by_episode": _by_episode(shard),
         }
+
+
+def _by_expert(shard: Shard, facts: Facts) -> dict[str, Any]:
+    """Who labelled and what it cost, where each label tells it; else what the provenance tells."""
+    columns = shard.labels()
+    if columns is None:
+        return {"by_expert": [{"expert": who, "labels": n} for who, n in facts.experts.items()]}
+    status = shard.column("label_status")
+    rows = by_expert(columns, status, experts_of(facts.provenance))
+    failures = by_failure(columns, status)
+    return {"by_expert": rows, **({"by_failure": failures} if failures else {})}
 
 
 def _by_action(actions: tuple[str, ...], played: Any, expert: Any) -> list[dict[str, Any]]:

@@ -131,7 +131,8 @@ def descriptor(path: Path) -> Iterator[int]:
 
 def _structure(path: Path) -> list[str]:
     try:
-        with Shard(path):
+        with Shard(path) as shard:
+            shard.labels()
             return []
     except PipelineError as error:
         return [str(error).removeprefix(f"{path}: ")]

@@ -30,7 +30,9 @@ from pipeline.shards.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.schema import (
     EPISODE_COLUMNS,
     FRAMES_PER_CHUNK,
+    LABEL_COLUMNS,
     RAM_CRC32,
+    SCHEMA_VERSION,
     STEP_COLUMNS,
     Array,
     Episode,
@@ -129,6 +131,7 @@ class ShardWriter:
             for name in STEP_COLUMNS:
                 self._columns[name].append(getattr(episode, name))
             self._append_ram_crc32(episode)
+            self._append_labels(episode)
             for name, column in self._state_columns(episode).items():
                 column.append(np.asarray(episode.state[name]))
             self._columns["final_frame"].append(episode.final_frame[None])
@@ -194,6 +197,17 @@ class ShardWriter:
         if episode.ram_crc32 is not None:
             self._columns[RAM_CRC32].append(episode.ram_crc32)
 
+    def _append_labels(self, episode: Episode) -> None:
+        """The first episode decides whether the shard has the columns."""
+        if not self.n_episodes and episode.labels is not None:
+            group = self._open_file().create_group("labels")
+            for name, kind in LABEL_COLUMNS.items():
+                self._columns[f"labels/{name}"] = Column(group, name, (), kind)
+        if (episode.labels is not None) != ("labels/expert" in self._columns):
+            raise ValueError("of labels, all episodes of a shard must have them, or none")
+        for name, values in (episode.labels or {}).items():
+            self._columns[f"labels/{name}"].append(values)
+
     def _state_columns(self, episode: Episode) -> dict[str, Column]:
         """The columns of /state, made after the first episode's variables."""
         if self._state is None:
@@ -217,6 +231,10 @@ class ShardWriter:
         columns |= {f"state {name}": values for name, values in episode.state.items()}
         if episode.ram_crc32 is not None:
             columns[RAM_CRC32] = episode.ram_crc32
+        if episode.labels is not None:
+            if set(episode.labels) != set(LABEL_COLUMNS):
+                raise ValueError(f"labels have {', '.join(sorted(episode.labels))}")
+            columns |= {f"labels {name}": values for name, values in episode.labels.items()}
         for name, values in columns.items():
             if len(values) != steps:
                 raise ValueError(f"{steps} steps, but {len(values)} rows of {name}")
@@ -282,23 +300,30 @@ class _Disk:
             raise cannot_write(self._path, value) from None
 
 
-def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Written]) -> str:
+def write_header(
+    file: h5py.File,
+    header: ShardHeader,
+    written: Mapping[str, Written],
+    version: int = SCHEMA_VERSION,
+) -> str:
     """Write /checksums and the root attributes; return the shard_id.
 
     Args:
         written: every dataset of the file by its path, none else.
+        version: schema version of the file, 2 or later.
     """
     for path in sorted(written):
         write_checksums(file, path, written[path].crc32)
     shard_id = content_id(header, {path: one.sha256 for path, one in written.items()})
     layouts = {path: layout_of(file[path]) for path in written}
-    for name, value in header.attributes().items():
+    for name, value in header.attributes(version).items():
         if isinstance(value, (str, list)):
             write_text(file, name, value)
         else:
             file.attrs[name] = value
     write_text(file, "shard_id", shard_id)
-    write_text(file, "stored_sha256", stored_id(replace(header, shard_id=shard_id), layouts))
+    sealed = replace(header, shard_id=shard_id)
+    write_text(file, "stored_sha256", stored_id(sealed, layouts, version))
     file.attrs["complete"] = True
     return shard_id
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.frames import FrameContract, Frames
+from pipeline.shards.labels import Labels, expert_id, no_labels, reason_text
 from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, ShardHeader
 from pipeline.shards.writer import ShardWriter
 
@@ -22,6 +23,9 @@ MADE = {
     "actor": {"expert": "5" * 64},
     "parents": [],
 }
+PROGRAM = {"kind": "program", "path": "expert.py", "sha256": "5" * 64}
+MODEL = {"kind": "model", "model": "a-model-1", "prompt": "6" * 64}
+EXPERTS = {expert_id(who): who for who in (PROGRAM, MODEL)}
 MILESTONES = ("left_home", "badge")
 
 
@@ -46,6 +50,7 @@ def make_episode(
     ends: str = "terminated",
     milestones: Sequence[int] = (2, -1),
     ram: bool = False,
+    labels: bool = False,
 ) -> Episode:
     """An episode whose content is a function of the arguments."""
     rng = np.random.default_rng([seed, steps])
@@ -72,7 +77,23 @@ def make_episode(
         root=f"power_on-{seed:08x}",
         milestones=np.array([min(m, steps) for m in milestones], np.int32),
         ram_crc32=np.arange(steps, dtype=np.uint32) * 0x01000193 + seed if ram else None,
+        labels=make_labels(steps, seed) if labels else None,
     )
+
+
+def make_labels(steps: int, seed: int = 0) -> Labels:
+    """Columns of /labels as two experts, one of them paid, would leave them."""
+    rng = np.random.default_rng([seed, steps, 1])
+    columns, paid = no_labels(steps), np.arange(steps) % 3 > 0
+    columns["expert"][:] = np.where(paid, expert_id(MODEL), expert_id(PROGRAM))
+    columns["attempt"][:] = np.where(paid, 1 + rng.integers(0, 3, steps), 1)
+    columns["time"][:] = 1.7e9 + np.arange(steps) / 4
+    columns["input_tokens"][paid] = 900
+    columns["output_tokens"][paid] = rng.integers(1, 9, int(paid.sum()))
+    columns["dollars"][paid] = 0.0025
+    columns["score"][1::2] = rng.random(steps // 2, np.float32)
+    columns["reason"][::5] = reason_text("stehengeblieben: übervoll")
+    return columns
 
 
 def make_header(**changes: Any) -> ShardHeader:
@@ -128,7 +149,8 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return set(one) == set(other) and all(_equal(v, other[k]) for k, v in one.items())
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and bool(np.array_equal(one, other))
+        unknown = one.dtype.kind == "f"  # NaN is then as good as NaN
+        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=unknown))
     return bool(one == other)
 
 

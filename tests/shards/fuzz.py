@@ -204,6 +204,7 @@ def content_of(path: Path) -> dict[str, Any]:
             "ram_crc32": None if ram is None else ram.tobytes(),
             "frames": shard.read_frames(0, shard.n_frames).tobytes(),
             **{name: shard.column(name).tobytes() for name in STEP_COLUMNS},
+            **{f"labels/{name}": _numbers(v) for name, v in (shard.labels() or {}).items()},
             **{f"state/{name}": _numbers(shard.state(name)) for name in shard.state_names},
             **{name: _numbers(getattr(shard, name)) for name in _EPISODE_COLUMNS},
         }
@@ -215,6 +216,7 @@ def _episode_bytes(shard: Shard, index: int) -> list[Any]:
     start = found.pop("start_state")
     found["start"] = states[start] if states else start
     found |= {f"state {name}": values for name, values in found.pop("state").items()}
+    found |= {f"labels {name}": values for name, values in (found.pop("labels") or {}).items()}
     return sorted((k, _numbers(v) if isinstance(v, np.ndarray) else v) for k, v in found.items())
 
 

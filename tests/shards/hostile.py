@@ -39,7 +39,8 @@ def reseal(path: Path) -> None:
         header = read_header(file, path)
         file.attrs["shard_id"] = content_id(header, digests)
         header = replace(header, shard_id=file.attrs["shard_id"])
-        file.attrs["stored_sha256"] = stored_id(header, layouts)
+        version = int(file.attrs["schema_version"])
+        file.attrs["stored_sha256"] = stored_id(header, layouts, max(version, 2))
 
 
 def _paths(file: h5py.File) -> list[str]:

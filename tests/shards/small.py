@@ -17,14 +17,17 @@ ROOTS = [f"power_on-{seed:08x}" for seed in range(len(LENGTHS))]
 
 
 def small_shard(path: Path, kind: str = "raw") -> Path:
-    """A shard of three episodes: raw (with start states, one an episode), processed or labelled."""
+    """A shard of three episodes: raw (with start states, one an episode), processed, or labelled
+    (with who gave the labels)."""
     contract = FrameContract(*SIZE, "none" if kind == "raw" else "bilinear")
     header = make_header(
         kind="raw" if kind == "raw" else "processed", frame_contract=contract, stage=kind
     )
     episodes = [
         replace(
-            make_episode(steps, seed, size=SIZE, labelled=kind == "labelled"),
+            make_episode(
+                steps, seed, size=SIZE, labelled=kind == "labelled", labels=kind == "labelled"
+            ),
             start_state=seed,
             ram_crc32=np.arange(steps, dtype=np.uint32) * 77 if kind == "raw" else None,
         )

@@ -79,7 +79,7 @@ def test_facts_are_what_the_file_holds(tmp_path: Path, name: str) -> None:
         assert facts.seeds.tolist() == np.unique(shard.seeds).tolist()
         assert facts.start_states == len(shard.start_states())
     assert facts.checksums == (not name.startswith("v1"))
-    assert facts.schema_version == (1 if name.startswith("v1") else 2)
+    assert facts.schema_version == (1 if name.startswith("v1") else 3)
     assert facts.bytes == path.stat().st_size
     assert facts.round == 7
 
@@ -190,7 +190,7 @@ def lines_again(kept: Path, old: bytes, new: bytes) -> None:
 
 def other_version(kept: Path) -> None:
     lines_again(kept, b'"frames":2', b'"frames":9')
-    kept.write_bytes(kept.read_bytes().replace(b"facts 1\n", b"facts 0\n"))
+    kept.write_bytes(kept.read_bytes().replace(b"facts 2\n", b"facts 0\n"))
 
 
 def wrong_fields(kept: Path) -> None:

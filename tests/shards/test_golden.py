@@ -18,30 +18,46 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.shards.index import attribute
+from pipeline.shards.labels import rows_of
 from pipeline.shards.migrate import migrate
 from pipeline.shards.reader import Shard
 from pipeline.shards.relabel import relabel
 from pipeline.shards.schema import NO_ACTION, SCHEMA_VERSION
 from pipeline.shards.writer import ShardWriter
-from tests.shards.factory import make_episode, make_header, processed_shard, same
+from tests.shards.factory import (
+    EXPERTS,
+    make_episode,
+    make_header,
+    make_labels,
+    processed_shard,
+    same,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 STATE = b"state" * 50
 EXPERT = np.array([0, NO_ACTION, 3] * 7, np.uint8)
 STATUS = np.array([1, 3, 1] * 7, np.uint8)
+LABELS = make_labels(21)
 IDS = {
     "raw": "364518aff36eb58ef082aa6ea3d72e5c",
     "processed": "4f9f37f38cabcc20e9aec13fe4ea4ed1",
     "labelled": "2696f194efc375b76a0d6924b20c88d7",
 }
-"""Of the content, which is the same in every version (raw: but for the CRC32 of RAM)."""
+"""Of the content, which is the same in every version (raw: but for the CRC32 of RAM; labelled: but
+for who gave the labels)."""
+MORE = {
+    "v2-raw": "c7ad08ed3484c79f4259fb4c1de51fb2",
+    "v3-raw": "c7ad08ed3484c79f4259fb4c1de51fb2",
+    "v3-labelled": "e83f641a34e30af353edbe7354d35e9a",
+}
+"""Of those that hold more than the files of version 1."""
 FILES = sorted(GOLDEN.glob("v*.h5"))
 OLD = [path for path in FILES if not path.name.startswith(f"v{SCHEMA_VERSION}-")]
 
 
 def make_golden(folder: Path) -> dict[str, Path]:
-    """Write the golden files of today's schema: what golden/v2-* were made by."""
-    raw, small = folder / "v2-raw.h5", folder / "v2-processed.h5"
+    """Write the golden files of today's schema: what golden/v3-* were made by."""
+    raw, small = folder / "v3-raw.h5", folder / "v3-processed.h5"
     # Level 6 for the native screens only to keep the file small.
     with ShardWriter(raw, make_header(), level=6, start_states=[STATE]) as writer:
         writer.append(make_episode(3, 0, ram=True))
@@ -49,9 +65,9 @@ def make_golden(folder: Path) -> dict[str, Path]:
     processed_shard(small, (3, 18))
     with Shard(small) as shard:
         parents = [{"file": "v1-processed.h5", "shard_id": shard.header.shard_id}]
-    told = {"stage": "label", "fingerprint": "1" * 64, "parents": parents}
-    relabel(small, folder / "v2-labelled.h5", EXPERT, STATUS, told)
-    return {"raw": raw, "processed": small, "labelled": folder / "v2-labelled.h5"}
+    told = {"stage": "label", "fingerprint": "1" * 64, "parents": parents, "experts": EXPERTS}
+    relabel(small, folder / "v3-labelled.h5", EXPERT, STATUS, told, LABELS)
+    return {"raw": raw, "processed": small, "labelled": folder / "v3-labelled.h5"}
 
 
 def kind_of(path: Path) -> str:
@@ -75,6 +91,7 @@ def holds_what_it_should(path: Path) -> None:
                     expected,
                     expert_actions=EXPERT[low : low + steps],
                     label_status=STATUS[low : low + steps],
+                    labels=found.labels and rows_of(LABELS, slice(low, low + steps)),
                 )
             assert same(found, expected)
 
@@ -89,10 +106,10 @@ def test_there_are_golden_files_of_every_version_and_kind() -> None:
 def test_a_golden_file_gives_what_was_written(path: Path) -> None:
     holds_what_it_should(path)
     with Shard(path) as shard:
-        assert (shard.ram_crc32() is not None) == (path.name == "v2-raw.h5")
-        assert (shard.stored("frames").crc32 is not None) == path.name.startswith("v2")
-        if path.name != "v2-raw.h5":
-            assert shard.header.shard_id == IDS[kind_of(path)]
+        assert (shard.ram_crc32() is not None) == (path.stem in ("v2-raw", "v3-raw"))
+        assert (shard.labels() is not None) == (path.stem == "v3-labelled")
+        assert (shard.stored("frames").crc32 is not None) == (not path.name.startswith("v1"))
+        assert shard.header.shard_id == MORE.get(path.stem, IDS[kind_of(path)])
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
@@ -100,7 +117,7 @@ def test_a_golden_file_of_an_older_version_migrates(path: Path, tmp_path: Path) 
     source = shutil.copy(path, tmp_path / path.name)
     before = source.read_bytes()
     migrated = migrate(source)
-    assert (migrated.version, migrated.up_to_date) == (1, False)
+    assert (migrated.version, migrated.up_to_date) == (int(path.name[1]), False)
     assert migrated.shard == tmp_path / f"{path.stem}-v001.h5"
     assert source.read_bytes() == before
     holds_what_it_should(migrated.shard)
@@ -155,12 +172,12 @@ def test_the_writer_of_today_gives_the_golden_files(kind: str, tmp_path: Path) -
 
 
 def test_a_file_of_a_later_version_is_refused_by_its_version(tmp_path: Path) -> None:
-    path = shutil.copy(GOLDEN / "v2-processed.h5", tmp_path / "a-v001.h5")
+    path = shutil.copy(GOLDEN / "v3-processed.h5", tmp_path / "a-v001.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION + 1
         file["episodes/mood"] = np.zeros(2)  # whatever a later version brings
         del file["checksums"]
-    line = f"{path}: schema version 3, but this pipeline reads up to version 2; update the pipeline"
+    line = f"{path}: schema version 4, but this pipeline reads up to version 3; update the pipeline"
     for reading in (lambda: Shard(path).header, lambda: migrate(path)):
         with pytest.raises(PipelineError) as error:
             reading()
