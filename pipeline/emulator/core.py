@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.errors import PipelineError
-from pipeline.games.cartridge import read_cartridge
+from pipeline.games.header import read_cartridge
 from pipeline.games.platforms import GBA, Platform
 
 HEIGHT, WIDTH = GBA.height, GBA.width
