@@ -12,14 +12,13 @@ from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Looks, Questions, Screens
 from pipeline.frames import Frames, resize
 from pipeline.games.description import GameDescription
+from pipeline.games.platforms import PLATFORMS
 from pipeline.settings import Mode
 from pipeline.shards.schema import LabelStatus
 
 if TYPE_CHECKING:
     from pipeline.policies.acting import NetworkActor
 
-NATIVE = (160, 240)
-"""The console's screen, of which the checkpoint's own contract makes its frames."""
 TOGETHER = 256
 """Screens that are held at a time."""
 
@@ -37,7 +36,7 @@ class PolicyExpert:
     """
 
     screens: Screens = "processed"
-    """Those of the shard; a native screen is resized as the checkpoint says."""
+    """Those of the shard; the console's own are resized as the checkpoint says."""
     stopped: str | None = None
 
     def __init__(self, path: Path | None, game: GameDescription, mode: Mode = "argmax") -> None:
@@ -50,6 +49,8 @@ class PolicyExpert:
 
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
         self._path = path
+        console = PLATFORMS[game.platform]
+        self._screen = (console.height, console.width)
         self.identity: dict[str, Any] = {
             "kind": "policy",
             "path": path.name,
@@ -77,7 +78,7 @@ class PolicyExpert:
         contract = self._actor.contract
         frames = np.stack([screens[i] for i in range(first, last)])
         height, width = frames.shape[1:3]
-        if (height, width) not in ((contract.height, contract.width), NATIVE):
+        if (height, width) not in ((contract.height, contract.width), self._screen):
             raise PipelineError(
                 f"{self._path}: it sees frames of {contract}, and was shown {height}x{width}; "
                 f"give shards that were preprocessed with --preprocess.size {contract.height}"

@@ -1,0 +1,229 @@
+"""Which steps a limited number of labels goes to: the least sure, the disputed, the newest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config import Settings, change
+from pipeline.errors import PipelineError
+from pipeline.games.description import GameDescription, load_game
+from pipeline.policies.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.policies.uncertainty import Student, entropy, margin
+from pipeline.selecting import choose, decisive
+from pipeline.shards.reader import Shard
+from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.writer import ShardWriter
+from tests.loading import made
+from tests.policies.test_checkpoint import checkpoint
+
+PERIOD = 70
+"""Made frames so many steps apart differ in four pixels only."""
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> GameDescription:
+    return load_game(made.game_folder(tmp_path / "paper"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, game: GameDescription) -> Settings:
+    """A run whose final.pt has a sharp head, so that it is surer of some frames than of others."""
+    run = tmp_path / "checkpoints" / "default"
+    for name, factor in (("final.pt", 60), ("other.pt", 90)):
+        kept = checkpoint()
+        kept.weights["head.weight"] = kept.weights["head.weight"] * factor
+        save_checkpoint(run / name, kept)
+    return Settings.model_validate(
+        {
+            "game": str(game.folder),
+            "paths": {"datasets": tmp_path / "datasets", "checkpoints": tmp_path / "checkpoints"},
+            "label": {"select": "uncertain", "limit": 20},
+            "train": {"device": "cpu", "threads": 1},
+        }
+    )
+
+
+def source(settings: Settings, numbers: list[int], name: str = "a-84-v001.h5") -> Shard:
+    """An unlabelled shard of one episode with these made frames."""
+    path = settings.shard_folder("paper") / name
+    full = made.episode(len(numbers), 7)
+    bare = replace(
+        full,
+        frames=np.stack([made.frame_of(n * 7 % 10, n) for n in numbers]),
+        expert_actions=np.full(len(numbers), NO_ACTION, np.uint8),
+        label_status=np.full(len(numbers), LabelStatus.UNLABELLED, np.uint8),
+    )
+    with ShardWriter(path, made.header()) as writer:
+        writer.append(bare)
+    return Shard(path)
+
+
+def probabilities(settings: Settings, shard: Shard) -> Any:
+    student = Student(load_checkpoint(settings.run_folder() / "final.pt"), device="cpu")
+    return student.probabilities(student.features(shard.read_frames(0, shard.n_frames)))
+
+
+@pytest.mark.parametrize("by", ["entropy", "margin"])
+def test_the_least_sure_steps_are_chosen_with_their_scores(
+    settings: Settings, game: GameDescription, by: str
+) -> None:
+    shard, mine = source(settings, list(range(150))), change(settings, label={"uncertainty": by})
+    todo = np.arange(10, 150)
+    rows, scores = choose(shard, todo, mine, game)
+    all_scores = {"entropy": entropy, "margin": margin}[by](probabilities(settings, shard))
+    assert scores.dtype == np.float32
+    assert scores == pytest.approx(all_scores[rows], abs=1e-6)
+    assert (np.diff(rows) > 0).all()
+    assert len(rows) == 20
+    assert rows.min() >= 10
+    left = np.setdiff1d(todo, rows)
+    assert all_scores[rows].min() >= all_scores[left].max()
+    # A random choice is surer.
+    some = np.random.default_rng(0).choice(todo, 20, replace=False)
+    assert scores.mean() > all_scores[some].mean()
+
+
+@pytest.mark.parametrize("select", ["uncertain", "disagree", "novel"])
+def test_a_choice_is_the_same_each_time_and_never_above_the_limit(
+    settings: Settings, game: GameDescription, select: str
+) -> None:
+    shard, mine = source(settings, list(range(90))), change(settings, label={"select": select})
+    todo = np.arange(0, 90, 2)
+    first, again = choose(shard, todo, mine, game), choose(shard, todo, mine, game)
+    assert (first[0] == again[0]).all()
+    assert (first[1] == again[1]).all()
+    assert len(first[0]) == 20
+    assert np.isin(first[0], todo).all()
+    everything = choose(shard, todo, change(mine, label={"limit": 1000}), game)
+    assert (everything[0] == todo).all()
+    assert len(choose(shard, todo[:0], mine, game)[0]) == 0
+
+
+@pytest.mark.parametrize("select", ["uncertain", "disagree", "novel"])
+def test_a_picture_is_chosen_again_only_once_every_other_was(
+    settings: Settings, game: GameDescription, select: str
+) -> None:
+    numbers = [3] * 40 + list(range(30)) + [5] * 40
+    shard = source(settings, numbers)
+    for limit in (15, 30, 31):
+        mine = change(settings, label={"select": select, "limit": limit})
+        rows, _ = choose(shard, np.arange(110), mine, game)
+        assert len(rows) == limit
+        assert len({numbers[row] for row in rows}) == min(limit, 30)
+
+
+def test_of_near_duplicates_the_newest_steps_hold_one(
+    settings: Settings, game: GameDescription
+) -> None:
+    shard = source(settings, list(range(2 * PERIOD)))
+    mine = change(settings, label={"select": "novel", "limit": 30})
+    rows, scores = choose(shard, np.arange(2 * PERIOD), mine, game)
+    assert len(set((rows % PERIOD).tolist())) == 30
+    assert (scores > 0).all()
+
+
+def test_what_the_student_was_trained_on_is_not_new(
+    settings: Settings, game: GameDescription
+) -> None:
+    known = made.shard(settings.shard_folder("paper") / "known-labelled-v001.h5", (35, 35))
+    with Shard(known) as shard:
+        trained = checkpoint(shard_ids=(shard.header.shard_id,), inputs={"max_labels": 35})
+    save_checkpoint(settings.run_folder() / "final.pt", trained)
+    fresh = source(settings, list(range(PERIOD)))
+    mine = change(settings, label={"select": "novel", "limit": 30})
+    rows, _ = choose(fresh, np.arange(PERIOD), mine, game)
+    assert decisive(mine)["known"] == list(trained.shard_ids)
+    # The labels after the first 35 are there, but the training had only so many.
+    assert rows.min() >= 35
+    known.unlink()
+    assert choose(fresh, np.arange(PERIOD), mine, game)[0].min() < 35
+    assert decisive(mine)["known"] == []
+
+
+def test_steps_of_the_shard_that_are_labelled_are_not_new(
+    settings: Settings, game: GameDescription
+) -> None:
+    folder = settings.shard_folder("paper")
+    mine = change(settings, label={"select": "novel", "limit": 10})
+    with Shard(made.shard(folder / "a-labelled-v001.h5", (PERIOD,), every=2)) as shard:
+        odd = np.arange(1, PERIOD, 2)
+        _, scores = choose(shard, odd, mine, game)
+        _, alone = choose(shard, np.arange(PERIOD), mine, game)
+    # With the even steps known the odd ones are nearer to what is known.
+    assert 0 < scores.max() < alone.max()
+
+
+def test_an_ensemble_disagrees_where_its_networks_differ(
+    settings: Settings, game: GameDescription
+) -> None:
+    shard = source(settings, list(range(60)))
+    other = str(settings.run_folder() / "other.pt")
+    alone = change(settings, label={"select": "disagree", "limit": 5})
+    twins = change(alone, label={"ensemble": [str(settings.run_folder() / "final.pt")]})
+    pair = change(alone, label={"ensemble": [other]})
+    _, none = choose(shard, np.arange(60), twins, game)
+    _, scores = choose(shard, np.arange(60), pair, game)
+    assert none == pytest.approx(np.zeros(5), abs=1e-6)
+    assert (scores > 1e-4).all()
+    thinned = choose(shard, np.arange(60), alone, game)[1]
+    seeded = choose(shard, np.arange(60), change(alone, label={"seed": 1}), game)[1]
+    assert (thinned != seeded).any()
+
+
+def test_what_decides_a_choice_is_told(settings: Settings) -> None:
+    def told(**keys: Any) -> dict[str, Any]:
+        return decisive(change(settings, label=keys))
+
+    assert told(select="all") == {}
+    student = told()["student"]
+    assert student["path"] == "final.pt"
+    assert len(student["sha256"]) == 64
+    assert told() == {"select": "uncertain", "student": student, "uncertainty": "entropy"}
+    assert told(select="disagree", seed=4)["dropout"] == {"share": 0.2, "networks": 32, "seed": 4}
+    other = str(settings.run_folder() / "other.pt")
+    assert told(student=other)["student"]["sha256"] != student["sha256"]
+    ensemble = told(select="disagree", ensemble=[other])
+    assert [one["path"] for one in ensemble["ensemble"]] == ["other.pt"]
+    assert "dropout" not in ensemble
+    assert told(select="novel")["known"] == []
+
+
+def refusal(settings: Settings, game: GameDescription, shard: Shard, **keys: Any) -> str:
+    with pytest.raises(PipelineError) as caught:
+        choose(shard, np.arange(5), change(settings, label=keys), game)
+    return str(caught.value)
+
+
+def test_what_cannot_be_chosen_is_refused_in_one_line(
+    settings: Settings, game: GameDescription, tmp_path: Path
+) -> None:
+    shard, run = source(settings, list(range(9))), settings.run_folder()
+    assert refusal(settings, game, shard, limit=0) == (
+        "label.select uncertain chooses so many steps of a shard as label.limit says; "
+        "give --label.limit N"
+    )
+    away = tmp_path / "away.pt"
+    assert refusal(settings, game, shard, student=str(away)) == (
+        f"{away}: no such checkpoint, but label.select uncertain asks it; "
+        "train first, or give --label.student FILE"
+    )
+    assert refusal(settings, game, shard, select="disagree", ensemble=[str(away)]) == (
+        f"{away}: no such checkpoint, but label.select disagree asks it; "
+        "train first, or give --label.ensemble FILE"
+    )
+    save_checkpoint(run / "small.pt", checkpoint(frame_contract=made.FrameContract(64, 64, "none")))
+    assert refusal(settings, game, shard, student=str(run / "small.pt")) == (
+        f"{run / 'small.pt'}: it sees frames of 64x64 RGB, resampling none, but those of "
+        f"{shard.path} are 84x84 RGB, resampling bilinear; preprocess them alike"
+    )
+    save_checkpoint(run / "foreign.pt", checkpoint(game="other", actions=made.BUTTONS[:9]))
+    assert refusal(settings, game, shard, student=str(run / "foreign.pt")) == (
+        f"{run / 'foreign.pt'}: does not fit paper: its game other is not the game's paper; "
+        "its actions A B START SELECT UP DOWN LEFT RIGHT L is not the game's "
+        "A B START SELECT UP DOWN LEFT RIGHT L R; give a checkpoint that was trained for it"
+    )
