@@ -2,8 +2,9 @@
 
 Monty (PyPI ``pydantic-monty``) is a Python interpreter written in Rust that knows the language and
 a few modules, and no files, network, processes or environment. It runs in a process of its own
-beside this one, which trusts nothing that it says: a state's answer is cut to its first characters
-inside, so that a huge one never comes out.
+beside this one, which is started as ``python monty_worker.py FOLDER``, the folder that holds
+``pydantic_monty``. A state's answer is cut to its first characters inside, so that a huge one never
+comes out.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+sys.path.append(sys.argv[1])  # where the parent has it, which this Python may not know
 import pydantic_monty as monty
 
 if TYPE_CHECKING:
@@ -28,12 +31,16 @@ _PROGRAM = "<python-input-2>"
 _HINT = "; Monty runs a part of Python only: do without, or choose --expert.isolation bwrap"
 
 
-def load(setup: dict[str, Any], notes: Notes) -> Ask:
+def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
     """Feed the tools and the program to an interpreter, and return what asks its ``act``."""
 
-    # No time limit here: the parent has one, and ends this process.
-    limits: monty.ResourceLimits = {"max_memory": setup["memory"], "max_suspensions": 1 << 31}
-    pool = monty.Monty(max_processes=1).__enter__()
+    # The parent watches the time of a state and ends this process; if the parent itself was killed,
+    # an endless program ends by the limit.
+    limits: monty.ResourceLimits = {
+        "max_memory": setup["memory"],
+        "max_suspensions": 1 << 31,
+        "max_feed_duration_secs": setup["cpu"],
+    }
 
     def note(stream: str, text: str) -> None:
         notes.write(text)
@@ -99,4 +106,6 @@ def describe(error: BaseException, name: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(load, describe)
+    # Before the first word to the parent: if there is no interpreter, the program is not to blame.
+    with monty.Monty(max_processes=1) as interpreters:
+        serve(partial(load, pool=interpreters), describe)

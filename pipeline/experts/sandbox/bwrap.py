@@ -62,6 +62,7 @@ def launch_bwrap(limits: Limits) -> Process:
     Raises:
         PipelineError: bwrap, prlimit or libseccomp is not installed.
     """
+    bwrap = _installed("bwrap", "bubblewrap")
     command = [
         _installed("prlimit", "util-linux"),
         f"--as={limits.memory_mb << 20}",
@@ -69,7 +70,7 @@ def launch_bwrap(limits: Limits) -> Process:
         f"--nofile={OPEN_FILES}",
         "--fsize=0",
         "--core=0",
-        _installed("bwrap", "bubblewrap"),
+        bwrap,
         *_walls(),
     ]
     # A file without a name, as bwrap reads to its end whatever stands at its current place.
@@ -106,23 +107,34 @@ def _walls() -> list[str]:
     walls += ["--clearenv"]
     for name, value in ENVIRONMENT.items():
         walls += ["--setenv", name, value]
-    for folder in ("/usr/lib", "/usr/lib32", "/usr/lib64"):
-        walls += ["--ro-bind-try", folder, folder]
-    for folder in ("/lib", "/lib32", "/lib64"):
+    for path in (*_system_libraries(), *_python_library()):
+        walls += ["--ro-bind", str(path), str(path)]
+    for folder in ("/lib", "/lib64"):
         link = Path(folder)
-        if link.is_symlink():
-            walls += ["--symlink", os.readlink(link), folder]
-        else:
-            walls += ["--ro-bind-try", folder, folder]
-    hidden = [Path("/usr/lib/python3/dist-packages")]
-    base = Path(sys.base_prefix).resolve()
-    if base != Path("/usr"):
-        walls += ["--ro-bind", str(base / "lib"), str(base / "lib")]
-    hidden += sorted((base / "lib").glob("python3*/*-packages"))
-    walls += ["--ro-bind", _base_python(), _base_python()]
-    for folder in (str(path) for path in hidden if path.is_dir()):
-        walls += ["--tmpfs", folder, "--remount-ro", folder]
+        walls += ["--symlink", os.readlink(link), folder] if link.is_symlink() else []
+    for hidden in sorted(Path(os.__file__).resolve().parent.glob("*-packages")):
+        walls += ["--tmpfs", str(hidden), "--remount-ro", str(hidden)]
     return [*walls, "--ro-bind", str(WORKER), "/worker.py", "--chdir", "/", "--remount-ro", "/"]
+
+
+def _system_libraries() -> list[Path]:
+    """Where shared libraries and their loader lie; not the rest of /usr/lib where that is mixed."""
+    found = []
+    for folder in (Path("/usr/lib"), Path("/lib")):
+        if folder.is_symlink():
+            continue
+        mixed = sorted(folder.glob("*-linux-gnu*")) + sorted(folder.glob("ld-linux*"))
+        found += mixed or [folder]
+    wide = [folder for folder in (Path("/usr/lib64"), Path("/lib64")) if not folder.is_symlink()]
+    return [path for path in found + wide if path.exists()]
+
+
+def _python_library() -> list[Path]:
+    """The base interpreter and its standard library."""
+    library = Path(os.__file__).resolve().parent
+    if library.parents[1] in (Path("/usr"), Path("/usr/local")):
+        return [Path(_base_python()), library, *sorted(library.parent.glob("libpython3*"))]
+    return [Path(_base_python()), library.parent]
 
 
 def _python() -> list[str]:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pipeline import games
 from pipeline.errors import PipelineError
-from pipeline.experts.sandbox.bwrap import launch_bwrap, refused
+from pipeline.experts.sandbox import bwrap, monty
 from pipeline.experts.sandbox.interface import Isolation, Limits, Program, Sandbox
-from pipeline.experts.sandbox.worker_sandbox import WorkerSandbox, launch_monty, launch_trusted
+from pipeline.experts.sandbox.worker_sandbox import WorkerSandbox, launch_trusted
 
 SHIPPED = Path(games.__file__).resolve().parent
 
@@ -39,7 +39,9 @@ def isolation_of(path: Path, wanted: Literal["auto", "trusted", "bwrap", "monty"
 def open_sandbox(program: Program, isolation: Isolation, limits: Limits) -> Sandbox:
     """A sandbox for a program; nothing starts yet."""
     if isolation == "monty":
-        return WorkerSandbox(program, limits, "monty", launch_monty)
+        return WorkerSandbox(program, limits, "monty", monty.launch_monty, monty.refused)
     if isolation == "bwrap":
-        return WorkerSandbox(program, limits, "bwrap", partial(launch_bwrap, limits), refused)
+        return WorkerSandbox(
+            program, limits, "bwrap", partial(bwrap.launch_bwrap, limits), bwrap.refused
+        )
     return WorkerSandbox(program, limits, "trusted", launch_trusted)

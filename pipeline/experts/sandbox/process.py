@@ -28,7 +28,11 @@ class Late(Exception):
 
 
 class Flood(Exception):
-    """It wrote more than it may."""
+    """It wrote more to stderr than it may."""
+
+
+class Endless(Exception):
+    """It wrote a line that is longer than a line may be."""
 
 
 class Process:
@@ -73,7 +77,7 @@ class Process:
     def fresh(self) -> bool:
         """Whether it lives and nothing that it wrote is waiting: what comes next answers what is
         sent next."""
-        with contextlib.suppress(Flood):
+        with contextlib.suppress(Flood, Endless):
             self._wait(0)
         alive = self._process.poll() is None and not self._over
         self._complained = 0
@@ -83,7 +87,7 @@ class Process:
         """Write all of ``data``; ``deadline`` is a time of ``monotonic``.
 
         Raises:
-            Ended, Late, Flood
+            Ended, Late, Flood, Endless
         """
         left = memoryview(data)
         self._poll.register(self._in, select.POLLOUT)
@@ -104,7 +108,7 @@ class Process:
         """The next line, without its end.
 
         Raises:
-            Ended, Late, Flood
+            Ended, Late, Flood, Endless
         """
         while not self._lines:
             if self._over:
@@ -148,7 +152,7 @@ class Process:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         self._lines.extend(lines)
         if len(self._rest) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
-            raise Flood
+            raise Endless
 
     def _read_complaints(self) -> None:
         chunk = os.read(self._err, _CHUNK)

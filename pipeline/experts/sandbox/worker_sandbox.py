@@ -24,12 +24,11 @@ from pipeline.experts.sandbox.interface import (
     bounded,
     bounded_lines,
 )
-from pipeline.experts.sandbox.process import Ended, Flood, Late, Process
+from pipeline.experts.sandbox.process import MAX_ERRORS, Ended, Endless, Flood, Late, Process
 from pipeline.experts.tools import SOURCE
 from pipeline.shards.schema import LabelStatus
 
 WORKER = Path(__file__).parents[1] / "worker.py"
-MONTY_WORKER = WORKER.with_name("monty_worker.py")
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """Nothing of ours; a set of texts is walked through in the same order each time."""
 _OUTCOMES = ("button", "refused", "invalid", "failed")
@@ -45,11 +44,6 @@ def cpu_seconds(limits: Limits) -> int:
 def launch_trusted() -> Process:
     """This Python, with its packages, in a process of its own and nothing round it."""
     return Process([sys.executable, "-s", "-B", str(WORKER)], env=ENVIRONMENT)
-
-
-def launch_monty() -> Process:
-    """This Python with nothing of our environment, to start Monty's interpreter and ask it."""
-    return Process([sys.executable, "-I", "-B", str(MONTY_WORKER)], env={})
 
 
 class WorkerSandbox:
@@ -123,7 +117,7 @@ class WorkerSandbox:
         assert self._process is not None
         try:
             said = self._process.line(deadline)
-        except (Ended, Late, Flood):
+        except (Ended, Late, Flood, Endless):
             why = (self._process.complaints.splitlines() or ["it says nothing"])[-1]
             if self._refused is not None:
                 raise self._refused(bounded(why, MAX_REASON)) from None
@@ -171,7 +165,7 @@ class WorkerSandbox:
         assert self._process is not None
         try:
             self._process.send(data, deadline)
-        except (Ended, Late, Flood) as error:
+        except (Ended, Late, Flood, Endless) as error:
             raise self._trouble(error) from None
 
     def _line(self, deadline: float) -> Any:
@@ -179,16 +173,19 @@ class WorkerSandbox:
         assert self._process is not None
         try:
             return json.loads(self._process.line(deadline))
-        except (Ended, Late, Flood) as error:
+        except (Ended, Late, Flood, Endless) as error:
             raise self._trouble(error) from None
         except (ValueError, RecursionError):
             raise _broken() from None
 
-    def _trouble(self, error: Ended | Late | Flood) -> Trouble:
+    def _trouble(self, error: Ended | Late | Flood | Endless) -> Trouble:
+        if isinstance(error, Endless):
+            return _broken()
         if isinstance(error, Late):
             return Trouble(LabelStatus.TIMED_OUT, f"no answer in {self._limits.answer:g} s")
         if isinstance(error, Flood):
-            return Trouble(LabelStatus.FAILED, "the program wrote too much at once", whole=True)
+            much = f"more than {MAX_ERRORS >> 20} MiB past its notes"
+            return Trouble(LabelStatus.FAILED, f"the program wrote {much}")
         return Trouble(LabelStatus.FAILED, f"the program ended ({error})")
 
 
