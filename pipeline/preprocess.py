@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,8 @@ from tqdm import tqdm
 from pipeline.errors import PipelineError
 from pipeline.executor import array_executor, cores, in_order
 from pipeline.frames import FrameContract, resize
-from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.games.description import GameDescription, load_game
+from pipeline.games.identity import expected_sha1, find_cartridge
 from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
 from pipeline.settings import Preprocess, Settings
 from pipeline.shards.catalogue import entries_of
@@ -73,9 +74,9 @@ def run(settings: Settings) -> dict[str, Any]:
         sources,
         kind="raw",
         game=game.name,
-        rom_sha1=game.rom_sha1,
+        rom_sha1=expected_sha1(game, settings.rom, unverified=settings.unverified_rom),
         actions=game.buttons,
-        timing=asdict(game.timing),
+        timing=game.timing.contract,
     )
     _refuse_same_stem(sources)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
@@ -249,8 +250,8 @@ def _restater(
         return nullcontext()
     from pipeline.restating import Restater  # imported late: it brings the emulator
 
-    rom = find_rom(game, settings.rom)
-    return Restater(sources, game, rom, settings.preprocess.workers)
+    played, rom = find_cartridge(game, settings.rom, unverified=settings.unverified_rom)
+    return Restater(sources, played, rom, settings.preprocess.workers)
 
 
 def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:

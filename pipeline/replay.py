@@ -13,7 +13,8 @@ from pipeline.config import Settings
 from pipeline.emulator.replay import Difference, first_difference, player_again, recorded_game
 from pipeline.errors import PipelineError
 from pipeline.executor import cores, local_executor, run_jobs
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.description import GameDescription, load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.shards.reader import Shard
 
 LARGEST_JOB = 8
@@ -22,7 +23,7 @@ LARGEST_JOB = 8
 @dataclass(frozen=True)
 class Job:
     shard: Path
-    game: str
+    game: GameDescription
     rom: Path
     episodes: tuple[int, ...]
 
@@ -44,8 +45,9 @@ def run(
         PipelineError: the shard cannot be played again (see `recorded_game`), no such ROM or
             episode, or a worker was killed.
     """
-    game = load_game(settings.game)
-    rom = find_rom(game, settings.rom)
+    game, rom = find_cartridge(
+        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
+    )
     with Shard(file) as shard:
         recorded_game(shard, game)
         chosen = chosen_episodes(episodes, shard.n_episodes)
@@ -53,8 +55,7 @@ def run(
     workers = workers or cores()
     size = max(1, min(LARGEST_JOB, -(-len(chosen) // workers)))
     jobs = [
-        Job(file, str(game.folder), rom, tuple(chosen[low : low + size]))
-        for low in range(0, len(chosen), size)
+        Job(file, game, rom, tuple(chosen[low : low + size])) for low in range(0, len(chosen), size)
     ]
     started = perf_counter()
     found: dict[int, Difference | None] = {}
@@ -88,7 +89,7 @@ def run(
 def replay_job(job: Job) -> dict[int, Difference | None]:
     """Play some episodes again; runs in a worker process."""
     with Shard(job.shard) as shard:
-        env = player_again(shard, load_game(job.game), job.rom)
+        env = player_again(shard, job.game, job.rom)
         return {index: first_difference(env, shard, index) for index in job.episodes}
 
 

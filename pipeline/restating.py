@@ -9,25 +9,24 @@ from pathlib import Path
 
 from pipeline.emulator.replay import Columns, read_anew, reader_anew, recorded_game
 from pipeline.executor import cores, in_order, local_executor
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription
 from pipeline.shards.reader import Shard
 
 
 @dataclass(frozen=True)
 class Job:
-    """Some episodes of a raw shard, and the folder of the game as it is described today."""
+    """Some episodes of a raw shard, and the game as it is described today."""
 
     shard: Path
-    game: str
+    game: GameDescription
     rom: Path
     episodes: tuple[int, ...]
 
 
 def restate_job(job: Job) -> list[Columns]:
     """:func:`read_anew` for each episode; runs in a worker process."""
-    game = load_game(job.game)
     with Shard(job.shard) as shard:
-        env = reader_anew(shard, game, job.rom)
+        env = reader_anew(shard, job.game, job.rom)
         return [read_anew(env, shard, index) for index in job.episodes]
 
 
@@ -44,7 +43,7 @@ class Restater:
         for source in sources:
             with Shard(source) as shard:
                 recorded_game(shard, game)
-        self._game, self._rom, self._workers = str(game.folder), rom, workers or cores()
+        self._game, self._rom, self._workers = game, rom, workers or cores()
         self._pool = local_executor(self._workers)
 
     def __enter__(self) -> Restater:

@@ -24,7 +24,8 @@ from pipeline.executor import local_executor, run_jobs
 from pipeline.experts.acting import ExpertActor, MixedActor
 from pipeline.experts.opening import open_expert
 from pipeline.frames import FrameContract
-from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.games.description import GameDescription, load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
 from pipeline.shards.provenance import fingerprint, provenance
@@ -43,7 +44,7 @@ LOCKSTEP = 8
 class Play:
     """Everything that decides how an episode goes, its seed apart."""
 
-    game: str
+    game: GameDescription
     rom: Path
     policy: str
     beta: float
@@ -106,7 +107,7 @@ class Player:
             game=self.game.name,
             rom_sha1=self.game.rom_sha1,
             actions=self.game.buttons,
-            timing={"hold": self.game.timing.hold, "release": self.game.timing.release},
+            timing=self.game.timing.contract,
             frame_contract=FrameContract(160, 240, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
             provenance=told,
@@ -130,8 +131,9 @@ def make_player(
         PipelineError: no game, ROM, start state, expert program or checkpoint, or a checkpoint
             that was made for another game, ROM, timing or set of buttons.
     """
-    game = load_game(settings.game)
-    rom = find_rom(game, settings.rom)
+    game, rom = find_cartridge(
+        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
+    )
     start = start_state or next(iter(game.start_states))
     if start not in game.start_states:
         raise PipelineError(
@@ -150,9 +152,7 @@ def make_player(
         actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky
-    play = Play(
-        str(game.folder), rom, policy, beta, mode, settings, start, max_steps, patience, sticky
-    )
+    play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky)
     return Player(game, play, actor)
 
 

@@ -324,6 +324,8 @@ class Settings(Section):
     """A game's name, or the folder of one."""
     rom: Path | None = None
     """The cartridge image; none takes the one that the game brings."""
+    unverified_rom: bool = False
+    """Play a ROM whose title and code are right though its sha1 is not, with a warning."""
     track: bool = False
     """Log training to Weights & Biases too (needs the extra ``track``)."""
     paths: Paths = Paths()

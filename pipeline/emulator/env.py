@@ -14,7 +14,8 @@ from pipeline.emulator.ram import State, StateReader
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
-from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.games.description import GameDescription, load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.shards.codec import crc32
 
 
@@ -41,6 +42,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         rom: cartridge image; None takes the game's own.
         render_mode: None or "rgb_array".
         sticky_action_probability, max_steps: None takes the game's own.
+        unverified_rom: play a ROM whose title and code are right though its hash is not, with a
+            warning; ``game.rom_sha1`` is then its own.
 
     Raises:
         PipelineError: no such game, no ROM, another ROM, a value out of range, or mGBA is not
@@ -56,12 +59,15 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         render_mode: str | None = None,
         sticky_action_probability: float | None = None,
         max_steps: int | None = None,
+        unverified_rom: bool = False,
     ) -> None:
-        self.game = game if isinstance(game, GameDescription) else load_game(game)
+        described = game if isinstance(game, GameDescription) else load_game(game)
         if render_mode not in (None, "rgb_array"):
             raise PipelineError(f"render_mode is {render_mode!r}; give None or 'rgb_array'")
         self.render_mode = render_mode
-        self.rom = find_rom(self.game, None if rom is None else Path(rom))
+        self.game, self.rom = find_cartridge(
+            described, None if rom is None else Path(rom), unverified=unverified_rom
+        )
         timing = self.game.timing
         self.metadata = {**self.metadata, "render_fps": 60 / (timing.hold + timing.release)}
         self.sticky_action_probability = (

@@ -9,7 +9,7 @@ which idle frames it draws.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
         )
     text = header.provenance.get("game_yaml")
     if isinstance(text, str):
-        return parse_recorded(text, path)
-    if header.actions != game.buttons or dict(header.timing) != asdict(game.timing):
+        return replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
+    if header.actions != game.buttons or dict(header.timing) != game.timing.contract:
         raise PipelineError(
             f"{path}: recorded with other buttons or another timing than {game.name} has today, "
             "and from before shards carried their game.yaml; it cannot be played again"

@@ -10,6 +10,13 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.games.platforms import GB, GBA, GBC, Platform
 
+_ARCHIVES = {
+    b"PK": "zip",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "rar",
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ": "xz",
+}
 _COLOUR, _COLOUR_ONLY = 0x80, 0xC0
 _LOGO = bytes.fromhex("CEED6666")
 """The first bytes of a Game Boy cartridge's logo; mGBA too knows it by these."""
@@ -17,13 +24,17 @@ _LOGO = bytes.fromhex("CEED6666")
 
 @dataclass(frozen=True)
 class Cartridge:
-    """A cartridge image's console, title, code (GBA only; may be empty) and hash."""
+    """A cartridge image's console, title, code (GBA only; may be empty), hash and edition."""
 
     platforms: tuple[Platform, ...]
     """Consoles that can play it, the best first."""
     title: str
     code: str
     sha1: str
+    revision: int
+    """0 for the first edition, 1 for one in which the maker mended something, and so on."""
+    size: int
+    """Bytes."""
 
 
 def read_cartridge(path: Path) -> Cartridge:
@@ -39,13 +50,18 @@ def read_cartridge(path: Path) -> Cartridge:
             f"{path}: cannot read the ROM ({os.strerror(error.errno or 0)}); give an existing "
             "file with --rom"
         ) from None
-    if image.startswith(b"PK"):
-        raise PipelineError(f"{path}: a zip archive; unpack it and give the ROM that is inside")
-    sha1 = hashlib.sha1(image).hexdigest()
+    for magic, kind in _ARCHIVES.items():
+        if image.startswith(magic):
+            raise PipelineError(
+                f"{path}: a {kind} archive; unpack it and give the ROM that is inside"
+            )
+    sha1, size = hashlib.sha1(image).hexdigest(), len(image)
     if len(image) >= 0xC0 and image[0xB2] == 0x96:
-        return Cartridge((GBA,), _text(image[0xA0:0xAC]), _text(image[0xAC:0xB0]), sha1)
+        title, code = _text(image[0xA0:0xAC]), _text(image[0xAC:0xB0])
+        return Cartridge((GBA,), title, code, sha1, image[0xBC], size)
     if len(image) >= 0x150 and image[0x104:0x108] == _LOGO:
-        return Cartridge(_game_boys(image[0x143]), _text(image[0x134:0x143]), "", sha1)
+        title = _text(image[0x134:0x143])
+        return Cartridge(_game_boys(image[0x143]), title, "", sha1, image[0x14C], size)
     raise PipelineError(
         f"{path}: no cartridge of a Game Boy, Game Boy Color or Game Boy Advance; give a .gb, "
         ".gbc or .gba file with --rom"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,22 +333,9 @@ def find_rom(game: GameDescription, rom: Path | None = None) -> Path:
     """The cartridge image to play: ``rom``, or the one that the game brings; its hash is checked.
 
     Raises:
-        PipelineError: there is none, or it is another one than the description was written for.
+        PipelineError: there is none, or it is another one than the description was written for;
+            see :func:`pipeline.games.identity.find_cartridge`.
     """
-    path = rom if rom is not None else game.rom_file
-    if path is None:
-        raise PipelineError(
-            f"{game.name}: this game brings no ROM; give your own with --rom FILE "
-            f"(sha1 {game.rom_sha1})"
-        )
-    if not path.is_file():
-        raise PipelineError(
-            f"{path}: there is no ROM; give one with --rom FILE (sha1 {game.rom_sha1})"
-        )
-    found = hashlib.sha1(path.read_bytes()).hexdigest()
-    if found != game.rom_sha1:
-        raise PipelineError(
-            f"{path}: this ROM has sha1 {found}, but {game.name} needs {game.rom_sha1}; "
-            "give the right one with --rom FILE"
-        )
-    return path
+    from pipeline.games.identity import find_cartridge
+
+    return find_cartridge(game, rom)[1]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
+from pipeline.games.identity import expected_sha1
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.loader import Loader
 from pipeline.loading.plan import choose_plan
@@ -107,9 +108,9 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         paths,
         kind="processed",
         game=game.name,
-        rom_sha1=game.rom_sha1,
+        rom_sha1=expected_sha1(game, settings.rom, unverified=settings.unverified_rom),
         actions=game.buttons,
-        timing={"hold": game.timing.hold, "release": game.timing.release},
+        timing=game.timing.contract,
         labelled=True,
     )
     steps = Steps(

@@ -173,12 +173,11 @@ def check_fits(checkpoint: Checkpoint, game: GameDescription) -> None:
     Raises:
         PipelineError: one line with every mismatch of game, ROM, buttons, timing or frames.
     """
-    timing = {"hold": game.timing.hold, "release": game.timing.release}
     pairs: list[tuple[str, Any, Any]] = [
         ("game", checkpoint.game, game.name),
         ("ROM sha1", checkpoint.rom_sha1, game.rom_sha1),
         ("actions", " ".join(checkpoint.actions), " ".join(game.buttons)),
-        ("timing", _words(checkpoint.timing), _words(timing)),
+        ("timing", _words(checkpoint.timing), _words(game.timing.contract)),
     ]
     wrong = [f"its {what} {is_} is not the game's {due}" for what, is_, due in pairs if is_ != due]
     contract = checkpoint.frame_contract

@@ -361,16 +361,3 @@ def test_a_game_that_brings_no_rom_asks_for_one(write: Write) -> None:
     assert str(error.value) == (
         f"little: this game brings no ROM; give your own with --rom FILE (sha1 {game.rom_sha1})"
     )
-
-
-def test_a_rom_with_another_hash_is_refused_with_both_hashes(write: Write) -> None:
-    game = load_game(write())
-    other = game.folder / "other.gba"
-    other.write_bytes(b"another cartridge")
-    with pytest.raises(PipelineError) as error:
-        find_rom(game, other)
-    found = hashlib.sha1(b"another cartridge").hexdigest()
-    assert str(error.value) == (
-        f"{other}: this ROM has sha1 {found}, but little needs {game.rom_sha1}; "
-        "give the right one with --rom FILE"
-    )
