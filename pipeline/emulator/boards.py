@@ -19,6 +19,10 @@ class Board(Protocol):
 
     video: Any
 
+    def reset(self) -> None:
+        """Switch the console on."""
+        ...
+
     def ram(self) -> tuple[Any, ...]:
         """A writable buffer for each of the platform's blocks; to be asked after a reset."""
         ...
@@ -49,9 +53,13 @@ class GbaBoard:
 
     def __init__(self, mgba: Mgba, core: Any) -> None:
         self._ffi, self._lib = mgba.ffi, mgba.lib
+        self._core = core
         self._gba = self._ffi.cast("struct GBA *", core.board)
         self.video = self._gba.video
         self._timing, self._audio = self._gba.timing, self._gba.audio
+
+    def reset(self) -> None:
+        self._core.reset(self._core)
 
     def ram(self) -> tuple[Any, ...]:
         memory, ffi = self._gba.memory, self._ffi
@@ -91,8 +99,21 @@ class GbBoard:
 
     def __init__(self, mgba: Mgba, core: Any, platform: Platform) -> None:
         self._ffi, self._platform = mgba.ffi, platform
+        self._core = core
+        self._switched_on: Any = None
         self._gb = self._ffi.cast("struct GB *", core.board)
         self.video = self._gb.video
+
+    def reset(self) -> None:
+        # A reset of mGBA's own would put the RAM elsewhere, so there is only one; later ones go
+        # back to what it left.
+        core = self._core
+        if self._switched_on is None:
+            core.reset(core)
+            self._switched_on = self._ffi.new("uint8_t[]", core.stateSize(core))
+            core.saveState(core, self._switched_on)
+        else:
+            core.loadState(core, self._switched_on)
 
     def ram(self) -> tuple[Any, ...]:
         memory, ffi = self._gb.memory, self._ffi

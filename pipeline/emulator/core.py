@@ -92,7 +92,7 @@ class Emulator:
         The screen is stale until a frame ran.
         """
         self._erase_cartridge()
-        self._wrapper.reset()
+        self._board.reset()
         self._begin()
 
     def step(self, keys: int, hold: int, release: int) -> None:
