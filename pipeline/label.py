@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from pipeline.asking import Panel, sample
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from pipeline.executor import cores
-from pipeline.experts.opening import open_expert
-from pipeline.experts.protocol import Answers, Expert, Questions
+from pipeline.experts.protocol import Answers, Expert, Questions, expert_id
 from pipeline.games.description import GameDescription, load_game
-from pipeline.shards.catalogue import entries_of
+from pipeline.labelling import Labelling
+from pipeline.screens import screens_of
+from pipeline.shards.catalogue import Catalogue, entries_of
+from pipeline.shards.labels import experts_of
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.schema import LabelStatus
 from pipeline.shards.table import newest_shards
-
-BATCH = 1024
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """Label processed shards; each gives a new shard with the same frames.
 
-    No emulator takes part: the expert is asked about the RAM state stored with each step. A
-    failed answer is stored as unlabelled with its status, never as a button. Labels that a shard
-    has already are kept unless ``label.relabel``.
+    No emulator takes part: the expert is asked about the RAM state stored with each step, and
+    shown the stored screens where it looks at any. A failed answer is stored as unlabelled with
+    its status, never as a button. Labels that a shard has already are kept unless
+    ``label.relabel``. Each label says who gave it, when and for how much.
+
+    An expert that stops (a budget is spent, a batch is under way) ends the stage early: what it
+    answered is published, ``stopped`` says why, and the same command carries on from there.
+
+    With ``label.dry_run`` nothing is asked: what a model would cost at most is returned.
 
     Raises:
-        PipelineError: no shard to label, a shard of another game, or a program that does not load.
+        PipelineError: no shard to label, a shard of another game, an expert that cannot be asked,
+            or screens that are not there.
     """
     game = load_game(settings.game)
     sources = _sources(settings, game)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
-    rows = [_label_shard(source, settings, game) for source in sources]
-    asked = sum(row["asked"] for row in rows)
+    with Panel(settings, game) as panel:
+        if settings.label.dry_run:
+            return _forecast(sources, settings, game, panel)
+        rows = [_label_shard(source, settings, game, panel) for source in sources]
+    return _result(rows)
+
+
+def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = sum(row.pop("seconds") for row in rows)
+    answers = sum(row["asked"] for row in rows)
+    dollars = sum(row["dollars"] or 0 for row in rows)
+    stopped = [row["stopped"] for row in rows if row["stopped"]]
     return {
         "up_to_date": all(row["up_to_date"] for row in rows),
-        "shards": [row["shard"] for row in rows],
+        "shards": [row["shard"] for row in rows if row["shard"]],
         "frames": sum(row["frames"] for row in rows),
         "labels": sum(row["labels"] for row in rows),
-        "asked": asked,
-        "labels_per_second": asked / seconds if asked else None,
-        "by_shard": rows,
+        "asked": answers,
+        "labels_per_second": answers / seconds if answers else None,
+        **({"dollars": dollars} if dollars else {}),
+        **({"stopped": stopped[0]} if stopped else {}),
+        "by_shard": rows if stopped or dollars else [_free(row) for row in rows],
     }
+
+
+def _free(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("dollars", "stopped")}
 
 
 def _sources(settings: Settings, game: GameDescription) -> list[Path]:
@@ -70,119 +91,187 @@ def _sources(settings: Settings, game: GameDescription) -> list[Path]:
     return sources
 
 
-def _label_shard(source: Path, settings: Settings, game: GameDescription) -> dict[str, Any]:
-    with Shard(source) as shard, open_expert(settings, game) as expert:
-        decisive = settings.label.model_dump(include={"relabel", "limit"})
-        mark = fingerprint("label", decisive, expert.identity, shard.header.shard_id)
-        stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
-        target, up_to_date = publish_name(source.parent, f"{stem}-labelled", mark)
-        asked, reasons, seconds = 0, Counter[str](), 0.0
-        if not up_to_date:
-            started = perf_counter()
-            buttons = shard.column("expert_actions").copy()
-            status = shard.column("label_status").copy()
-            todo = np.flatnonzero(
-                np.ones(len(status), bool)
-                if settings.label.relabel
-                else status != LabelStatus.LABELLED
-            )
-            if 0 < settings.label.limit < len(todo):
-                todo = todo[np.linspace(0, len(todo) - 1, settings.label.limit).round().astype(int)]
-            asked = len(todo)
-            reasons = _ask(shard, todo, buttons, status, settings, game)
-            told = provenance(
-                "label",
-                settings=decisive,
-                fingerprint=mark,
-                actor=shard.header.provenance.get("actor", {}),
-                parents=[{"file": source.name, "shard_id": shard.header.shard_id}],
-                expert=expert.identity,
-            )
-            labelled = status == LabelStatus.LABELLED
-            new = int(np.count_nonzero(labelled[todo]))
-            kept = int(np.count_nonzero(labelled)) - new
-            told["labels"] = _shares(source, expert.identity, new, kept)
-            relabel(source, target, buttons, status, told)
-            seconds = perf_counter() - started
-    return _row(target, up_to_date, asked, reasons, seconds)
+@dataclass(frozen=True)
+class _Plan:
+    """A shard, and the labelled one that becomes of it or is there already."""
+
+    source: Path
+    decisive: dict[str, Any]
+    mark: str
+    stem: str
+
+    @property
+    def begun(self) -> Path | None:
+        """The newest of those that an expert left off, to be carried on."""
+        return self._newest("unfinished")
+
+    @property
+    def done(self) -> bool:
+        """Whether some version has what is asked for."""
+        return self._newest("fingerprint") is not None
+
+    def _newest(self, key: str) -> Path | None:
+        catalogue = Catalogue(self.source.parent)
+        found = [
+            entry.path
+            for entry in catalogue.of(catalogue.files(f"{self.stem}-v"))
+            if entry.error is None
+            and entry.get().provenance.get(key) == self.mark
+            and stem_and_version(entry.path)[0] == self.stem
+        ]
+        return max(found, key=lambda path: stem_and_version(path)[1], default=None)
 
 
-def _shares(source: Path, expert: dict[str, Any], new: int, kept: int) -> list[dict[str, Any]]:
-    """Labels by who gave them: the new ones, and those that ``source`` had and keeps.
+def _planned(source: Path, settings: Settings, expert: Expert) -> _Plan:
+    decisive = settings.label.model_dump(include={"relabel", "limit"})
+    if settings.label.select != "all":
+        from pipeline import selecting  # imported late: it brings torch
 
-    Where several gave those and some were replaced, whose is no longer known.
-    """
-    before = entries_of([source])[0].get().experts
-    if sum(before.values()) != kept and len(before) > 1:
-        before = {"several": kept}
-    named = [{"expert": who, "labels": min(n, kept)} for who, n in before.items() if kept]
-    return [{"expert": expert, "labels": new}, *named]
+        decisive |= selecting.decisive(settings)
+    source_id = entries_of([source])[0].get().shard_id
+    mark = fingerprint("label", decisive, expert.identity, source_id)
+    stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
+    stem = f"{stem}-labelled"
+    return _Plan(source, decisive, mark, stem)
+
+
+def _to_ask(
+    shard: Shard, begun: Path | None, labels: Labelling, settings: Settings, game: GameDescription
+) -> NDArray[np.intp]:
+    """The steps to ask about, ascending, but for those that are answered in ``begun``, which
+    ``labels`` takes over; it notes why steps were chosen, too."""
+    label = settings.label
+    todo = np.flatnonzero(np.full(shard.n_frames, True) if label.relabel else ~labels.labelled)
+    scores = np.full(len(todo), np.nan, np.float32)
+    if label.select != "all":
+        from pipeline.selecting import choose  # imported late: it brings torch
+
+        todo, scores = choose(shard, todo, settings, game)
+    elif 0 < label.limit < len(todo):
+        todo = todo[np.linspace(0, len(todo) - 1, label.limit).round().astype(int)]
+        scores = scores[: len(todo)]
+    answered = labels.carry_on(begun) if begun else np.zeros(shard.n_frames, bool)
+    labels.score(todo, scores)
+    left: NDArray[np.intp] = todo[~answered[todo]]
+    return left
+
+
+def _label_shard(
+    source: Path, settings: Settings, game: GameDescription, panel: Panel
+) -> dict[str, Any]:
+    panel.begin()
+    started, expert = perf_counter(), panel.expert
+    plan = _planned(source, settings, expert)
+    target, done = publish_name(source.parent, plan.stem, plan.mark)
+    if done:
+        return _row(target, source, up_to_date=True)
+    begun: Path | None = plan.begun
+    with Shard(source) as shard, screens_of(shard, expert.screens) as gallery:
+        labels = Labelling.of(shard)
+        todo = _to_ask(shard, begun, labels, settings, game)
+        who = expert_id(expert.identity)
+
+        def take(rows: NDArray[np.intp], answers: Answers) -> None:
+            labels.take(rows, answers, who, time())
+
+        panel.ask(shard, todo, gallery, take)
+    left = len(todo) - labels.answered
+    stopped = panel.stopped if left else None
+    if stopped is None or labels.answered:
+        begun = _publish(plan, labels, expert, stopped)
+    row = _row(begun, source, asked=labels.answered, stopped=stopped)
+    row["first_reason"] = next(iter(labels.reasons), None)
+    row["seconds"] = perf_counter() - started
+    return row
+
+
+def _publish(plan: _Plan, labels: Labelling, expert: Expert, stopped: str | None) -> Path:
+    """Publish the labelled shard; one that the expert left off is marked, so that it does not
+    pass for what was asked for, and the next run finds it."""
+    mark, more = plan.mark, {}
+    if stopped is not None:
+        held = hashlib.sha256(labels.status.tobytes() + labels.buttons.tobytes()).hexdigest()
+        mark = fingerprint("label", plan.mark, held)
+        more = {"stopped": stopped, "unfinished": plan.mark}
+    target, done = publish_name(plan.source.parent, plan.stem, mark)
+    if done:
+        return target
+    with Shard(plan.source) as shard:
+        header = shard.header
+    told = provenance(
+        "label",
+        settings=plan.decisive,
+        fingerprint=mark,
+        actor=header.provenance.get("actor", {}),
+        parents=[{"file": plan.source.name, "shard_id": header.shard_id}],
+        expert=expert.identity,
+        experts=_experts(header.provenance, labels, expert),
+    )
+    relabel(plan.source, target, labels.buttons, labels.status, {**told, **more}, labels.columns)
+    return target
+
+
+def _experts(before: Any, labels: Labelling, expert: Expert) -> dict[str, Any]:
+    """Those that gave labels, or failed to, and the one that was asked now."""
+    isolation = getattr(expert, "isolation", None)
+    own = {**expert.identity, **({"isolation": isolation} if isolation else {})}
+    named = {who.decode() for who in np.unique(labels.columns["expert"]).tolist()}
+    kept = {who: told for who, told in experts_of(before).items() if who in named}
+    return {**kept, expert_id(expert.identity): own}
 
 
 def _row(
-    target: Path, up_to_date: bool, asked: int, reasons: Counter[str], seconds: float
+    target: Path | None,
+    source: Path,
+    *,
+    up_to_date: bool = False,
+    asked: int = 0,
+    stopped: str | None = None,
 ) -> dict[str, Any]:
-    with Shard(target) as shard:
-        status = shard.column("label_status")
-        unlabelled = {
-            kind.name.lower(): int(np.count_nonzero(status == kind))
-            for kind in LabelStatus
-            if kind != LabelStatus.LABELLED and np.any(status == kind)
-        }
+    facts = entries_of([target or source])[0].get()
+    unlabelled = {
+        kind: n
+        for kind, n in facts.label_status.items()
+        if n and kind != LabelStatus.LABELLED.name.lower()
+    }
     return {
-        "shard": str(target),
+        "shard": str(target) if target else None,
         "up_to_date": up_to_date,
-        "frames": len(status),
-        "labels": int(np.count_nonzero(status == LabelStatus.LABELLED)),
+        "frames": facts.frames,
+        "labels": facts.labels if target else 0,
         "asked": asked,
         "unlabelled": ", ".join(f"{n} {kind}" for kind, n in unlabelled.items()) or None,
-        "first_reason": next(iter(reasons), None),
-        "seconds": seconds,
+        "first_reason": None,
+        "dollars": facts.dollars if target else 0.0,
+        "stopped": stopped,
+        "seconds": 0.0,
     }
 
 
-def _ask(
-    shard: Shard,
-    todo: NDArray[np.intp],
-    buttons: NDArray[np.uint8],
-    status: NDArray[np.uint8],
-    settings: Settings,
-    game: GameDescription,
-) -> Counter[str]:
-    """Fill ``buttons`` and ``status`` (n,) in place for the steps in ``todo``; return the reasons.
+def _forecast(
+    sources: list[Path], settings: Settings, game: GameDescription, panel: Panel
+) -> dict[str, Any]:
+    """What the labels would cost; nothing is asked or published."""
+    questions, few = 0, None
+    for source in sources:
+        plan = _planned(source, settings, panel.expert)
+        if plan.done:
+            continue
+        with Shard(source) as shard, screens_of(shard, panel.expert.screens) as gallery:
+            todo = _to_ask(shard, plan.begun, Labelling.of(shard), settings, game)
+            questions += len(todo)
+            if few is None and len(todo):
+                few = _held(sample(shard, todo, gallery))
+    if few is None or settings.expert.kind != "model":
+        return {"questions": questions, "dollars": 0.0}
+    from pipeline.experts.model.forecast import forecast_labels
 
-    One program process a thread: the threads only wait for their process, so they do not stand
-    in each other's way. HDF5 is read by this thread alone, a window of frames at a time.
-    """
-    reasons: Counter[str] = Counter()
-    shares = [todo[first : first + BATCH] for first in range(0, len(todo), BATCH)]
-    threads = min(settings.label.workers or cores(), max(1, len(shares)))
-    experts = [open_expert(settings, game) for _ in range(threads)]
-    try:
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            tqdm(total=len(todo), desc="label", unit="step", disable=None) as bar,
-        ):
-            for first in range(0, len(shares), threads):
-                wave = shares[first : first + threads]
-                batches = [Questions(_columns(shard, share)) for share in wave]
-                told = pool.map(_answer, experts, batches)
-                for share, answers in zip(wave, told, strict=False):
-                    buttons[share] = answers.buttons
-                    status[share] = answers.status
-                    reasons.update(answers.reasons.values())
-                    bar.update(len(share))
-    finally:
-        for expert in experts:
-            expert.close()
-    buttons[status != LabelStatus.LABELLED] = NO_ACTION
-    return reasons
+    return dict(forecast_labels(settings, game, questions, few))
 
 
-def _answer(expert: Expert, questions: Questions) -> Answers:
-    return expert.answer(questions)
-
-
-def _columns(shard: Shard, share: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    first, last = int(share[0]), int(share[-1]) + 1
-    return {name: shard.state(name, first, last)[share - first] for name in shard.state_names}
+def _held(questions: Questions) -> Questions:
+    """The same with its screens read, as its shard is about to be closed."""
+    screens = questions.screens
+    if screens is None:
+        return questions
+    return Questions(questions.state, [screens[i] for i in range(len(screens))])
