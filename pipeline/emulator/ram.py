@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.core import EWRAM, EWRAM_SIZE, IWRAM, IWRAM_SIZE
 from pipeline.games.conditions import Condition
 from pipeline.games.description import GameDescription, Location, MapWindow, Variable
+from pipeline.games.platforms import PLATFORMS, Platform
 
 State = dict[str, int | NDArray[Any]]
 """The variables of a game by name: an int, or an array of the variable's own type and shape."""
@@ -23,12 +23,10 @@ _Spot = tuple[Any, int]
 
 
 class Ram(Protocol):
-    """Two writable buffers that show the RAM as it is now: 256 KiB and 32 KiB."""
+    """A writable buffer for each block of the platform's RAM; it shows the RAM as it is now."""
 
     @property
-    def ewram(self) -> Any: ...
-    @property
-    def iwram(self) -> Any: ...
+    def ram(self) -> Sequence[Any]: ...
 
 
 class StateReader:
@@ -39,18 +37,18 @@ class StateReader:
     Emerald, a hundred with its four map windows, less than 50 (``tests/bench/bench_ram.py``).
 
     The law of hostile RAM: a number, array or window that does not lie wholly inside one of the
-    two blocks of RAM (its pointer is null, say, while the game starts) reads as 0; nothing that
+    blocks of RAM (its pointer is null, say, while the game starts) reads as 0; nothing that
     lies in RAM can raise.
     """
 
     def __init__(self, game: GameDescription, ram: Ram) -> None:
         self._owner = ram  # the buffers are dead once the emulator is
-        memory = _Memory(ram)
+        memory = _Memory(PLATFORMS[game.platform], ram)
         variables = game.variables.values()
         groups = [
             _Group(memory, members, base)
             for base, locations in _by_base(_locations(variables), game.pointers).items()
-            for members in _without_overlap(locations)
+            for members in _without_overlap(locations, memory)
         ]
         self._groups = [group.read for group in groups]
         slots: dict[Location, int] = {}
@@ -99,23 +97,29 @@ class StateReader:
 class _Memory:
     """Finds the block of RAM that an address lies in."""
 
-    def __init__(self, ram: Ram) -> None:
-        self._ewram = ram.ewram
-        self._iwram = ram.iwram
+    def __init__(self, platform: Platform, ram: Ram) -> None:
+        self._platform = platform
+        parts = zip(platform.blocks, ram.ram, strict=True)
+        self._blocks = [(block.start, block.end, data) for block, data in parts]
+        self.pointer = struct.Struct("<" + _CODES[platform.pointer])
+        """An address that the game stores."""
 
     def spot(self, address: int, span: int) -> _Spot | None:
         """Where ``span`` bytes from ``address`` lie, or None if not wholly in one block."""
-        if EWRAM <= address <= EWRAM + EWRAM_SIZE - span:
-            return self._ewram, address - EWRAM
-        if IWRAM <= address <= IWRAM + IWRAM_SIZE - span:
-            return self._iwram, address - IWRAM
+        for start, end, data in self._blocks:
+            if start <= address <= end - span:
+                return data, address - start
         return None
+
+    def block_end(self, address: int) -> int:
+        """Where the block that ``address`` lies in ends; 0 outside all of them."""
+        return next((end for start, end, _ in self._blocks if start <= address < end), 0)
 
     def fixed(self, address: int) -> _Spot:
         """Where an address of the description lies; those were checked when it was read."""
         spot = self.spot(address, 1)
         if spot is None:
-            raise ValueError(f"0x{address:08X} is outside the console's RAM")
+            raise ValueError(f"{self._platform.written(address)} is outside the console's RAM")
         return spot
 
 
@@ -140,7 +144,7 @@ class _Group:
     def read(self) -> Iterable[int]:
         spot = self._spot
         if spot is None and self._pointer is not None:
-            (start,) = _U32.unpack_from(*self._pointer)
+            (start,) = self._memory.pointer.unpack_from(*self._pointer)
             spot = self._memory.spot(start + self._first, self._form.size)
             if spot is None:
                 return self._one_by_one(start)
@@ -204,7 +208,7 @@ class _Array:
     def read(self, raw: list[int], state: State) -> int | NDArray[Any]:
         start = 0
         if self._pointer is not None:
-            (start,) = _U32.unpack_from(*self._pointer)
+            (start,) = self._memory.pointer.unpack_from(*self._pointer)
         if self._index is not None:
             slot, stride = self._index
             start += raw[slot] * stride
@@ -359,14 +363,15 @@ def _by_base(
     return bases
 
 
-def _without_overlap(locations: list[Location]) -> list[list[Location]]:
+def _without_overlap(locations: list[Location], memory: _Memory) -> list[list[Location]]:
     """As few groups as can be in which no number overlaps another or leaves its block of RAM."""
     groups: list[list[Location]] = []
     for location in sorted(locations, key=_offset):
         for group in groups:
             last = group[-1]
-            same_block = _offset(last) >> 24 == _offset(location) >> 24
-            if same_block and _offset(last) + last.size <= _offset(location):
+            apart = _offset(last) + last.size <= _offset(location)
+            ends = memory.block_end(_offset(last)), memory.block_end(_offset(location))
+            if apart and ends[0] == ends[1]:
                 group.append(location)
                 break
         else:

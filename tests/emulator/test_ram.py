@@ -58,6 +58,7 @@ class Blocks:
     def __init__(self) -> None:
         self.ewram = bytearray(0x40000)
         self.iwram = bytearray(0x8000)
+        self.ram = self.ewram, self.iwram
 
     def put(self, address: int, form: str, *values: int) -> None:
         block, start = (
