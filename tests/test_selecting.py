@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline import label
 from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription, load_game
+from pipeline.policies.acting import NetworkActor
 from pipeline.policies.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.policies.uncertainty import Student, entropy, margin
 from pipeline.selecting import choose, decisive
@@ -173,6 +175,39 @@ def test_an_ensemble_disagrees_where_its_networks_differ(
     thinned = choose(shard, np.arange(60), alone, game)[1]
     seeded = choose(shard, np.arange(60), change(alone, label={"seed": 1}), game)[1]
     assert (thinned != seeded).any()
+
+
+@pytest.mark.parametrize("select", ["uncertain", "disagree", "novel"])
+def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
+    settings: Settings, game: GameDescription, select: str
+) -> None:
+    shard = source(settings, list(range(90)))
+    teacher = settings.run_folder() / "other.pt"
+    mine = change(
+        settings,
+        label={"select": select, "shards": [str(shard.path)]},
+        expert={"kind": "policy", "path": teacher},
+    )
+    rows, scores = choose(shard, np.arange(90), mine, game)
+    done = label.run(mine)
+    assert (done["labels"], done["asked"]) == (20, 20)
+    with Shard(done["shards"][0]) as labelled:
+        assert np.flatnonzero(labelled.column("label_status") == LabelStatus.LABELLED).tolist() == (
+            rows.tolist()
+        )
+        kept = labelled.labels()
+        told = labelled.header.provenance["settings"]
+        # The teacher labels with what it would press itself.
+        pressed = NetworkActor(teacher, game).probabilities(shard.read_frames(0, 90))
+        buttons = labelled.column("expert_actions")[rows]
+    assert kept is not None
+    assert (kept["score"][rows] == scores).all()
+    assert np.isnan(np.delete(kept["score"], rows)).all()
+    assert (buttons == pressed.argmax(axis=1)[rows]).all()
+    assert told["select"] == select
+    assert label.run(mine)["up_to_date"]
+    other = label.run(change(mine, label={"student": str(teacher)}))
+    assert not other["up_to_date"]  # another student is another choice
 
 
 def test_what_decides_a_choice_is_told(settings: Settings) -> None:
