@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?= $(firstword $(foreach v,3.11 3.10,$(shell command -v python$(v) >/dev/null 2>&1 && python$(v) -c 'import sys' >/dev/null 2>&1 && echo python$(v))) python3)
 BIN := .venv/bin
 PIPELINE := $(BIN)/python -m pipeline
-STAGES := collect preprocess train label evaluate dagger compare
+STAGES := collect preprocess train label evaluate dagger compare author
 
 .DEFAULT_GOAL := help
 .PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader clean
@@ -58,6 +58,7 @@ evaluate: venv  ## the network plays unseen games
 dagger: venv  ## the main job: rounds of all five, with a table at the end
 compare: CONFIG = configs/compare.yaml
 compare: venv  ## cloning against DAgger at equal labels (about an hour on 2 cores)
+author: venv  ## a language model writes the expert's programs, a milestone at a time
 $(STAGES):
 	@$(PIPELINE) $@ --config $(CONFIG) $(ARGS)
 

@@ -55,6 +55,11 @@ def run(settings: Settings) -> dict[str, Any]:
     shop = Workshop(settings, game, find_rom(game, settings.rom), folder, spending)
     if settings.author.dry_run:
         return _forecast(shop, goals)
+    if settings.expert.isolation == "trusted":
+        raise PipelineError(
+            "expert.isolation is trusted, and what a model writes never is; choose "
+            "--expert.isolation bwrap or --expert.isolation monty"
+        )
     # So that no program is blamed for a sandbox that is not there, and no answer paid for.
     shop.check_loads("def act(state):\n    return None\n")
     parts: dict[str, Judged] = {}
@@ -157,8 +162,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "success_rate": rate,
         "interval": interval,
         "median_steps": row["median_steps"],
-        "input_tokens": row["input_tokens"],
-        "output_tokens": row["output_tokens"],
+        "tokens": row["input_tokens"] + row["output_tokens"],
         "dollars": row["dollars"],
     }
 

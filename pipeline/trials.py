@@ -245,7 +245,8 @@ class _Episode:
         answers = self._expert.answer(Questions(columns))
         step = len(self._moments)
         if answers.logs.get(0):
-            self._log = [*self._log, f"step {step}: {answers.logs[0]}"][-LINES:]
+            lines = " / ".join(str(answers.logs[0]).split("\n"))
+            self._log = [*self._log, f"step {step}: {lines}"][-LINES:]
         if answers.status[0] == LabelStatus.LABELLED:
             return int(answers.buttons[0]), ""
         kind = LabelStatus(answers.status[0]).name.lower().replace("_", " ")

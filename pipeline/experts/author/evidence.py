@@ -5,7 +5,8 @@ failed, and a line on each other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from pipeline.experts.author.prompt import Block, image_block, state_text, text_block
 from pipeline.experts.author.tries import Moment, State, Try, verdict
@@ -22,10 +23,10 @@ def of_tries(name: str, source: str, tries: Sequence[Try]) -> list[Block]:
         f"# {name}",
         f"This program reached the milestone in {verdict(tries).reached} of {len(tries)} episodes:",
         f"```python\n{source.rstrip()}\n```",
-        *(_line(number, one) for number, one in enumerate(tries, 1)),
+        *_together(("episode", number, _fate(one)) for number, one in enumerate(tries, 1)),
     ]
     blocks = [text_block("\n".join(lines))]
-    for one in _telling(failed)[:SHOWN]:
+    for one in _telling(failed):
         number = list(tries).index(one) + 1
         blocks.append(text_block(_story(number, one)))
         if one.film is not None:
@@ -56,14 +57,20 @@ def summary(name: str, tries: Sequence[Try], reason: str | None) -> str:
 
 
 def _telling(failed: Sequence[Try]) -> list[Try]:
-    """Failed episodes, those with a film first, then one of each reason before its second."""
+    """The failed episodes to show: another reason before the same again, none that went alike."""
     seen: Counter[str] = Counter()
     ranked = []
     for place, one in enumerate(failed):
         kind = _kind(one.reason)
         ranked.append((seen[kind], one.film is None, place))
         seen[kind] += 1
-    return [failed[place] for *_, place in sorted(ranked)]
+    chosen: list[Try] = []
+    for *_, place in sorted(ranked):
+        one = failed[place]
+        alike = any(one.last[-1:] == other.last[-1:] for other in chosen)
+        if not alike and len(chosen) < SHOWN:
+            chosen.append(one)
+    return chosen
 
 
 def _kind(reason: str) -> str:
@@ -72,28 +79,52 @@ def _kind(reason: str) -> str:
     return rest if colon and step.startswith("step ") else reason
 
 
-def _line(number: int, one: Try) -> str:
+def _fate(one: Try) -> str:
     if one.reached:
-        return f"episode {number}: reached after {one.steps} steps"
-    return f"episode {number}: failed after {one.steps} steps: {one.reason}"
+        return f"reached after {one.steps} steps"
+    return f"failed after {one.steps} steps: {one.reason}"
+
+
+def _together(told: Iterable[tuple[str, int, str]]) -> list[str]:
+    """Numbered lines, those that follow one another and say the same as one."""
+    lines = []
+    for (what, text), same in groupby(told, key=lambda line: (line[0], line[2])):
+        numbers = [number for _, number, _ in same]
+        if len(numbers) == 1:
+            lines.append(f"{what} {numbers[0]}: {text}")
+        else:
+            lines.append(f"{what}s {numbers[0]} to {numbers[-1]}: {text}")
+    return lines
 
 
 def _story(number: int, one: Try) -> str:
-    lines = [f"Episode {number} in steps; variables are named where they changed."]
+    lines = [f"Episode {number}; variables are named where they changed."]
     before: State = {}
-    for moment in one.trail:
-        lines.append(_moment(moment, before))
-        before = moment.state
-    if one.trail and one.last:
-        lines.append("and at its end:")
-    for moment in one.last:
-        lines.append(_moment(moment, before))
-        before = moment.state
+    if one.trail:
+        lines += ["Some of its steps:", *_moments(one.trail, before), "Its last steps:"]
+        before = one.trail[-1].state
+    lines += _moments(one.last, before)
     if one.last:
         lines += ["The state at its end:", state_text(one.last[-1].state)]
     if one.log:
-        lines += ["The last that it logged:", *one.log]
+        noted = ((what, int(step), text) for what, step, text in map(_noted, one.log))
+        lines += ["The last that it logged:", *_together(noted)]
     return "\n".join(lines)
+
+
+def _noted(line: str) -> tuple[str, str, str]:
+    """A line of a log, ``step 12: TEXT``, in its parts."""
+    head, _, text = line.partition(": ")
+    what, _, step = head.partition(" ")
+    return what, step, text
+
+
+def _moments(moments: Sequence[Moment], before: State) -> list[str]:
+    told = []
+    for moment in moments:
+        told.append(("step", moment.step, _moment(moment, before)))
+        before = moment.state
+    return _together(told)
 
 
 def _moment(moment: Moment, before: State) -> str:
@@ -106,7 +137,7 @@ def _moment(moment: Moment, before: State) -> str:
     button = f" -> {moment.asked}" if moment.asked else ""
     if moment.pressed != moment.asked and moment.pressed is not None:
         button += f" (stuck: {moment.pressed} was pressed)"
-    return f"step {moment.step}: {told or 'nothing changed'}{button}"
+    return f"{told or 'nothing changed'}{button}"
 
 
 def _is_map(value: object) -> bool:

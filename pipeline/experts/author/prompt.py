@@ -21,6 +21,7 @@ from pipeline.experts.author.tries import State
 from pipeline.experts.tools import tools_text
 from pipeline.frames import Frames
 from pipeline.games.description import GameDescription, Milestone, Variable
+from pipeline.games.platforms import PLATFORMS
 
 Block = dict[str, Any]
 """A content block of a message: text or an image."""
@@ -36,7 +37,7 @@ def request(
     """What ``messages.create`` takes, to ask for one program.
 
     Args:
-        sights: screen (160,240,3) u8 and variables of a few of the milestone's start states.
+        sights: screen (H,W,3) u8 and variables of a few of the milestone's start states.
         evidence: of the attempts before this one; see `pipeline.experts.author.evidence`.
     """
     shared = text_block(instructions(game, settings))
@@ -59,16 +60,16 @@ def request(
 
 def instructions(game: GameDescription, settings: Settings) -> str:
     """What is the same for every milestone and attempt."""
-    timing, noise = game.timing, sticky(game, settings)
+    noise = sticky(game, settings)
     milestones = [_milestone(number, one) for number, one in enumerate(game.milestones, 1)]
     parts = [
-        _TASK.format(title=game.title),
+        _TASK.format(title=game.title, console=PLATFORMS[game.platform].title),
         f"# The game\n{game.about.strip()}" if game.about else "",
         "# Buttons\n" + ", ".join(game.buttons),
-        "# A step\n" + _STEP.format(hold=timing.hold, release=timing.release)
-        + (_NOISE.format(percent=100 * noise) if noise else ""),
+        "# A step\n" + _step(game) + (_NOISE.format(percent=100 * noise) if noise else ""),
         "# Variables\nstate[NAME] of each, before the step:\n"
         + "\n".join(_variable(one) for one in game.variables.values()),
+        _maps(game),
         "# Milestones, in order\n" + "\n".join(milestones),
         "# Tools\nThese functions are there without an import:\n\n" + tools_text(),
         "# Rules\n" + _rules(settings),
@@ -89,16 +90,16 @@ def answer_seconds(settings: Settings) -> float:
 
 
 _TASK = """\
-You write programs that play the Game Boy Advance game {title}. A program sees the game's variables
+You write programs that play the {console} game {title}. A program sees the game's variables
 as they are in memory, not the screen, and presses one button a step. You write one program for each
 milestone of the game; it begins where the milestone before was reached and has to reach its own.
 The programs are later asked which button is right in states that other players came to, so the
 right button matters in every state that can occur on the way, not only on one path."""
 
 _STEP = """\
-A step holds the button for {hold} frames and releases it for {release}; then the state is read anew
-and your program is asked again. It may take more than one step until the game takes notice of a
-button."""
+A step holds the button for {hold} frames and releases it for {release}{more}; then the state is
+read anew and your program is asked again. It may take more than one step until the game takes
+notice of a button."""
 
 _NOISE = """
 In {percent:g} % of the steps the button of the step before is pressed instead of yours, at random.
@@ -143,8 +144,29 @@ def _rules(settings: Settings) -> str:
     )
 
 
+def _step(game: GameDescription) -> str:
+    timing, more = game.timing, ""
+    if timing.release_random != (0, 0):
+        low, high = timing.release_random
+        more = f" and {low} to {high} more, by chance"
+    if timing.until is not None:
+        more += f", and goes on for up to {timing.until.frames} frames until {timing.until.when}"
+    return _STEP.format(hold=timing.hold, release=timing.release, more=more)
+
+
+def _maps(game: GameDescription) -> str:
+    maps = game.names.maps
+    if maps is None:
+        return ""
+    numbers = ", ".join(maps.variables)
+    told = [f"- {', '.join(map(str, key))}: {name}" for key, name in maps.names.items()]
+    return f"# Maps\nBy ({numbers}):\n" + "\n".join(told)
+
+
 def _variable(one: Variable) -> str:
     kind = one.location.type if one.bit is None else "0 or 1"
+    if one.when is not None:
+        kind = f"1 while {one.when}, else 0"
     if one.window is not None:
         window = one.window
         kind = (
@@ -175,12 +197,14 @@ def _goal(game: GameDescription, goal: Milestone, settings: Settings) -> str:
 
 
 def _examples(sights: Sequence[tuple[Frames, State]]) -> list[Block]:
-    blocks = []
+    """Start states with their screens; of the later ones what differs from the first."""
+    blocks: list[Block] = []
     for number, (screen, state) in enumerate(sights, 1):
-        blocks += [
-            text_block(f"Start state {number} of {len(sights)}:\n{state_text(state)}"),
-            image_block(screen),
-        ]
+        first = sights[0][1] if number > 1 else {}
+        told = {name: value for name, value in state.items() if first.get(name) != value}
+        if told:
+            title = f"Start state {number}" + (", as the first one but for" if first else "")
+            blocks += [text_block(f"{title}:\n{state_text(told)}"), image_block(screen)]
     return blocks
 
 

@@ -40,6 +40,8 @@ def parsed(source: str) -> ast.Module:
     Raises:
         NotJoinable: it is no Python; the line is named.
     """
+    if "\0" in source:
+        raise NotJoinable("it holds a null character")
     try:
         tree = ast.parse(source)
         # For what the grammar allows and the compiler refuses, as 'return' outside a function.

@@ -43,7 +43,7 @@ class Try:
     log: tuple[str, ...] = ()
     """... and the last that the program logged, with the step."""
     film: Frames | None = field(default=None, repr=False, compare=False)
-    """(n,160,240,3) u8: screens spread over it and the last one; of few episodes only."""
+    """(n,H,W,3) u8: screens spread over it and the last one; of few episodes only."""
 
     def row(self) -> dict[str, Any]:
         """As it stands in ``result.json``."""
