@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.errors import PipelineError
-from pipeline.games.header import read_cartridge
+from pipeline.games.cartridge import read_cartridge
 from pipeline.games.platforms import GBA, Platform
 
 HEIGHT, WIDTH = GBA.height, GBA.width
@@ -205,7 +205,7 @@ def _open(mgba: Mgba, rom: Path, platform: Platform) -> Any:
     """mGBA's own object for a cartridge, as ``platform`` plays it."""
     wrapper = mgba.load_path(str(rom)) if rom.is_file() else None
     consoles = () if wrapper is None else read_cartridge(rom).platforms
-    if platform not in consoles:
+    if wrapper is None or platform not in consoles:
         other = f", or write 'platform: {consoles[0].name}' in game.yaml" if consoles else ""
         raise PipelineError(
             f"{rom}: not a {platform.title} cartridge image; give a {platform.suffix} file with "

@@ -1,4 +1,4 @@
-"""A game as a Gymnasium environment: the screen in, one of ten buttons out."""
+"""A game as a Gymnasium environment: the screen in, one of the console's buttons out."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.core import HEIGHT, KEY_BITS, WIDTH, Emulator
+from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.ram import State, StateReader
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
+from pipeline.games.platforms import PLATFORMS
 from pipeline.shards.codec import crc32
 
 
 class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """One emulator that plays one game.
 
-    Observation: the screen, (160,240,3) u8. Action: index into ``game.buttons``. One step holds the
-    button for ``game.timing.hold`` frames and nothing for ``game.timing.release`` frames; with the
-    sticky-action probability it presses the button of the step before instead (as in the Arcade
-    Learning Environment).
+    Observation: the screen, (160,240,3) u8, or (144,160,3) of a Game Boy or Game Boy Color.
+    Action: index into ``game.buttons``. One step holds the button for ``game.timing.hold`` frames
+    and nothing for ``game.timing.release`` frames; with the sticky-action probability it presses
+    the button of the step before instead (as in the Arcade Learning Environment).
 
     An episode is a function of (start state, seed, actions): the seed draws the idle frames before
     step 0 and the stickiness, and its low 32 bits are written where the game takes its own
@@ -81,9 +82,11 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
                 f"sticky_action_probability is {self.sticky_action_probability} and max_steps "
                 f"{self.max_steps}; the first must be from 0 to below 1, the second at least 1"
             )
-        self.observation_space = gymnasium.spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+        console = PLATFORMS[self.game.platform]
+        screen = console.height, console.width, 3
+        self.observation_space = gymnasium.spaces.Box(0, 255, screen, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(self.game.buttons))
-        self.emulator = Emulator(self.rom, self.game.rtc_ms)
+        self.emulator = Emulator(self.rom, self.game.rtc_ms, console)
         self._reader = StateReader(self.game, self.emulator)
         self._keys = tuple(KEY_BITS[button] for button in self.game.buttons)
         shapes = {name: variable.shape for name, variable in self.game.variables.items()}
@@ -189,11 +192,14 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         )
 
     def ram_crc32(self) -> int:
-        """CRC32 of EWRAM and then IWRAM as they are now; about 10 us."""
-        return crc32(memoryview(self.emulator.iwram), crc32(memoryview(self.emulator.ewram)))
+        """CRC32 of the console's blocks of RAM, in their order, as they are now; about 10 us."""
+        checksum = 0
+        for block in self.emulator.ram:
+            checksum = crc32(memoryview(block), checksum)
+        return checksum
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The screen, (160,240,3) u8, if ``render_mode`` is "rgb_array"."""
+        """The screen, (height,width,3) u8, if ``render_mode`` is "rgb_array"."""
         return self.emulator.screen() if self.render_mode == "rgb_array" else None
 
     def _checked_state(self, file: Path) -> bytes:

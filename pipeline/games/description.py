@@ -12,7 +12,6 @@ from pipeline.errors import PipelineError
 
 FORMAT = 1
 GAMES = Path(__file__).parent
-BUTTONS = ("A", "B", "START", "SELECT", "UP", "DOWN", "LEFT", "RIGHT", "L", "R")
 TYPES = {"u8": "u1", "s8": "i1", "u16": "<u2", "s16": "<i2", "u32": "<u4", "s32": "<i4"}
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pipeline.games.checked import Place, read_tree
 from pipeline.games.description import (
-    BUTTONS,
     FORMAT,
     GameDescription,
     Milestone,
@@ -20,13 +19,15 @@ from pipeline.games.description import (
     Until,
 )
 from pipeline.games.names_section import parse_names
+from pipeline.games.platforms import BUTTONS, PLATFORMS, Platform
 from pipeline.games.tools_section import parse_tools
 from pipeline.games.variables_section import (
+    Places,
     Variables,
     about_of,
-    parse_address,
     parse_condition,
     parse_location,
+    parse_pointers,
     parse_variables,
 )
 
@@ -82,26 +83,27 @@ def _game(tree: Place, folder: Path) -> GameDescription:
     _check_format(tree)
     top = tree.table(_KEYS)
     rom = top.get("rom").table(("file", "sha1", "title", "code", "size", "relatives"))
-    pointers = {name: parse_address(place, 4) for name, place in top.get("pointers", {}).items()}
-    variables = parse_variables(top.get("variables"), pointers)
+    console = PLATFORMS[top.get("platform").one_of(PLATFORMS)]
+    places = parse_pointers(top.get("pointers", {}), console)
+    variables = parse_variables(top.get("variables"), places)
     names = parse_names(top.get("names", {}), variables)
     return GameDescription(
         name=_name(top.get("name")),
         folder=folder,
         title=top.get("title").text(),
-        platform=top.get("platform").one_of(("gba",)),
+        platform=console.name,
         rom_file=folder / rom.get("file").text() if "file" in rom else None,
         rom_sha1=_sha1(rom.get("sha1")),
         rom_title=rom.get("title").text() if "title" in rom else None,
         rom_code=rom.get("code").text() if "code" in rom else None,
-        buttons=_buttons(top.get("buttons", list(BUTTONS))),
+        buttons=_buttons(top.get("buttons", list(console.buttons)), console),
         timing=_timing(top.get("timing"), variables),
         sticky_action_probability=_sticky(top.get("sticky_action_probability", 0.0)),
         max_steps=top.get("max_steps").integer(1, 10**9),
         rtc_ms=_rtc(top.get("rtc", datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc))),
-        reset=_reset(top.get("reset", {}), pointers),
+        reset=_reset(top.get("reset", {}), places),
         start_states=_start_states(top.get("start_states", {"power_on": {"frames": 0}}), folder),
-        pointers=pointers,
+        pointers=places.pointers,
         variables=variables,
         milestones=_milestones(top.get("milestones", []), variables),
         success=parse_condition(top.get("success"), variables),
@@ -143,8 +145,11 @@ def _sha1(place: Place) -> str:
     return str(place.value)
 
 
-def _buttons(place: Place) -> tuple[str, ...]:
+def _buttons(place: Place, console: Platform) -> tuple[str, ...]:
     names = tuple(element.one_of(BUTTONS) for element in place.elements())
+    for name in names:
+        if name not in console.buttons:
+            raise place.mistake(f"a {console.title} has no button {name}; leave it out")
     if not names or len(set(names)) != len(names):
         raise place.mistake("expected one or more buttons, each once")
     return names
@@ -197,11 +202,11 @@ def _rtc(place: Place) -> int:
     return int(moment.timestamp()) * 1000
 
 
-def _reset(place: Place, pointers: dict[str, int]) -> Reset:
+def _reset(place: Place, places: Places) -> Reset:
     table = place.table(("idle_frames", "seed"))
     seed = None
     if "seed" in table:
-        seed = parse_location(table.get("seed"), pointers)
+        seed = parse_location(table.get("seed"), places)
         if seed.address is None:
             raise table.get("seed").mistake(
                 "the seed is written to an 'address', not behind a pointer"

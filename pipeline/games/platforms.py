@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BUTTONS = ("A", "B", "START", "SELECT", "UP", "DOWN", "LEFT", "RIGHT", "L", "R")
+"""All that any of them has."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Platform:
 
     def ranges(self) -> str:
         """Where its RAM lies, in words for an error."""
-        return ", ".join(f"{self.written(b.start)}-{self.written(b.end - 1)}" for b in self.blocks)
+        spans = [f"{self.written(b.start)}-{self.written(b.end - 1)}" for b in self.blocks]
+        return f"{', '.join(spans[:-1])} and {spans[-1]}"
 
 
 _GB_BLOCKS = (Block(0xC000, 0x2000), Block(0xFF80, 0x7F))

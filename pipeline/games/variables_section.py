@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
 from pipeline.games.checked import Place, Table
 from pipeline.games.conditions import Condition
 from pipeline.games.description import TYPES, Index, Location, MapWindow, Variable
+from pipeline.games.platforms import GBA, Platform
 
-_RAM = ((0x02000000, 0x02040000), (0x03000000, 0x03008000))
 _BLOCK = 0x40000
 _LOCATION_KEYS = ("address", "pointer", "offset", "type")
 _BIT_KEYS = ("bit", "mask", "shift", "ones", "xor")
@@ -19,11 +20,24 @@ _VARIABLE_KEYS = (
     *_LOCATION_KEYS, *_BIT_KEYS, *_ARRAY_KEYS, "map", "outside", "when", "about",
 )  # fmt: skip
 
-Pointers = Mapping[str, int]
 Variables = Mapping[str, Variable]
 
 
-def parse_variables(place: Place, pointers: Pointers) -> dict[str, Variable]:
+@dataclass(frozen=True)
+class Places:
+    """Where something may lie: in the RAM of a console, also behind one of the game's pointers."""
+
+    console: Platform
+    pointers: Mapping[str, int]
+
+
+def parse_pointers(place: Place, console: Platform) -> Places:
+    """Read and check the section ``pointers``: names and the addresses at which they lie."""
+    size = int(console.pointer[1:]) // 8
+    return Places(console, {name: parse_address(at, size, console) for name, at in place.items()})
+
+
+def parse_variables(place: Place, places: Places) -> dict[str, Variable]:
     """Read and check the section.
 
     Raises:
@@ -36,9 +50,9 @@ def parse_variables(place: Place, pointers: Pointers) -> dict[str, Variable]:
         if "when" in table:
             variables[name] = _computed(name, table, variables)
         elif "map" in table:
-            variables[name] = _window(name, table, variables)
+            variables[name] = _window(name, table, places, variables)
         else:
-            variables[name] = _in_ram(name, table, pointers, variables)
+            variables[name] = _in_ram(name, table, places, variables)
     return variables
 
 
@@ -52,23 +66,23 @@ def parse_condition(place: Place, variables: Variables) -> str:
     return expression
 
 
-def parse_location(place: Place, pointers: Pointers) -> Location:
+def parse_location(place: Place, places: Places) -> Location:
     """A single number's place: type, and address, or pointer and offset."""
-    return _location(place.table(_LOCATION_KEYS), pointers, None)
+    return _location(place.table(_LOCATION_KEYS), places, None)
 
 
-def parse_address(place: Place, span: int) -> int:
+def parse_address(place: Place, span: int, console: Platform) -> int:
     """An address in the console's RAM with room for ``span`` bytes."""
     address = place.value
     if type(address) is not int:
-        raise place.mistake(f"expected an address such as 0x02001000, found {address!r}")
-    for low, high in _RAM:
-        if low <= address <= high - span:
-            return address
-    raise place.mistake(
-        f"0x{address:08X} with {span} bytes is outside the console's RAM "
-        "(0x02000000-0x0203FFFF and 0x03000000-0x03007FFF)"
-    )
+        example = console.written(console.blocks[0].start + 0x1000)
+        raise place.mistake(f"expected an address such as {example}, found {address!r}")
+    if not console.holds(address, span):
+        raise place.mistake(
+            f"{console.written(address)} with {span} bytes is outside the console's RAM "
+            f"({console.ranges()})"
+        )
+    return address
 
 
 def parse_number_name(place: Place, earlier: Variables) -> str:
@@ -98,7 +112,7 @@ def _computed(name: str, table: Table, earlier: Variables) -> Variable:
     )
 
 
-def _in_ram(name: str, table: Table, pointers: Pointers, earlier: Variables) -> Variable:
+def _in_ram(name: str, table: Table, places: Places, earlier: Variables) -> Variable:
     entry = table.place
     if "outside" in table:
         raise entry.mistake("'outside' belongs to a 'map'")
@@ -109,11 +123,11 @@ def _in_ram(name: str, table: Table, pointers: Pointers, earlier: Variables) -> 
     count = table.get("count").integer(1, _BLOCK) if "count" in table else None
     stride = table.get("stride", size).integer(1, _BLOCK)
     span = size if count is None else (count - 1) * stride + size
-    location = _location(table, pointers, span)
+    location = _location(table, places, span)
     index = None
     if "index" in table:
         inner = table.get("index").table((*_LOCATION_KEYS, "stride"))
-        index = Index(_location(inner, pointers, None), inner.get("stride").integer(1, _BLOCK))
+        index = Index(_location(inner, places, None), inner.get("stride").integer(1, _BLOCK))
     changes = [key for key in _BIT_KEYS if key in table]
     if changes and location.type[0] == "s":
         raise entry.mistake(f"'{changes[0]}' needs an unsigned type; use u{location.type[1:]}")
@@ -127,7 +141,7 @@ def _in_ram(name: str, table: Table, pointers: Pointers, earlier: Variables) -> 
         mask=table.get("mask").integer(1, (1 << 8 * size) - 1) if "mask" in table else None,
         shift=table.get("shift", 0).integer(0, 8 * size - 1),
         ones=table.get("ones", False).flag(),
-        xor=parse_location(table.get("xor"), pointers) if "xor" in table else None,
+        xor=parse_location(table.get("xor"), places) if "xor" in table else None,
         index=index,
         count=count,
         stride=stride if count is not None else 0,
@@ -136,7 +150,12 @@ def _in_ram(name: str, table: Table, pointers: Pointers, earlier: Variables) -> 
     )
 
 
-def _window(name: str, table: Table, earlier: Variables) -> Variable:
+def _window(name: str, table: Table, places: Places, earlier: Variables) -> Variable:
+    if places.console is not GBA:
+        raise table.place.mistake(
+            f"a 'map' is read on a Game Boy Advance only; on a {places.console.title} give its "
+            "cells as an array with 'count'"
+        )
     for key in ("address", "pointer", "offset", "bit", "ones", "xor", *_ARRAY_KEYS):
         if key in table:
             raise table.place.mistake(f"'{key}' does not go with 'map'")
@@ -149,9 +168,9 @@ def _window(name: str, table: Table, earlier: Variables) -> Variable:
     grid = table.get("map").table(_MAP_KEYS)
     columns, rows = grid.get("columns").integer(1, 255), grid.get("rows").integer(1, 255)
     window = MapWindow(
-        width=parse_address(grid.get("width"), 4),
-        height=parse_address(grid.get("height"), 4),
-        cells=parse_address(grid.get("cells"), 4),
+        width=parse_address(grid.get("width"), 4, GBA),
+        height=parse_address(grid.get("height"), 4, GBA),
+        cells=parse_address(grid.get("cells"), 4, GBA),
         x=parse_number_name(grid.get("x"), earlier),
         y=parse_number_name(grid.get("y"), earlier),
         border=grid.get("border", 0).integer(0, 255),
@@ -170,7 +189,7 @@ def _window(name: str, table: Table, earlier: Variables) -> Variable:
     )
 
 
-def _location(table: Table, pointers: Pointers, span: int | None) -> Location:
+def _location(table: Table, places: Places, span: int | None) -> Location:
     """A place in RAM with room for ``span`` bytes; None asks for that of one number."""
     kind = table.get("type").one_of(TYPES)
     span = span or int(kind[1:]) // 8
@@ -179,6 +198,7 @@ def _location(table: Table, pointers: Pointers, span: int | None) -> Location:
     if "address" in table:
         if "offset" in table:
             raise table.place.mistake("'offset' needs a 'pointer'")
-        return Location(kind, address=parse_address(table.get("address"), span))
-    pointer = table.get("pointer").one_of(pointers)
+        address = parse_address(table.get("address"), span, places.console)
+        return Location(kind, address=address)
+    pointer = table.get("pointer").one_of(places.pointers)
     return Location(kind, pointer=pointer, offset=table.get("offset", 0).integer(0, _BLOCK - span))

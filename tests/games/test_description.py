@@ -164,8 +164,15 @@ MISTAKES = [
     ("name: little", "name: Little Game", None),
     (
         "platform: gba",
+        "platform: gbq",
+        "platform: unknown 'gbq'; the nearest valid one is 'gb'",
+    ),
+    (
+        "platform: gba",
         "platform: gbc",
-        "platform: unknown 'gbc'; the nearest valid one is 'gba'",
+        "pointers.save1: 0x3000010 with 2 bytes is outside the console's RAM (0xC000-0xDFFF, "
+        "0xFF80-0xFFFE, 0x2D000-0x2DFFF, 0x3D000-0x3DFFF, 0x4D000-0x4DFFF, 0x5D000-0x5DFFF, "
+        "0x6D000-0x6DFFF and 0x7D000-0x7DFFF)",
     ),
     (
         "buttons: [A, UP",
