@@ -15,6 +15,7 @@ from pipeline.experts.sandbox import (
     Program,
     Reply,
     Trouble,
+    bounded,
     isolation_of,
     open_sandbox,
 )
@@ -24,12 +25,6 @@ BATCH = 1024
 """States sent at a time; after a death the rest of them is sent again."""
 MAX_LOGS = 1 << 20
 """Characters of notes kept from one call; those of later states are dropped."""
-_STATUS = {
-    "button": LabelStatus.LABELLED,
-    "refused": LabelStatus.REFUSED,
-    "invalid": LabelStatus.INVALID,
-    "failed": LabelStatus.FAILED,
-}
 
 
 class ProgramExpert:
@@ -150,20 +145,19 @@ class ProgramExpert:
                     first += 1
 
     def _note(self, answers: Answers, row: int, reply: Reply) -> None:
-        if reply.outcome != "button":
-            answers.status[row] = _STATUS[reply.outcome]
-            text = {
-                "refused": "the program gave no button",
-                "invalid": f"{reply.text} is no button of this game",
-                "failed": reply.text,
-            }
-            answers.reasons[row] = text[reply.outcome]
-        elif reply.text in self._index:
+        if reply.outcome == "button" and reply.text in self._index:
             answers.status[row] = LabelStatus.LABELLED
             answers.buttons[row] = self._index[reply.text]
-        else:
+        elif reply.outcome in ("button", "invalid"):
+            shown = repr(reply.text) if reply.outcome == "button" else reply.text
             answers.status[row] = LabelStatus.INVALID
-            answers.reasons[row] = f"{reply.text!r} is no button of this game"
+            answers.reasons[row] = f"{bounded(shown, 100)} is no button of this game"
+        elif reply.outcome == "refused":
+            answers.status[row] = LabelStatus.REFUSED
+            answers.reasons[row] = "the program gave no button"
+        else:
+            answers.status[row] = LabelStatus.FAILED
+            answers.reasons[row] = reply.text
         if reply.notes and self._room > 0:
             answers.logs[row] = reply.notes
             self._room -= len(reply.notes)

@@ -212,7 +212,7 @@ def test_a_program_that_falls_costs_one_label(
     with expert(tmp_path, at_one(attack), isolation, timeout=timeout) as program:
         answers = ask(program, 0, 1, 0)
         assert names(answers) == ["LABELLED", status, "LABELLED"]
-        assert 0 < len(answers.reasons[1]) <= 230
+        assert 0 < len(answers.reasons[1]) <= 200
         assert "\n" not in answers.reasons[1]
         if reason is not None:
             assert answers.reasons[1] == reason

@@ -11,6 +11,7 @@ from pipeline.experts.sandbox.interface import (
     Reply,
     Sandbox,
     Trouble,
+    bounded,
 )
 from pipeline.experts.sandbox.opening import isolation_of, open_sandbox
 
@@ -21,6 +22,7 @@ __all__ = [
     "Reply",
     "Sandbox",
     "Trouble",
+    "bounded",
     "isolation_of",
     "open_sandbox",
 ]

@@ -61,7 +61,7 @@ class Trouble(Exception):
     def __init__(self, status: LabelStatus, reason: str, *, whole: bool = False) -> None:
         super().__init__(reason)
         self.status = status
-        self.reason = bounded(reason, MAX_REASON)
+        self.reason = bounded(reason)
         self.whole = whole
 
 
@@ -92,13 +92,12 @@ class Sandbox(Protocol):
     def close(self) -> None: ...
 
 
-def bounded(text: str, length: int) -> str:
+def bounded(text: str, length: int = MAX_REASON) -> str:
     """At most ``length`` characters that do nothing to a terminal."""
-    shown = printable(text[:length])
+    shown = printable(text[: length + 1])
     return shown if len(shown) <= length else shown[: length - 3] + "..."
 
 
 def bounded_lines(text: str, length: int) -> str:
     """As :func:`bounded`, with the line ends kept."""
-    lines = (printable(line) for line in text[:length].split("\n"))
-    return "\n".join(lines)[:length]
+    return "\n".join(printable(line) for line in text[:length].split("\n"))[:length]

@@ -14,7 +14,6 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.experts.sandbox.interface import (
     MAX_NOTES,
-    MAX_REASON,
     Columns,
     Isolation,
     Limits,
@@ -120,7 +119,7 @@ class WorkerSandbox:
         except (Ended, Late, Flood, Endless):
             why = (self._process.complaints.splitlines() or ["it says nothing"])[-1]
             if self._refused is not None:
-                raise self._refused(bounded(why, MAX_REASON)) from None
+                raise self._refused(bounded(why)) from None
             raise PipelineError(
                 f"{sys.executable}: Python does not start for the expert program ({why})"
             ) from None
@@ -159,7 +158,7 @@ class WorkerSandbox:
         if outcome not in _OUTCOMES or not isinstance(text, str) or not isinstance(notes, str):
             raise _broken()
         notes = bounded_lines(notes, MAX_NOTES) if notes else ""
-        return Reply(outcome, text if outcome == "button" else bounded(text, MAX_REASON), notes)
+        return Reply(outcome, text if outcome == "button" else bounded(text), notes)
 
     def _send(self, data: bytes, deadline: float) -> None:
         assert self._process is not None
