@@ -25,8 +25,8 @@ def find_path(state: dict[str, Any], x: int, y: int) -> list[str] | None:
     wall, a sign) is reached when the player stands beside it and looks at it: the last button
     turns, and ``[]`` means that A can be pressed.
 
-    A goal outside the window: the way to the edge of the window where the rest, counted in tiles,
-    is shortest. What lies there is not known yet, so for a far goal give points on the way.
+    A goal outside the window: the way to that edge of the window that is nearest to the goal. What
+    lies behind it is not known yet and may be a dead end, so for a far goal give points on the way.
 
     Ask anew in every step and press the first button only: people walk, and buttons stick.
     """
@@ -128,7 +128,7 @@ def _search(
     warps: list[tuple[int, int]],
     area: dict[str, Any],
 ) -> tuple[list[str], tuple[int, int]] | None:
-    """A* from the player's cell to the goal, to beside it, or to the edge where it is outside.
+    """A* from the player's cell to the goal, to beside it, or to an edge where it is outside.
 
     Returns the buttons and the cell where they end. Only a ``door``, a warp that is the goal, may
     stand in a wall.
@@ -143,7 +143,7 @@ def _search(
     done: dict[tuple[int, int], bool] = {}
     queue = [[start]]
     least = _between(start, goal)
-    f = 0
+    f, nearest, edge = 0, -1, start
     while f < len(queue):
         if not queue[f]:
             f += 1
@@ -153,9 +153,16 @@ def _search(
             continue
         done[at] = True
         left = _between(at, goal)
-        edge = at[0] == 0 or at[0] == wide - 1 or at[1] == 0 or at[1] == high - 1
-        if (left == (1 if beside else 0)) if inside else edge:
+        if inside and left == (1 if beside else 0):
             return _back(came, at), at
+        if not inside:
+            for _, dx, dy in _WAYS:
+                c, r = at[0] + dx, at[1] + dy
+                rest = _between((c, r), goal)
+                out = c < 0 or c == wide or r < 0 or r == high
+                free = (c, r) == goal or (c, r) not in warps
+                if out and free and (nearest < 0 or rest < nearest):
+                    nearest, edge = rest, at
         for way, to, price in _steps(cells, at, door, taken, warps, area):
             total = cost[at] + price
             if to not in done and (to not in cost or total < cost[to]):
@@ -164,7 +171,7 @@ def _search(
                 while len(queue) <= place:
                     queue.append([])
                 queue[place].append(to)
-    return None
+    return None if nearest < 0 else (_back(came, edge), edge)
 
 
 def _between(one: tuple[int, int], other: tuple[int, int]) -> int:
