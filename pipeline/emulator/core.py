@@ -113,6 +113,12 @@ class Emulator:
         if frames > 0:
             self.step(keys, frames, 0)
 
+    def skip(self, frames: int) -> None:
+        """Run ``frames`` frames with nothing pressed and draw none; the screen stays as it was."""
+        video = self._board.video
+        video.frameskip = video.frameskipCounter = frames
+        self._run_frames(frames)
+
     def screen(self) -> NDArray[np.uint8]:
         """Copy of the screen as last drawn, (height,width,3) u8, RGB."""
         # mGBA's pixels are R,G,B,X in 4 bytes. Each is written whole, 3 bytes after the one before,
