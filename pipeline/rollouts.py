@@ -26,6 +26,7 @@ from pipeline.experts.opening import open_expert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
+from pipeline.games.platforms import PLATFORMS
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
 from pipeline.shards.provenance import fingerprint, provenance
@@ -90,6 +91,7 @@ class Player:
         ``settings`` are those that decide the result; with the game and the player they make the
         fingerprint.
         """
+        console = PLATFORMS[self.game.platform]
         text = (self.game.folder / "game.yaml").read_bytes()
         decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
         kept = self.game.start_states[self.play.start_state].file
@@ -108,7 +110,7 @@ class Player:
             rom_sha1=self.game.rom_sha1,
             actions=self.game.buttons,
             timing=self.game.timing.contract,
-            frame_contract=FrameContract(160, 240, "none"),
+            frame_contract=FrameContract(console.height, console.width, "none"),
             milestones=tuple(m.name for m in self.game.milestones),
             provenance=told,
         )

@@ -23,6 +23,8 @@ from pipeline.shards.schema import NO_ACTION, Array, Episode, LabelStatus, Shard
 from pipeline.shards.writer import ShardWriter
 
 KEYS = ("observations", "actions", "rewards", "dones")
+_SCREENS = ((160, 240), (144, 160))
+"""Height and width: Game Boy Advance; Game Boy and Game Boy Color."""
 
 
 def import_episodes(
@@ -95,8 +97,8 @@ def import_npz(
         raise PipelineError("data import: no files; name some, such as episode_*.npz")
     first = read_npz(paths[0], header, expert=expert)
     height, width = first.final_frame.shape[:2]
-    # The console's own screen, or else what the plan's tools made of it with torchvision's Resize.
-    resampling = "none" if (height, width) == (160, 240) else "bilinear"
+    # A console's own screen, or else what the plan's tools made of it with torchvision's Resize.
+    resampling = "none" if (height, width) in _SCREENS else "bilinear"
     header = replace(header, frame_contract=FrameContract(height, width, resampling))
     with ShardWriter(target, header) as writer:
         writer.append(first)
