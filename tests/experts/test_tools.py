@@ -222,22 +222,20 @@ def test_a_program_of_tools_alone_runs_the_first_errand_in_every_sandbox(
 
 
 def test_the_tools_know_of_quest_what_its_source_says() -> None:
-    from pipeline.games.quest.source import build_assets, maps
+    from pipeline.games.quest.source import maps
 
-    terrain = load_game("quest").tools.terrain
+    game = load_game("quest")
+    terrain = game.tools.terrain
     assert terrain is not None
     told = {tuple(w.at.values()): sorted(w.tiles) for w in terrain.warps}
     assert told == {(m.group, m.number): sorted(w[:2] for w in m.warps) for m in maps.MAPS}
-    world = build_assets.World()
-    for one in maps.MAPS:
-        world.cells(one)
-    kinds: dict[int, list[int]] = {}
-    for (_, _, behaviour), tile in world.known.items():
-        kinds.setdefault(behaviour, []).append(tile)
-    assert kinds[1] == list(terrain.costly)
-    assert [kinds[2], kinds[3], kinds[4]] == [
-        list(terrain.ledges[way]) for way in ("DOWN", "LEFT", "RIGHT")
-    ]
+    painted = (game.folder / "source" / "art.c").read_text()
+    table = re.search(r"u8 behaviours\[\d+\] = \{(.*?)\}", painted, re.S)
+    assert table is not None
+    kinds = [int(number, 16) for number in re.findall(r"0x[0-9A-F]+", table[1])]
+    named = [terrain.costly, *(terrain.ledges[way] for way in ("DOWN", "LEFT", "RIGHT"))]
+    for kind, tiles in enumerate(named, start=1):
+        assert [tile for tile, found in enumerate(kinds) if found == kind] == list(tiles)
 
 
 def test_the_way_found_is_as_short_as_that_of_the_plan(quest: GBAEnv) -> None:
