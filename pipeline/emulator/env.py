@@ -14,7 +14,7 @@ from pipeline.emulator.ram import State, StateReader
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription, Until, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.games.platforms import PLATFORMS
 from pipeline.shards.codec import crc32
@@ -26,11 +26,14 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     Observation: the screen, (160,240,3) u8, or (144,160,3) of a Game Boy or Game Boy Color.
     Action: index into ``game.buttons``. One step holds the button for ``game.timing.hold`` frames
     and nothing for ``game.timing.release`` frames; with the sticky-action probability it presses
-    the button of the step before instead (as in the Arcade Learning Environment).
+    the button of the step before instead (as in the Arcade Learning Environment). A game may ask
+    for more frames, at random or until a condition holds (``release_random`` and ``until``, see
+    :class:`pipeline.games.description.Timing`).
 
     An episode is a function of (start state, seed, actions): the seed draws the idle frames before
-    step 0 and the stickiness, and its low 32 bits are written where the game takes its own
-    randomness from. ``info`` holds
+    step 0, the stickiness and the random frames, and its low 32 bits are written where the game
+    takes its own randomness from. The reward for a new map is given once a map and episode, and
+    never for the one of step 0. ``info`` holds
 
     - ``state``: every variable of the game, before the next step;
     - ``milestones``: name -> number of steps after which it was first reached, or -1. One that
@@ -94,6 +97,10 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         texts += [self.game.success, self.game.failure or "False"]
         self._conditions = Conditions([Condition(text, shapes) for text in texts])
         self._answers: tuple[bool, ...] = ()
+        until, maps = self.game.timing.until, self.game.names.maps
+        self._until = None if until is None else Condition(until.when, shapes)
+        self._on_a_map = Condition((maps and maps.when) or "True", shapes)
+        self._visited: set[tuple[int, ...]] = set()
         self._start_states: dict[str, bytes] = {}
         self._state: State = {}
         self._milestones: dict[str, int] = {}
@@ -155,6 +162,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._milestones = {milestone.name: -1 for milestone in self.game.milestones}
         self._answers = ()
         self._mark_milestones()
+        self._visited.clear()
+        self._is_new_map()
         return self.emulator.screen(), self._info(success=False)
 
     def step(
@@ -176,10 +185,18 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             action = self._last_action
         self._last_action = action = int(action)
         timing, reward = self.game.timing, self.game.reward
-        self.emulator.step(self._keys[action], timing.hold, timing.release)
+        release = timing.release
+        if timing.release_random != (0, 0):
+            low, high = timing.release_random
+            release += int(self.np_random.integers(low, high + 1))
+        self.emulator.step(self._keys[action], timing.hold, release)
         self._steps += 1
         self._state = self._reader.read()
+        if timing.until is not None:
+            self._go_on(timing.until)
         total = reward.step + reward.milestone * self._mark_milestones()
+        if reward.new_map and self._is_new_map():
+            total += reward.new_map
         success, failure = self._answers[-2], self._answers[-1] and not self._answers[-2]
         total += reward.success * success + reward.failure * failure
         truncated = self._steps >= self.max_steps
@@ -209,6 +226,30 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         except PipelineError as error:
             raise PipelineError(f"{file}: {error}") from None
         return state
+
+    def _go_on(self, until: Until) -> None:
+        """Run on until the condition holds, or its frames are spent; only the last is drawn."""
+        left, condition = until.frames, self._until
+        if condition is None or condition.holds(self._state):
+            return
+        while left > 1:
+            part = min(until.every, left - 1)
+            self.emulator.skip(part)
+            left -= part
+            if condition.holds(self._reader.read()):
+                break
+        self.emulator.run(1)
+        self._state = self._reader.read()
+
+    def _is_new_map(self) -> bool:
+        """Whether the player is where he has not been before in this episode; notes the place."""
+        maps, state = self.game.names.maps, self._state
+        if maps is None or not self._on_a_map.holds(state):
+            return False
+        place = tuple([int(state[name]) for name in maps.variables])
+        new = place not in self._visited
+        self._visited.add(place)
+        return new
 
     def _mark_milestones(self) -> int:
         """Ask the conditions, and note the milestones reached by now; how many are new."""
