@@ -37,6 +37,7 @@ from pipeline.policies.uncertainty import (
 )
 from pipeline.settings import Settings
 from pipeline.shards.catalogue import Catalogue
+from pipeline.shards.facts import round_of
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import TRAIN, LabelStatus
 
@@ -61,8 +62,8 @@ def choose(
     settings and files; of equal steps the first is taken.
 
     Cost: each picture once through each network. Memory: a window of frames, and about 200 bytes
-    a picture; ``novel`` holds its features too, 1 KiB with 256 of them, and looks at all that the
-    student was trained on.
+    a picture; ``novel`` holds its features too, twice 1 KiB with 256 of them, and looks at all
+    that the student was trained on.
 
     Returns:
         The rows (k,) ascending, and the score of each: nats, 1 - (p1 - p2), or distance.
@@ -254,17 +255,13 @@ def _known(
         yield _pictures(shard, rows, student.features)[0]
     checkpoint = load_checkpoint(_student_path(settings))
     found = _known_shards(checkpoint, settings.shard_folder(game.name))
-    if not found:
+    rounds = checkpoint.inputs.get("rounds")
+    paths = [path for path in found.values() if not rounds or round_of(path) in rounds]
+    if not paths:
         return
-    # The steps that it learned from, by the settings of its training.
-    inputs = checkpoint.inputs
-    limited = checkpoint.shard_ids[0] in found
-    steps = Steps(
-        list(found.values()),
-        split=TRAIN,
-        max_labels=int(inputs.get("max_labels", 0)) if limited else 0,
-        rounds=inputs.get("rounds") or None,
-    )
+    # The steps that it learned from; a limit was one on its first shard.
+    limit = checkpoint.inputs.get("max_labels", 0) if checkpoint.shard_ids[0] in found else 0
+    steps = Steps(paths, split=TRAIN, max_labels=limit)
     try:
         for low in range(0, len(steps), WINDOW):
             some = np.arange(low, min(low + WINDOW, len(steps)))
