@@ -22,7 +22,7 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (
             ("collect", "--game", "zelda"),
-            "error: game 'zelda' is unknown; give one of: quest, or a folder that holds a "
+            "error: game 'zelda' is unknown; give one of: emerald, quest, or a folder that holds a "
             "game.yaml",
         ),
         (

@@ -133,7 +133,7 @@ def test_an_unknown_game_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PipelineError) as error:
         load_game("qest")
     assert str(error.value) == (
-        "game 'qest' is unknown; give one of: quest, or a folder that holds a game.yaml"
+        "game 'qest' is unknown; give one of: emerald, quest, or a folder that holds a game.yaml"
     )
 
 
