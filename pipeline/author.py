@@ -7,6 +7,7 @@ accepted, joined into one that plays the game.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from pipeline.config import Settings
@@ -64,19 +65,20 @@ def run(settings: Settings) -> dict[str, Any]:
     shop.check_loads("def act(state):\n    return None\n")
     parts: dict[str, Judged] = {}
     error, asked, tried = None, 0, 0
-    for milestone in game.milestones:
-        drafting = Drafting(shop, milestone, {name: source_of(one) for name, one in parts.items()})
-        if milestone.name in goals and drafting.kept() is None:
-            with local_executor(settings.author.workers) as pool:
+    with local_executor(settings.author.workers) as pool:
+        for milestone in game.milestones:
+            before = {name: source_of(one) for name, one in parts.items()}
+            drafting = Drafting(shop, milestone, before)
+            if milestone.name in goals and drafting.kept() is None:
                 error = drafting.draft(pool)
-            asked, tried = asked + drafting.asked, tried + drafting.tried
-        kept = drafting.kept()
-        if kept is None:
-            break
-        parts[milestone.name] = kept
-    if error is None:
-        _refuse_gaps(goals, parts, game)
-    whole, new = _whole(shop, parts)
+                asked, tried = asked + drafting.asked, tried + drafting.tried
+            kept = drafting.kept()
+            if kept is None:
+                break
+            parts[milestone.name] = kept
+        if error is None:
+            _refuse_gaps(goals, parts, game)
+        whole, new = _whole(shop, parts, pool)
     rows = [milestone_row(folder, goal, parts.get(goal), game) for goal in goals]
     return {
         "up_to_date": not (asked or tried or new or error),
@@ -117,7 +119,9 @@ def _refuse_gaps(goals: Sequence[str], parts: Mapping[str, Any], game: GameDescr
         )
 
 
-def _whole(shop: Workshop, parts: Mapping[str, Judged]) -> tuple[dict[str, Any], bool]:
+def _whole(
+    shop: Workshop, parts: Mapping[str, Judged], pool: Executor
+) -> tuple[dict[str, Any], bool]:
     """Publish the joined program with how it does from the game's start to its last milestone.
 
     Returns:
@@ -136,9 +140,8 @@ def _whole(shop: Workshop, parts: Mapping[str, Judged]) -> tuple[dict[str, Any],
     course = shop.course(list(parts)[-1], author.max_steps * len(parts))
     chosen = seeds(author.seed, len(parts) - 1, WHOLE, author.episodes)
     program = shop.folder / "expert.py"
-    with local_executor(author.workers) as pool:
-        starts = [Start(seed) for seed in chosen]
-        told = verdict(try_program(pool, course, program, starts, title="whole"))
+    starts = [Start(seed) for seed in chosen]
+    told = verdict(try_program(pool, course, program, starts, title="whole"))
     low, high = told.interval
     whole = {
         "success_rate": told.rate,

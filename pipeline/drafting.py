@@ -26,7 +26,7 @@ from pipeline.experts.author.prompt import Block, answer_seconds, request, stick
 from pipeline.experts.author.record import Judged, best, result
 from pipeline.experts.author.tries import Try
 from pipeline.experts.budget import Spending
-from pipeline.experts.model.client import model_name
+from pipeline.experts.model.client import model_name, open_client
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import GameDescription, Milestone
 from pipeline.reports.video import write_gif
@@ -90,6 +90,7 @@ class Drafting:
         self._author = shop.settings.author
         self._course = shop.course(goal.name, self._author.max_steps)
         self._mark = self._common_mark()
+        self._shown: list[Sight] | None = None
 
     def kept(self) -> Judged | None:
         """The best accepted program that was tried under these settings."""
@@ -194,15 +195,17 @@ class Drafting:
     ) -> str | None:
         settings = self.shop.settings
         model_name(settings)
-        shown: list[Sight] = sights(pool, self._course, self._openings(0, starts)[:SIGHTS])
+        client = open_client(settings, self._author.timeout)
+        if self._shown is None:
+            self._shown = sights(pool, self._course, self._openings(0, starts)[:SIGHTS])
         asked = request(
             settings,
             self.shop.game,
             self.goal,
-            [(one.screen, one.state) for one in shown],
+            [(one.screen, one.state) for one in self._shown],
             self._evidence(),
         )
-        why = ask_all(settings, self.shop.spending, asked, todo)
+        why = ask_all(client, settings, self.shop.spending, asked, todo)
         self.asked += sum(attempt.read("answer") is not None for attempt in todo)
         return why
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def _try_job(job: _Job) -> list[Try]:
     try:
         with _table(job) as (env, expert):
             for start in job.starts:
-                episode = _Episode(env, expert, job.course.goal)
+                episode = _Episode(env, expert, job.course)
                 # One film a job: screens are large, and one is looked at.
                 film = all(one.reached for one in tries)
                 tries.append(episode.play(start, film=film))
@@ -160,7 +161,7 @@ def _arrival_job(job: _Job) -> list[Arrival]:
     found = []
     with _table(job) as (env, expert):
         for start in job.starts:
-            episode = _Episode(env, expert, job.course.goal)
+            episode = _Episode(env, expert, job.course)
             one = episode.play(start, film=False)
             if one.reached:
                 state = env.emulator.save_state()
@@ -169,26 +170,26 @@ def _arrival_job(job: _Job) -> list[Arrival]:
 
 
 def _sight_job(job: _Job) -> list[Sight]:
-    env, found = _env(job.course), []
+    env, found = _env(job.course.game, job.course.rom, job.course.sticky), []
     for start in job.starts:
         screen, info = env.reset(seed=start.seed, options=_options(start))
         found.append(Sight(screen, plain(info["state"])))
     return found
 
 
-def _env(course: Course) -> GBAEnv:
-    return GBAEnv(
-        course.game,
-        course.rom,
-        sticky_action_probability=course.sticky,
-        max_steps=course.max_steps,
-    )
+@lru_cache(maxsize=1)
+def _env(game: str, rom: Path, sticky: float) -> GBAEnv:
+    """The process's emulator: each that is deleted leaves the ROM's size in memory behind.
+
+    An episode does not see the ones before it: a reset loads the whole console.
+    """
+    return GBAEnv(game, rom, sticky_action_probability=sticky, max_steps=1 << 30)
 
 
 @contextmanager
 def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
     """The game and its player."""
-    env = _env(job.course)
+    env = _env(job.course.game, job.course.rom, job.course.sticky)
     settings = change(job.course.settings, expert={"kind": "program", "path": job.program})
     with open_expert(settings, env.game) as expert:
         yield env, expert
@@ -206,10 +207,11 @@ def plain(state: dict[str, Any]) -> State:
 class _Episode:
     """One episode of a program, and what is kept of it."""
 
-    def __init__(self, env: GBAEnv, expert: Expert, goal: str) -> None:
+    def __init__(self, env: GBAEnv, expert: Expert, course: Course) -> None:
         self._env = env
         self._expert = expert
-        self._goal = goal
+        self._goal = course.goal
+        self._max_steps = course.max_steps
         self._moments: list[tuple[dict[str, Any], int, int]] = []
         self._screens: list[Frames] = []
         self._log: list[str] = []
@@ -218,7 +220,7 @@ class _Episode:
 
     def play(self, start: Start, *, film: bool) -> Try:
         screen, info = self._env.reset(seed=start.seed, options=_options(start))
-        every = max(1, self._env.max_steps // SCREENS)
+        every = max(1, self._max_steps // SCREENS)
         reason = ""
         while not reason and info["milestones"][self._goal] < 0:
             if film and len(self._moments) % every == 0:
@@ -227,9 +229,10 @@ class _Episode:
             if reason:
                 break
             before = info["state"]
-            screen, _, terminated, truncated, info = self._env.step(button)
+            screen, _, terminated, _, info = self._env.step(button)
             self._moments.append((before, button, info["action"]))
-            if info["milestones"][self._goal] < 0 and (terminated or truncated):
+            over = terminated or len(self._moments) >= self._max_steps
+            if info["milestones"][self._goal] < 0 and over:
                 reason = self._ended(info, terminated)
         self.reached = tuple(name for name, step in info["milestones"].items() if step >= 0)
         steps = len(self._moments)
@@ -254,7 +257,7 @@ class _Episode:
 
     def _ended(self, info: dict[str, Any], terminated: bool) -> str:
         if not terminated:
-            return f"not reached in {self._env.max_steps} steps"
+            return f"not reached in {self._max_steps} steps"
         if info["success"]:
             return "the game was won without it"
         return f"the game was lost ({self._env.game.failure})"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from pipeline.experts.author.scopes import NotJoinable, check
 
-# A block may hold lines that begin with backticks of their own only if its fence is longer.
+# A block may hold lines of backticks of its own only if its fence is longer; it may be indented, as
+# in a list, and begin behind other words.
 _FENCE = re.compile(
-    r"^(?P<fence>`{3,})(?P<kind>[^\n`]*)\n(?P<body>.*?)^(?P=fence)`*[ \t]*$", re.M | re.S
+    r"(?P<fence>`{3,})(?P<kind>[^\n`]*)\n(?P<body>.*?)^[ \t]*(?P=fence)`*[ \t]*$", re.M | re.S
 )
 _PYTHON = {"python", "py", "python3"}
 _CUT = {
@@ -43,7 +45,7 @@ def program_in(text: str, stop_reason: str, *, most: int, explanation: str = "")
     sources = named or [body for kind, body in blocks if not kind]
     if not sources:
         raise Unusable("the answer holds no fenced block of Python (```python ... ```)")
-    source: str = sources[-1]
+    source = textwrap.dedent(sources[-1])
     try:
         check(source)
     except NotJoinable as why:

@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.config import Settings
 from pipeline.experts.author.attempts import Attempt
 from pipeline.experts.budget import Spending, Spent, Usage
-from pipeline.experts.model.client import QuestionFailed, Reply, ask, open_client
+from pipeline.experts.model.client import QuestionFailed, Reply, ask
 
 # Bytes of text to a token: the tables of numbers in a state have about 2, words and code 3 to 4.
 # For a worst case, so that few questions cost more than what was set aside for them.
@@ -26,17 +26,23 @@ OVERHEAD = 200
 
 
 def ask_all(
-    settings: Settings, spending: Spending, request: Mapping[str, Any], attempts: Sequence[Attempt]
+    client: AsyncAnthropic,
+    settings: Settings,
+    spending: Spending,
+    request: Mapping[str, Any],
+    attempts: Sequence[Attempt],
 ) -> str | None:
     """Ask for one program an attempt, all at once, and write ``prompt`` and ``answer`` of each.
+
+    Args:
+        client: used and closed.
 
     Returns:
         Why some attempts have no answer (a limit of the budget, or the service), None if all have.
 
     Raises:
-        PipelineError: no key, or the service refuses the key, the model or the account.
+        PipelineError: the service refuses the key, the model or the account.
     """
-    client = open_client(settings, settings.author.timeout)
     for attempt in attempts:
         attempt.write("prompt", request)
     return asyncio.run(_ask_all(client, settings, spending, request, attempts))
