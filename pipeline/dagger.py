@@ -16,8 +16,13 @@ from typing import Any
 
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.config import Dagger, Settings, change
+from pipeline.errors import PipelineError
+from pipeline.experts.opening import program_path
+from pipeline.games.description import load_game
 from pipeline.policies.tracking import Tracker
+from pipeline.reports.costs import cost_figures, spent_on
 from pipeline.rollouts import EXPERT
+from pipeline.shards.catalogue import entries_of
 
 
 def beta(dagger: Dagger, round_: int) -> float:
@@ -41,7 +46,11 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Returns:
         The final evaluation's figures and a row a round: beta, labels in all, agreement,
-        success rate with interval, seconds.
+        success rate with interval, seconds; where something was paid for, the dollars so far, the
+        price of the expert program with them.
+
+    Raises:
+        PipelineError: what the stages raise; and an expert that stopped before all was labelled.
     """
     started = perf_counter()
     labelled: list[str] = []
@@ -62,6 +71,7 @@ def run(settings: Settings) -> dict[str, Any]:
         "checkpoint": str(final),
         "labels": rows[-1]["labels"],
         **keep,
+        **cost_figures(rows[-1].get("dollars", 0.0), result),
         "seconds": perf_counter() - started,
         "rounds": rows,
     }
@@ -94,6 +104,12 @@ def _round(
     )
     small = preprocess.run(change(settings, preprocess={"shards": [played["shard"]]}))
     answers = label.run(change(settings, label={"shards": small["shards"]}))
+    if "stopped" in answers:
+        raise PipelineError(
+            f"round {round_ + 1}: the expert stopped after {answers['asked']:,} of "
+            f"{answers['frames']:,} steps ({answers['stopped']}); all so far is kept, and the "
+            "same command carries on from there"
+        )
     labelled += answers["shards"]
     # The steps of all rounds so far: a network that goes on from the last round's has had them.
     trained = train.run(
@@ -132,7 +148,14 @@ def _round(
         "milestones_mean": judged["milestones_mean"],
         "seconds": round(perf_counter() - started, 1),
     }
-    return row, checkpoint
+    dollars = _dollars(settings, labelled)
+    return {**row, **({"dollars": dollars} if dollars else {})}, checkpoint
+
+
+def _dollars(settings: Settings, labelled: list[str]) -> float:
+    """What the labels of all rounds so far cost, and the program that gave them."""
+    program = program_path(settings, load_game(settings.game))
+    return spent_on([entry.get() for entry in entries_of([Path(s) for s in labelled])], program)
 
 
 def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:

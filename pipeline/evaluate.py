@@ -15,7 +15,9 @@ import numpy as np
 from pipeline.config import Settings, change
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
+from pipeline.experts.opening import program_path
 from pipeline.games.description import GameDescription
+from pipeline.reports.costs import cost_figures, program_dollars, spent_on
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts import (
@@ -28,6 +30,7 @@ from pipeline.rollouts import (
     play,
     record,
 )
+from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
 
@@ -40,8 +43,9 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Returns:
         ``episodes, success_rate, success_low, success_high`` (Wilson, 95 %), ``return_mean,
-        return_std, length_mean, milestones_mean, milestones`` and where report, rollouts (a raw
-        shard) and video lie.
+        return_std, length_mean, milestones_mean, milestones``; where labels or the program were
+        paid for, ``dollars, dollars_per_milestone, dollars_per_success_point``; and where report,
+        rollouts (a raw shard) and video lie.
 
     Raises:
         PipelineError: see `make_player`; seeds that were trained on.
@@ -87,6 +91,7 @@ def _play(
     else:
         outcomes = play(player, seeds, header, workers=evaluate.workers)
     result = figures(outcomes, player.game)
+    result |= cost_figures(_dollars(settings, player), result)
     result["mode"] = evaluate.mode
     result["sticky"] = player.play.sticky
     result["rollouts"] = None if path is None else str(path)
@@ -94,6 +99,23 @@ def _play(
     if evaluate.video and path is not None:
         result["video"] = str(_video(path, settings.run_folder() / f"{evaluate.name}.gif"))
     return result
+
+
+def _dollars(settings: Settings, player: Player) -> float:
+    """What the player cost: the labels that it was trained on, as far as their shards are there,
+    and the program that gave them, or that plays itself. Checkpoints to choose from are not
+    priced."""
+    if settings.evaluate.purpose == "select":
+        return 0.0
+    program = program_path(settings, player.game)
+    if player.play.policy == EXPERT:
+        return program_dollars(program)
+    from pipeline.policies.checkpoint import load_checkpoint
+
+    trained = set(load_checkpoint(Path(player.play.policy)).shard_ids)
+    entries = Catalogue(settings.shard_folder(player.game.name)).entries()
+    found = [entry.facts for entry in entries if entry.facts is not None]
+    return spent_on([facts for facts in found if facts.shard_id in trained], program)
 
 
 def evaluator(settings: Settings) -> Callable[[Path], dict[str, Any]]:
