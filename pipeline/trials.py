@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from pipeline.shards.schema import NO_ACTION, LabelStatus
 EPISODES_PER_JOB = 5
 # Of a failed episode: its last steps, steps spread over it, screens of its film, lines of log.
 LAST, TRAIL, SCREENS, LINES = 12, 10, 80, 12
+# States of an episode that a program is asked about once more.
+AGAIN = 100
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,30 @@ def _try_job(job: _Job) -> list[Try]:
                 # One film a job: screens are large, and one is looked at.
                 film = all(one.reached for one in tries)
                 tries.append(episode.play(start, film=film))
+                if len(tries) == 1:
+                    tries[0] = replace(tries[0], again=_ask_again(job, env, episode))
     except PipelineError as error:
         # What isolates programs was tried before, so it is this program that does not load.
         why = str(error)
         tries += [Try(start.seed, False, 0, why) for start in job.starts[len(tries) :]]
     return tries
+
+
+def _ask_again(job: _Job, env: GBAEnv, episode: _Episode) -> tuple[int, int]:
+    """Put some of an episode's states to a fresh process, the last one first.
+
+    A label is asked for in just this way. Returns how many states were asked about, and for how
+    many of them the button was another one.
+    """
+    answered = [(state, asked) for state, asked, _ in episode.moments if asked != NO_ACTION]
+    spread = np.linspace(len(answered) - 1, 0, min(AGAIN, len(answered))).round().astype(int)
+    if not len(spread):
+        return 0, 0
+    states = [answered[i][0] for i in spread]
+    columns = {name: np.stack([np.asarray(state[name]) for state in states]) for name in states[0]}
+    with _open(job, env) as fresh:
+        buttons = fresh.answer(Questions(columns)).buttons
+    return len(spread), int(np.count_nonzero(buttons != [answered[i][1] for i in spread]))
 
 
 def _arrival_job(job: _Job) -> list[Arrival]:
@@ -190,9 +211,13 @@ def _env(game: str, rom: Path, sticky: float) -> GBAEnv:
 def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
     """The game and its player."""
     env = _env(job.course.game, job.course.rom, job.course.sticky)
-    settings = change(job.course.settings, expert={"kind": "program", "path": job.program})
-    with open_expert(settings, env.game) as expert:
+    with _open(job, env) as expert:
         yield env, expert
+
+
+def _open(job: _Job, env: GBAEnv) -> Expert:
+    settings = change(job.course.settings, expert={"kind": "program", "path": job.program})
+    return open_expert(settings, env.game)
 
 
 def _options(start: Start) -> dict[str, Any]:
@@ -212,7 +237,8 @@ class _Episode:
         self._expert = expert
         self._goal = course.goal
         self._max_steps = course.max_steps
-        self._moments: list[tuple[dict[str, Any], int, int]] = []
+        self.moments: list[tuple[dict[str, Any], int, int]] = []
+        """State, the program's button and the one that was pressed, of every step."""
         self._screens: list[Frames] = []
         self._log: list[str] = []
         self.reached: tuple[str, ...] = ()
@@ -223,22 +249,22 @@ class _Episode:
         every = max(1, self._max_steps // SCREENS)
         reason = ""
         while not reason and info["milestones"][self._goal] < 0:
-            if film and len(self._moments) % every == 0:
+            if film and len(self.moments) % every == 0:
                 self._screens.append(screen)
             button, reason = self._ask(info["state"])
             if reason:
                 break
             before = info["state"]
             screen, _, terminated, _, info = self._env.step(button)
-            self._moments.append((before, button, info["action"]))
-            over = terminated or len(self._moments) >= self._max_steps
+            self.moments.append((before, button, info["action"]))
+            over = terminated or len(self.moments) >= self._max_steps
             if info["milestones"][self._goal] < 0 and over:
                 reason = self._ended(info, terminated)
         self.reached = tuple(name for name, step in info["milestones"].items() if step >= 0)
-        steps = len(self._moments)
+        steps = len(self.moments)
         if not reason:
             return Try(start.seed, True, steps)
-        self._moments.append((info["state"], NO_ACTION, NO_ACTION))
+        self.moments.append((info["state"], NO_ACTION, NO_ACTION))
         self._screens.append(screen)
         return self._failed(start.seed, steps, reason, film)
 
@@ -246,7 +272,7 @@ class _Episode:
         """The program's button, or why there is none."""
         columns = {name: np.asarray(value)[None] for name, value in state.items()}
         answers = self._expert.answer(Questions(columns))
-        step = len(self._moments)
+        step = len(self.moments)
         if answers.logs.get(0):
             lines = " / ".join(str(answers.logs[0]).split("\n"))
             self._log = [*self._log, f"step {step}: {lines}"][-LINES:]
@@ -265,7 +291,7 @@ class _Episode:
     def _failed(self, seed: int, steps: int, reason: str, film: bool) -> Try:
         moments = [
             Moment(step, plain(state), self._name(asked), self._name(pressed))
-            for step, (state, asked, pressed) in enumerate(self._moments)
+            for step, (state, asked, pressed) in enumerate(self.moments)
         ]
         early = moments[:-LAST]
         spread = np.linspace(0, len(early) - 1, min(TRAIL, len(early))).round().astype(int)

@@ -84,6 +84,15 @@ def test_a_step_without_a_button_ends_the_episode(
     assert len(one.film) == 2
 
 
+def test_a_program_that_counts_its_calls_is_found_out(pool: Executor, tmp_path: Path) -> None:
+    source = "n = 0\ndef act(s):\n    global n\n    n += 1\n    return 'LR'[n % 2]\n"
+    one, other = tried(pool, tmp_path, source, "game_started", [Start(1), Start(2)])
+    assert one.again == (60, 60)
+    assert other.again == (0, 0)
+    (steady,) = tried(pool, tmp_path, "def act(s): return 'L'", "game_started", [Start(1)])
+    assert steady.again == (60, 0)
+
+
 def test_a_program_that_does_not_load_fails_every_episode(pool: Executor, tmp_path: Path) -> None:
     tries = tried(pool, tmp_path, "1 / 0\ndef act(s): ...\n", "game_started", [Start(1), Start(2)])
     assert [one.steps for one in tries] == [0, 0]

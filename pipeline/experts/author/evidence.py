@@ -25,6 +25,12 @@ def of_tries(name: str, source: str, tries: Sequence[Try]) -> list[Block]:
         f"```python\n{source.rstrip()}\n```",
         *_together(("episode", number, _fate(one)) for number, one in enumerate(tries, 1)),
     ]
+    asked, otherwise = (sum(one.again[i] for one in tries) for i in (0, 1))
+    if otherwise:
+        lines.append(
+            f"Asked again about {asked} of its states, out of order and in a fresh process, it "
+            f"gave another button for {otherwise} of them: act must depend on the state alone."
+        )
     blocks = [text_block("\n".join(lines))]
     for one in _telling(failed):
         number = list(tries).index(one) + 1

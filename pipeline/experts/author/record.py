@@ -76,5 +76,7 @@ def result(
         "success_low": low,
         "success_high": high,
         "median_steps": found.median_steps,
+        "asked_again": sum(one.again[0] for one in tries),
+        "answered_otherwise": sum(one.again[1] for one in tries),
         "tries": [one.row() for one in tries],
     }

@@ -45,6 +45,10 @@ class Try:
     film: Frames | None = field(default=None, repr=False, compare=False)
     """(n,H,W,3) u8: screens spread over it and the last one; of few episodes only."""
 
+    again: tuple[int, int] = (0, 0)
+    """States that were put to it once more, out of order, and how many of them it answered
+    otherwise; a label is asked for like that."""
+
     def row(self) -> dict[str, Any]:
         """As it stands in ``result.json``."""
         told = {"seed": self.seed, "reached": self.reached, "steps": self.steps}

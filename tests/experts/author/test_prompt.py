@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,15 @@ def test_a_failure_is_told_by_its_steps_its_log_its_last_state_and_its_screen() 
     )
     assert texts[2:4] == ["The screen at its end:", "(screen)"]
     assert texts[4].startswith("Episode 3;")
+
+
+def test_a_program_with_a_memory_is_told_so() -> None:
+    unsteady = replace(failed(1, "lost"), again=(100, 7))
+    text = of_tries("a", "", [unsteady, failed(2, "lost")])[0]["text"]
+    assert text.endswith(
+        "Asked again about 100 of its states, out of order and in a fresh process, it gave another "
+        "button for 7 of them: act must depend on the state alone."
+    )
 
 
 def test_episodes_that_went_alike_are_told_once() -> None:
