@@ -104,7 +104,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._start_states: dict[str, bytes] = {}
         self._state: State = {}
         self._milestones: dict[str, int] = {}
-        self._steps = 0
+        self._steps = -1  # until an episode is begun
         self._last_action = -1
 
     def start_state(self, name: str | None = None) -> bytes:
@@ -179,7 +179,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             raise ValueError(
                 f"there is no button {action}; {self.game.name} has 0..{len(self._keys) - 1}"
             )
-        if not self._state:
+        if self._steps < 0:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if self._last_action >= 0 and self.np_random.random() < self.sticky_action_probability:
             action = self._last_action
