@@ -23,6 +23,7 @@ from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 BATCH = 1024
 """States sent at a time; after a death the rest of them is sent again."""
+MAX_PROGRAM = 4 << 20
 MAX_LOGS = 1 << 20
 """Characters of notes kept from one call; those of later states are dropped."""
 
@@ -64,12 +65,7 @@ class ProgramExpert:
         loading: float = 60.0,
     ) -> None:
         real = path.resolve()  # once: links may lead elsewhere the next time
-        try:
-            source = real.read_bytes()
-        except OSError:
-            raise PipelineError(
-                f"{path}: no expert program there; give one with --expert.path FILE"
-            ) from None
+        source = _read(real, path)
         try:
             text = source.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -169,3 +165,21 @@ class ProgramExpert:
             answers.status[row] = status
             answers.reasons[row] = reason
             answers.logs.pop(row, None)
+
+
+def _read(real: Path, named: Path) -> bytes:
+    """A program's bytes; what is no file, such as /dev/zero, would never end."""
+    try:
+        if not real.is_file():
+            raise FileNotFoundError
+        with real.open("rb") as file:
+            source = file.read(MAX_PROGRAM + 1)
+    except OSError:
+        raise PipelineError(
+            f"{named}: no expert program there; give one with --expert.path FILE"
+        ) from None
+    if len(source) > MAX_PROGRAM:
+        raise PipelineError(
+            f"{named}: larger than {MAX_PROGRAM >> 20} MiB; an expert program is a text to read"
+        )
+    return source

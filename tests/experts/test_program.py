@@ -1,5 +1,6 @@
 """The expert program: in a process of its own, and every failure is told apart."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,28 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path / 'none.py'}: no expert program there; give one with --expert.path FILE"
     )
+
+
+def test_what_is_no_file_is_no_program(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.py").symlink_to("/dev/zero")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "link.py"):
+        with pytest.raises(PipelineError) as caught:
+            ProgramExpert(path, BUTTONS)
+        assert str(caught.value) == (
+            f"{path}: no expert program there; give one with --expert.path FILE"
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\xff\xfe", "not a Python file; an expert program is UTF-8 text"),
+        (b"#" * (4 << 20) + b"#", "larger than 4 MiB; an expert program is a text to read"),
+    ],
+)
+def test_what_is_no_text_to_read_is_no_program(tmp_path: Path, data: bytes, problem: str) -> None:
+    (tmp_path / "expert.py").write_bytes(data)
+    with pytest.raises(PipelineError) as caught:
+        ProgramExpert(tmp_path / "expert.py", BUTTONS)
+    assert str(caught.value) == f"{tmp_path / 'expert.py'}: {problem}"

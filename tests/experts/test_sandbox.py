@@ -152,6 +152,33 @@ except PipelineError as error:
     )
 
 
+def test_a_python_that_does_not_start_in_bwrap_is_told_from_a_kernel_that_refuses(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PipelineError) as caught, expert(tmp_path, PRESS_A, memory_mb=1):
+        pass
+    told = str(caught.value)
+    assert told.startswith("Python does not start in bwrap (")
+    assert told.endswith("); mend that, or choose --expert.isolation monty")
+
+
+def test_a_user_with_limits_of_his_own_is_isolated_within_them(tmp_path: Path) -> None:
+    (tmp_path / "expert.py").write_text(PRESS_A)
+    script = f"""
+import resource
+from pathlib import Path
+from tests.experts.test_sandbox import Path, ProgramExpert, ask, inhabitants
+resource.setrlimit(resource.RLIMIT_CPU, (77, 77))
+with ProgramExpert(Path({str(tmp_path / "expert.py")!r}), ("A",)) as program:
+    pid = inhabitants(program)[-1]
+    print([line for line in open(f"/proc/{{pid}}/limits") if "cpu" in line][0].split()[3:5])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['77', '77']\n"
+
+
 def test_a_library_that_is_missing_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -65,9 +66,9 @@ def launch_bwrap(limits: Limits) -> Process:
     bwrap = _installed("bwrap", "bubblewrap")
     command = [
         _installed("prlimit", "util-linux"),
-        f"--as={limits.memory_mb << 20}",
-        f"--cpu={cpu_seconds(limits)}",
-        f"--nofile={OPEN_FILES}",
+        f"--as={_at_most(limits.memory_mb << 20, resource.RLIMIT_AS)}",
+        f"--cpu={_at_most(cpu_seconds(limits), resource.RLIMIT_CPU)}",
+        f"--nofile={_at_most(OPEN_FILES, resource.RLIMIT_NOFILE)}",
         "--fsize=0",
         "--core=0",
         bwrap,
@@ -83,12 +84,20 @@ def launch_bwrap(limits: Limits) -> Process:
 
 
 def refused(why: str) -> PipelineError:
-    """What to tell where bwrap is there but does not get so far as to start Python."""
+    """What to tell where bwrap is there but does not get so far as to run the worker."""
+    if not why.startswith("bwrap:"):
+        return PipelineError(f"Python does not start in bwrap ({why}); mend that, {INSTEAD}")
     return PipelineError(
         f"bwrap is installed, but this machine refuses to isolate with it ({why}); allow user "
         f"namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
         f"kernel.apparmor_restrict_unprivileged_userns), {INSTEAD}"
     )
+
+
+def _at_most(wanted: int, kind: int) -> int:
+    """A limit that an ordinary user may set: not above that of this process."""
+    _, hard = resource.getrlimit(kind)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _installed(program: str, package: str) -> str:
