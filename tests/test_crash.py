@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.shards.table import header_of
 from pipeline.shards.verify import verify
 
 ROOT = Path(__file__).parent.parent
@@ -312,10 +313,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
 
     mount(disk, "size=24m")
     assert starter.run(words) == (0, "")
-    for words, name in (
-        (PREPROCESS, "collect-84-v001.h5"),
-        (["label"], "collect-labelled-v001.h5"),
-    ):
+    for words, name in ((PREPROCESS, "84"), (["label"], "labelled")):
         before = shards(disk)
         fill = disk / "fill"
         with suppress(OSError), fill.open("wb") as file:
@@ -325,14 +323,15 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         os.truncate(fill, fill.stat().st_size - (50 << 10))  # room to begin, but not to end
         said = refused(starter, [*words, *into(disk)])
         assert said == (
-            f"error: {disk}/quest/{name}: cannot write the shard (No space left on device); "
-            "nothing is published; make room and run the same command again\n"
+            f"error: {disk}/quest/collect-{name}-v001.h5: cannot write the shard (No space left "
+            "on device); nothing is published; make room and run the same command again\n"
         )
         assert shards(disk) == before
         fill.unlink()
         assert starter.run([*words, *into(disk)]) == (0, "")
     for path in whole.glob("*.h5"):
-        assert (disk / "quest" / path.name).read_bytes() == path.read_bytes()
+        held = header_of if "labelled" in path.name else Path.read_bytes  # labels tell the time
+        assert held(disk / "quest" / path.name) == held(path)
     assert left_over(disk) == []
 
 

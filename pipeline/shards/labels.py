@@ -146,8 +146,9 @@ def name_of(identity: Mapping[str, Any]) -> str:
 def by_expert(
     columns: Labels, status: NDArray[np.uint8], experts: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A row an expert: ``expert`` (its id), ``kind``, ``name``, ``labels``, ``failures``, tokens,
-    ``dollars``, ``dollars_per_label`` and ``last`` (when it answered last, UTC)."""
+    """A row an expert: ``expert`` (its id), ``kind``, ``isolation`` of a program, ``name``,
+    ``labels``, ``failures``, tokens, ``dollars``, ``dollars_per_label`` and ``last`` (when it
+    answered last, UTC)."""
     rows = []
     asked = status != LabelStatus.UNLABELLED
     for who in np.unique(columns["expert"][asked]).tolist():
@@ -159,6 +160,7 @@ def by_expert(
             {
                 "expert": who.decode() or None,
                 "kind": identity.get("kind"),
+                **({"isolation": identity["isolation"]} if "isolation" in identity else {}),
                 "name": name_of(identity),
                 "labels": labels,
                 "failures": int(np.count_nonzero(mine)) - labels,

@@ -132,6 +132,7 @@ def describe(path: Path) -> dict[str, Any]:
             "parents": [f"{parent.file} ({parent.shard_id})" for parent in facts.parents],
             "start_states": facts.start_states,
             "state": list(shard.state_names),
+            **({"stopped": made["stopped"]} if "stopped" in made else {}),
             "by_status": [{"status": k, "steps": n} for k, n in facts.label_status.items()],
             **_by_expert(shard, facts),
             "by_action": _by_action(tuple(facts.actions), shard.column("actions"), expert),

@@ -277,6 +277,22 @@ def test_an_attribute_as_large_as_a_file_is_not_read(tmp_path: Path) -> None:
         (anew("checksums/frames", shape=(2,), dtype="<u4"), f"/checksums/frames {NOT_STORED}"),
         (anew("ram_crc32", data=np.zeros(28, "u1")), "/ram_crc32 is uint8, not uint32"),
         (anew("ram_crc32", data=np.zeros(27, "<u4")), "/ram_crc32 has 27 rows, but /frames has 28"),
+        (lambda file: file.pop("labels/score"), "/labels/score is missing"),
+        (anew("labels", data=np.zeros(28)), "/labels/expert is missing"),
+        (anew("labels/time", data=np.zeros(28, "f4")), "/labels/time is float32, not float64"),
+        (anew("labels/expert", data=np.zeros(28, "S9")), "/labels/expert is |S9, not |S16"),
+        (anew("labels/reason", data=np.zeros((28, 2), "S96")), "/labels/reason has rows (2,), not"),
+        (anew("labels/dollars", data=np.zeros(27, "f4")), "/labels/dollars has 27 rows, but"),
+        (anew("labels/reason", shape=(28,), dtype="S96"), f"/labels/reason {NOT_STORED}"),
+        (
+            anew("labels/reason", data=["x"] * 28, dtype=h5py.string_dtype()),
+            "/labels/reason is object, not |S96",
+        ),
+        (lambda file: file["labels/reason"].attrs.modify("sha256", "0" * 64), "is not as written"),
+        (
+            lambda file: file["labels/time"].attrs.modify("stored_sha256", "0" * 64),
+            "the shape, the type or the stored_sha256 of a dataset is not as written",
+        ),
         (header("stored_sha256", "0" * 64), "is not as written"),
         (header("shard_id", "0" * 32), "the header, or the sha256 of a dataset, is not as written"),
     ],
@@ -285,7 +301,8 @@ def test_a_file_whose_checksums_are_not_those_of_its_chunks_is_refused(
     tmp_path: Path, change: Change, what: str
 ) -> None:
     path = tmp_path / "a.h5"
-    write(path, make_header(), [make_episode(n, i, ram=True) for i, n in enumerate((5, 23))])
+    made = [make_episode(n, i, ram=True, labels=True) for i, n in enumerate((5, 23))]
+    write(path, make_header(), made)
     with h5py.File(path, "r+") as file:
         change(file)
     said = refused(path)

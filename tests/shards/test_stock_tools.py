@@ -15,9 +15,16 @@ from pipeline.shards.index import attribute
 from pipeline.shards.merge import merge_parts
 from pipeline.shards.npz import import_npz
 from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import EPISODE_COLUMNS, NO_ACTION, STEP_COLUMNS
+from pipeline.shards.schema import EPISODE_COLUMNS, LABEL_COLUMNS, NO_ACTION, STEP_COLUMNS
 from pipeline.shards.writer import ShardWriter
-from tests.shards.factory import make_episode, make_header, processed_shard, raw_shard, screens
+from tests.shards.factory import (
+    make_episode,
+    make_header,
+    make_labels,
+    processed_shard,
+    raw_shard,
+    screens,
+)
 
 
 def merged(path: Path) -> Path:
@@ -30,7 +37,7 @@ def labelled(path: Path) -> Path:
     source = processed_shard(path.with_name("source.h5"), (4, 17))
     expert = np.array([0, NO_ACTION, 3] * 7, np.uint8)
     status = np.array([1, 3, 1] * 7, np.uint8)
-    relabel(source, path, expert, status, {"stage": "label", "parents": []})
+    relabel(source, path, expert, status, {"stage": "label", "parents": []}, make_labels(21))
     return path
 
 
@@ -97,13 +104,17 @@ def test_h5dump_prints_every_number(shard: Path) -> None:
     with h5py.File(shard) as file:
         names = [*STEP_COLUMNS, *(f"episodes/{n}" for n in EPISODE_COLUMNS)]
         names += [f"state/{n}" for n in file["state"]]
+        if "labels" in file:
+            names += [f"labels/{n}" for n, kind in LABEL_COLUMNS.items() if kind.kind != "S"]
         for name in names:
             values = file[name][:]
             printed = re.split(r"[\s,]+", dumped(shard, f"/{name}"))
             if values.dtype == bool:
                 assert printed == ["TRUE" if v else "FALSE" for v in values.ravel()], name
             else:
-                assert [float(w) for w in printed] == pytest.approx(values.ravel().tolist()), name
+                assert [float(w) for w in printed] == pytest.approx(
+                    values.ravel().tolist(), nan_ok=True
+                ), name
 
 
 def test_h5dump_prints_the_pixels_of_the_first_and_the_last_frame(shard: Path) -> None:
@@ -136,6 +147,21 @@ def test_h5dump_prints_the_header(shard: Path) -> None:
                 assert f"(0): {'TRUE' if value else 'FALSE'}" in block
             else:
                 assert str(value) in block, name
+
+
+def test_h5dump_prints_who_gave_each_label_and_why_there_is_none(tmp_path: Path) -> None:
+    shard = labelled(tmp_path / "a.h5")
+    with h5py.File(shard) as file:
+        for name in ("expert", "reason"):
+            texts = [text.decode() for text in file[f"labels/{name}"][:]]
+            printed = re.findall(r'"([^"]*)"', dumped(shard, f"/labels/{name}"))
+            assert [_as_text(text) for text in printed] == texts
+
+
+def _as_text(printed: str) -> str:
+    """Of what is no ASCII h5dump prints the bytes in octal, with 32 bits each."""
+    plain = re.sub(r"\\([0-7]{11}|000)", lambda found: chr(int(found[1], 8) & 255), printed)
+    return plain.rstrip("\0").encode("latin-1").decode()
 
 
 def test_h5dump_prints_the_roots(shard: Path) -> None:
