@@ -33,7 +33,7 @@ class ProgramExpert:
 
     A state at which the program hangs, dies or runs out of memory gets no label, and a fresh
     process goes on with the next one. A program that writes into the channel of its answers loses
-    the whole batch. Whatever it does, the next question finds a fresh process.
+    the whole batch. What it did before never reaches the next batch.
 
     The program may call the tools of ``pipeline.experts.tools`` without importing them.
 
@@ -118,11 +118,15 @@ class ProgramExpert:
         return answers
 
     def _ask(self, questions: Questions, answers: Answers, first: int, last: int) -> None:
-        """Fill rows ``first`` to ``last``, with as many processes as it takes."""
+        """Fill rows ``first`` to ``last``, with as many processes as it takes.
+
+        A process that was asked before may have been spoilt by then: where it fails at its first
+        state, or loses the batch, a fresh one is asked the same.
+        """
         while first < last:
             sent = first
             try:
-                self._sandbox.start()
+                fresh = self._sandbox.start()
             except Trouble as trouble:
                 reason = f"the program does not load again ({trouble.reason})"
                 self._fail(answers, range(first, last), trouble.status, reason)
@@ -133,10 +137,15 @@ class ProgramExpert:
                     self._note(answers, first, reply)
                     first += 1
             except Trouble as trouble:
-                if trouble.whole:
+                if first == last and not trouble.whole:
+                    return  # it died after its last answer
+                if not fresh and (trouble.whole or first == sent):
+                    self._fail(answers, range(sent, first), LabelStatus.UNLABELLED, None)
+                    first = sent
+                elif trouble.whole:
                     self._fail(answers, range(sent, last), trouble.status, trouble.reason)
                     return
-                if first < last:  # else it died after its last answer
+                else:
                     self._fail(answers, range(first, first + 1), trouble.status, trouble.reason)
                     first += 1
 
@@ -159,12 +168,14 @@ class ProgramExpert:
             self._room -= len(reply.notes)
 
     @staticmethod
-    def _fail(answers: Answers, rows: range, status: LabelStatus, reason: str) -> None:
+    def _fail(answers: Answers, rows: range, status: LabelStatus, reason: str | None) -> None:
         for row in rows:
             answers.buttons[row] = NO_ACTION
             answers.status[row] = status
-            answers.reasons[row] = reason
             answers.logs.pop(row, None)
+            answers.reasons.pop(row, None)
+            if reason is not None:
+                answers.reasons[row] = reason
 
 
 def _read(real: Path, named: Path) -> bytes:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -285,6 +287,43 @@ def test_what_a_program_writes_between_batches_is_no_answer_to_the_next(tmp_path
         while not process._lines:
             process._wait(0.01)
         assert survives(program)
+
+
+SPOILING = {
+    "hangs": "while True: pass",
+    "hangs with a forged line at hand": """
+        for fd in channel(): os.write(fd, b"[")
+        while True: pass
+    """,
+    "ends": "os._exit(0)",
+    "closes its channels": "os.closerange(3, 64)",
+    "puts its answers aside": """
+        end, other = os.pipe()
+        for fd in channel(): os.dup2(other, fd)
+    """,
+}
+
+
+@pytest.mark.parametrize("deed", SPOILING.values(), ids=SPOILING)
+def test_a_process_that_spoils_itself_after_its_answer_costs_the_next_batch_nothing(
+    tmp_path: Path, deed: str
+) -> None:
+    lines = "\n".join(f"        {line.strip()}" for line in deed.strip().splitlines())
+    source = f"""{dedent(CHANNEL)}
+import signal
+def act(state):
+    def late(*_):
+{lines}
+    if state["x"] == 1:
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    return "A"
+"""
+    with expert(tmp_path, source, timeout=1) as program:
+        for _ in range(2):
+            assert names(ask(program, 1)) == ["LABELLED"]
+            time.sleep(0.1)  # the deed is done by now; if not, it spoils nothing yet
+            assert survives(program)
 
 
 def test_a_program_that_closes_its_channels_costs_one_label(tmp_path: Path) -> None:

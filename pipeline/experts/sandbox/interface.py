@@ -70,8 +70,8 @@ class Sandbox(Protocol):
 
     isolation: Isolation
 
-    def start(self) -> None:
-        """Make it ready to be asked; nothing happens where it is.
+    def start(self) -> bool:
+        """Make it ready to be asked; whether that took a fresh process.
 
         Raises:
             Trouble: the program does not load.

@@ -69,10 +69,10 @@ class WorkerSandbox:
         self._process: Process | None = None
         self._asked = 0.0
 
-    def start(self) -> None:
+    def start(self) -> bool:
         if self._process is not None:
             if self._process.fresh():
-                return
+                return False
             self.close()
         deadline = monotonic() + self._limits.loading
         self._process, self._asked = self._launch(), 0.0
@@ -82,6 +82,7 @@ class WorkerSandbox:
         except BaseException:
             self.close()
             raise
+        return True
 
     def ask(self, columns: Columns, count: int) -> Iterator[Reply]:
         self.start()
