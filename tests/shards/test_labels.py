@@ -337,16 +337,22 @@ def test_an_older_provenance_tells_whose_labels_are_that_only_one_can_have_given
     assert all(np.array_equal(v, rest[k], equal_nan=k != "reason") for k, v in columns.items())
 
 
-def test_columns_that_say_little_cost_little(tmp_path: Path) -> None:
-    steps, sizes = 40_000, []
-    columns = no_labels(steps)
-    columns["expert"][:] = expert_id(PROGRAM).encode()
-    columns["attempt"][:] = 1
-    columns["time"] = 1.7e9 + np.arange(steps) // 1024 * 0.31
+@pytest.mark.parametrize(("kind", "most"), [("program", 0.3), ("model", 6.0)])
+def test_the_columns_cost_little(tmp_path: Path, kind: str, most: float) -> None:
     header = processed_header(frame_contract=FrameContract(1, 1, "bilinear"))
-    made = make_episode(steps, size=(8, 8))
-    made = replace(made, frames=made.frames[:, :1, :1], final_frame=made.final_frame[:1, :1])
-    for labels in (None, columns):
-        path = write(tmp_path / f"{len(sizes)}.h5", header, [replace(made, labels=labels)])
-        sizes.append(path.stat().st_size)
-    assert (sizes[1] - sizes[0]) / steps < 1.5, sizes
+    more = []  # bytes, by steps
+    for steps in (500, 20_500):
+        made = make_episode(steps, size=(8, 8))
+        made = replace(made, frames=made.frames[:, :1, :1], final_frame=made.final_frame[:1, :1])
+        columns = make_labels(steps) if kind == "model" else no_labels(steps)
+        if kind == "program":
+            columns["expert"][:] = expert_id(PROGRAM).encode()
+            columns["attempt"][:] = 1
+            columns["time"] = 1.7e9 + np.arange(steps) // 1024 * 0.31
+        bare = write(tmp_path / f"{steps}.h5", header, [made])
+        told = write(tmp_path / f"{steps}-told.h5", header, [replace(made, labels=columns)])
+        more.append(told.stat().st_size - bare.stat().st_size)
+    each = (more[1] - more[0]) / 20_000
+    print(f"{kind}: {more[0] - 500 * each:,.0f} bytes a shard and {each:.2f} a frame")
+    assert more[0] < 32_000
+    assert each < most
