@@ -81,6 +81,44 @@ class Spent:
         )
 
 
+class Book:
+    """A sum of what is spent and set aside: this one for as long as its object lives.
+
+    Args:
+        now: Unix seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._total = Spent()
+        self._began = now()
+
+    def total(self) -> tuple[Spent, float]:
+        """The sum, and since when it is kept, in Unix seconds."""
+        return self._total, self._began
+
+    def take(self, worst: Spent, limits: Budget) -> bool:
+        """Add ``worst``, unless the sum would then pass a limit."""
+        fits = beyond(self._total + worst, limits) is None
+        if fits:
+            self._total = self._total + worst
+        return fits
+
+    def change(self, by: Spent) -> None:
+        self._total = self._total + by
+
+
+def beyond(total: Spent, limits: Budget) -> str | None:
+    """The limit that ``total`` passes: dollars, tokens or labels."""
+    # Sums of dollars are not exact.
+    if limits.dollars is not None and total.dollars > limits.dollars + 1e-9:
+        return "dollars"
+    if limits.tokens is not None and total.tokens > limits.tokens:
+        return "tokens"
+    if limits.labels is not None and total.labels > limits.labels:
+        return "labels"
+    return None
+
+
 class Spending:
     """Counts what is spent and refuses what might go beyond a limit.
 
@@ -91,7 +129,8 @@ class Spending:
     Args:
         limits: those of ``settings.budget``; one that is None never stops anything.
         prices: of ``settings.model.prices``.
-        clock: seconds, for the limit in minutes, which counts from now on.
+        book: where the sum is kept; one that others share makes the limits theirs too.
+        now: Unix seconds, for the limit in minutes, which counts from the book's beginning.
 
     Raises:
         PipelineError: a limit in dollars, but no prices to count them with.
@@ -101,7 +140,8 @@ class Spending:
         self,
         limits: Budget,
         prices: Prices | None,
-        clock: Callable[[], float] = time.monotonic,
+        book: Book | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         if limits.dollars is not None and prices is None:
             raise PipelineError(
@@ -111,13 +151,14 @@ class Spending:
         self.limits = limits
         self.prices = prices
         self.spent = Spent()
-        self.stopped: str | None = None
-        """Which limit refused a question, with what was spent; None while none has."""
+        """By this object alone."""
         self.under_way = Spent()
         """What is reserved."""
+        self.stopped: str | None = None
+        """Which limit refused a question, with what was spent; None while none has."""
+        self._book = Book(now) if book is None else book
         self._questions = 0
-        self._clock = clock
-        self._started = clock()
+        self._now = now
         self._waiting: list[asyncio.Future[None]] = []
 
     def worst(self, usage: Usage, *, labels: int = 0, batch: bool = False) -> Spent:
@@ -126,24 +167,27 @@ class Spending:
 
     def reserve_now(self, worst: Spent) -> bool:
         """Set ``worst`` aside, or say why not in ``stopped`` and return False."""
-        reason = self._beyond(self.spent + self.under_way + worst, worst)
-        if reason is not None:
-            self.stopped = reason
+        if self._late() or not self._book.take(worst, self.limits):
+            self.stopped = self._reason(worst)
             return False
-        self._take(worst)
+        self.under_way = self.under_way + worst
+        self._questions += 1
         return True
 
     async def reserve(self, worst: Spent) -> bool:
         """As ``reserve_now``, but wait for what is under way if its worst case alone forbids it."""
-        while self._beyond(self.spent + self.under_way + worst, worst) is not None:
-            reason = self._beyond(self.spent + worst, worst)
-            if reason is not None or not self._questions:
-                self.stopped = reason
+        while not self.reserve_now(worst):
+            total, _ = self._book.total()
+            if (
+                not self._questions
+                or self._late()
+                or beyond(total - self.under_way + worst, self.limits) is not None
+            ):
                 return False
+            self.stopped = None
             settled = asyncio.get_running_loop().create_future()
             self._waiting.append(settled)
             await settled
-        self._take(worst)
         return True
 
     def settle(self, worst: Spent, actual: Spent | None) -> None:
@@ -152,33 +196,36 @@ class Spending:
         ``actual`` is None where nobody knows: a question that broke off may have been paid for, so
         it counts with its worst case.
         """
+        actual = worst if actual is None else actual
+        self._book.change(actual - worst)
         self.under_way = self.under_way - worst
+        self.spent = self.spent + actual
         self._questions -= 1
-        self.spent = self.spent + (worst if actual is None else actual)
         waiting, self._waiting = self._waiting, []
         for settled in waiting:
             if not settled.done():
                 settled.set_result(None)
 
-    def _take(self, worst: Spent) -> None:
-        self.under_way = self.under_way + worst
-        self._questions += 1
+    def _minutes(self) -> float:
+        return (self._now() - self._book.total()[1]) / 60
 
-    def _beyond(self, total: Spent, worst: Spent) -> str | None:
-        limits, spent = self.limits, self.spent
-        if limits.dollars is not None and total.dollars > limits.dollars:
+    def _late(self) -> bool:
+        return self.limits.minutes is not None and self._minutes() >= self.limits.minutes
+
+    def _reason(self, worst: Spent) -> str:
+        limits = self.limits
+        if self._late():
+            return f"budget.minutes is {limits.minutes:g}: {self._minutes():.1f} are over"
+        spent = self._book.total()[0] - self.under_way
+        passed = beyond(spent + self.under_way + worst, limits)
+        if passed == "dollars":
             return (
                 f"budget.dollars is {limits.dollars:g}: {spent.dollars:.4f} are spent and the next "
                 f"question may cost {worst.dollars:.4f}"
             )
-        if limits.tokens is not None and total.tokens > limits.tokens:
+        if passed == "tokens":
             return (
                 f"budget.tokens is {limits.tokens}: {spent.tokens} are spent and the next question "
                 f"may take {worst.tokens}"
             )
-        if limits.labels is not None and total.labels > limits.labels:
-            return f"budget.labels is {limits.labels}: {spent.labels} questions were put"
-        minutes = (self._clock() - self._started) / 60
-        if limits.minutes is not None and minutes >= limits.minutes:
-            return f"budget.minutes is {limits.minutes:g}: {minutes:.1f} are over"
-        return None
+        return f"budget.labels is {limits.labels}: {spent.labels} questions were put"

@@ -38,4 +38,9 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
         from pipeline.experts.policy import PolicyExpert
 
         return PolicyExpert(expert.path, game, expert.mode)
+    if expert.kind == "model":
+        # Imported late: the SDK takes a second.
+        from pipeline.experts.model.labeller import ModelExpert
+
+        return ModelExpert(settings, game)
     raise PipelineError(f"expert.kind {expert.kind} cannot be asked yet; use program")

@@ -64,7 +64,7 @@ def test_the_worst_case_of_the_next_question_counts(limits: Budget, line: str) -
 
 def test_minutes_are_those_since_the_beginning() -> None:
     now = [100.0]
-    spending = Spending(Budget(minutes=2), None, lambda: now[0])
+    spending = Spending(Budget(minutes=2), None, now=lambda: now[0])
     assert spending.reserve_now(Spent())
     now[0] += 125
     assert not spending.reserve_now(Spent())

@@ -173,6 +173,25 @@ def _broken(error: Exception, attempts: int) -> QuestionFailed:
     return QuestionFailed(LabelStatus.FAILED, NO_MESSAGE, attempts, True)
 
 
+async def count_tokens(client: AsyncAnthropic, request: Mapping[str, Any]) -> int | None:
+    """Input tokens of a request as the provider counts them, for nothing; None if it does not.
+
+    Raises:
+        PipelineError: the key, the model or the account is refused.
+    """
+    try:
+        return (await client.messages.count_tokens(**request)).input_tokens
+    except anthropic.APIStatusError as error:
+        if error.status_code == 403:
+            return None  # a key may be allowed to ask but not to count
+        fatal = fatal_error(error, client, str(request.get("model")))
+        if fatal is not None:
+            raise fatal from None
+        return None
+    except (anthropic.AnthropicError, ValueError):
+        return None
+
+
 def reply_of(message: Message, attempts: int) -> Reply:
     """The parts of a message that count.
 

@@ -1,0 +1,162 @@
+"""Questions put one by one, many at a time: reserved, asked, settled, kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from anthropic import AsyncAnthropic
+
+from pipeline.experts.budget import Spending, Spent, cost
+from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens
+from pipeline.experts.model.estimate import Estimate, countable
+from pipeline.experts.model.kept import Kept, KeptAnswers
+from pipeline.experts.model.meaning import meaning
+from pipeline.experts.model.prompt import Prompt, Question
+from pipeline.settings import Settings
+from pipeline.shards.schema import LabelStatus
+
+CARRY_ON = "what is answered is kept, the same command goes on from there"
+# So many failures in a row, and one more for each question under way: then something is wrong that
+# the next question does not mend.
+FAILURES = 9
+# Seconds between looks at a question that another process is asking.
+LOOK = 0.05
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What all ways of asking share."""
+
+    settings: Settings
+    buttons: tuple[str, ...]
+    prompt: Prompt
+    kept: KeptAnswers
+    spending: Spending
+    estimate: Estimate
+
+    def read(self, reply: Reply, *, batch: bool) -> tuple[Kept, bool]:
+        """What an answer comes to, with its cost, and whether to keep it."""
+        told = meaning(reply, self.buttons)
+        dollars = cost(reply.usage, self.settings.model.prices, batch=batch)
+        kept = Kept(
+            told.status, told.button, told.note, reply.usage, dollars, reply.attempts, batch,
+            self.settings.model.max_tokens if told.cut else None, reply.request_id,
+        )  # fmt: skip
+        return kept, told.lasts
+
+    def worst(self, question: Question, *, batch: bool = False) -> Spent:
+        """The most that a question may cost."""
+        usage = self.estimate.worst(question)
+        return self.spending.worst(usage, labels=1, batch=batch)
+
+    async def calibrate(self, client: AsyncAnthropic, question: Question) -> None:
+        """Have one question counted by the provider, where a limit makes it worth the while."""
+        limits = self.settings.budget
+        if self.estimate.counted or (limits.dollars is None and limits.tokens is None):
+            return
+        request = countable(self.prompt.request(question, cached=False))
+        tokens = await count_tokens(client, request)
+        if tokens is not None:
+            self.estimate.calibrate(question, tokens)
+
+
+class Asking:
+    """Asks with bounded concurrency; ``stopped`` says why it asks no more."""
+
+    def __init__(self, desk: Desk, client: AsyncAnthropic) -> None:
+        self.stopped: str | None = None
+        self._desk = desk
+        self._client = client
+        self._failures = 0
+        self._primed = False
+
+    async def ask_each(
+        self, source: Iterator[Question], count: int, given: dict[str, Kept]
+    ) -> None:
+        """Put ``count`` questions and fill ``given`` by their keys; those left out were not put.
+
+        The first goes alone: the others then find the instructions in the provider's cache,
+        instead of paying for writing them, each for itself.
+        """
+        cached = self._desk.settings.model.cache and (count > 1 or self._primed)
+        first = next(source, None)
+        if first is None:
+            return
+        await self._desk.calibrate(self._client, first)
+        if cached and not self._primed:
+            await self._work(iter([first]), given, cached=cached)
+            self._primed = True
+        else:
+            source = chain([first], source)
+        workers = min(self._desk.settings.model.concurrency, count)
+        tasks = [
+            asyncio.ensure_future(self._work(source, given, cached=cached)) for _ in range(workers)
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(
+        self, source: Iterator[Question], given: dict[str, Kept], *, cached: bool
+    ) -> None:
+        while self.stopped is None:
+            question = next(source, None)
+            if question is None:
+                return
+            kept = await self._others(question) or await self._put(question, cached=cached)
+            if kept is not None:
+                given[question.key] = kept
+
+    async def _others(self, question: Question) -> Kept | None:
+        """Claim the question; or wait for the answer to it that another process is asking for."""
+        desk = self._desk
+        while not desk.kept.claim(question.key):
+            await asyncio.sleep(LOOK)
+            found = desk.kept.find([question.key], desk.buttons, desk.settings.model.max_tokens)
+            if found:
+                return found[question.key]
+        return None
+
+    async def _put(self, question: Question, *, cached: bool) -> Kept | None:
+        desk = self._desk
+        kept = False
+        try:
+            worst = desk.worst(question)
+            if self.stopped is not None or not await desk.spending.reserve(worst):
+                self.stopped = self.stopped or f"{desk.spending.stopped}; {CARRY_ON}"
+                return None
+            actual: Spent | None = None
+            try:
+                request = desk.prompt.request(question, cached=cached)
+                reply = await ask(self._client, request, timeout=desk.settings.expert.timeout)
+                answer, kept = desk.read(reply, batch=False)
+                actual = Spent(answer.dollars, reply.usage.tokens, 1)
+            except QuestionFailed as failed:
+                answer = Kept(failed.status, None, failed.reason, attempts=failed.attempts)
+                actual = None if failed.paid else Spent(labels=1)
+            finally:
+                desk.spending.settle(worst, actual)
+            if kept:
+                desk.kept.keep(question.key, answer)
+        finally:
+            if not kept:
+                desk.kept.release(question.key)
+        self._note(answer)
+        return answer
+
+    def _note(self, answer: Kept) -> None:
+        if answer.status not in (LabelStatus.FAILED, LabelStatus.TIMED_OUT):
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures >= FAILURES + self._desk.settings.model.concurrency:
+            self.stopped = (
+                f"{self._failures} questions in a row failed, the last one with: {answer.note}; "
+                f"{CARRY_ON}"
+            )

@@ -1,0 +1,255 @@
+"""The Message Batches API: submit at half the price, leave, and collect with the same command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import anthropic
+from anthropic import AsyncAnthropic
+from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
+
+from pipeline.errors import PipelineError
+from pipeline.experts.model.asking import CARRY_ON, Desk
+from pipeline.experts.model.client import QuestionFailed, fatal_error, reason_of, reply_of
+from pipeline.experts.model.kept import Kept
+from pipeline.experts.model.prompt import Question
+from pipeline.experts.model.under_way import Submitted, UnderWay
+from pipeline.shards.schema import LabelStatus
+
+COLLECT = "run the same command again to collect the answers"
+# The provider takes 100,000 requests or 256 MB. Fewer bytes, as they lie in memory twice.
+MOST_REQUESTS = 100_000
+MOST_BYTES = 64_000_000
+# Answers kept at a time while a batch is collected.
+PORTION = 500
+# Seconds by which the provider's clock may differ from ours, and a batch take to arrive.
+SKEW = 900.0
+# Seconds after which the provider has no results any more: 29 days, and one to be sure.
+GONE = 30 * 86_400.0
+
+
+class Batching:
+    """Submits questions as batches and collects what became of those submitted earlier.
+
+    Guaranteed: a question is in one batch at most, whenever a process is killed, as long as the
+    provider lists its batches to the same key. A batch that was submitted by a process that died
+    before it had the id is known by its number of questions and its time, and, when it is over, by
+    its questions. Requests that create a batch are not repeated by the SDK, as one that broke off
+    may have arrived.
+    """
+
+    def __init__(self, desk: Desk, client: AsyncAnthropic) -> None:
+        self._desk = desk
+        self._client = client
+        self._under_way = UnderWay(desk.kept.database, desk.kept.run)
+        self._reasons: list[str] = []
+        self._collected = False
+        self._loose: dict[str, Kept] = {}
+
+    @property
+    def stopped(self) -> str | None:
+        return "; ".join(self._reasons) or None
+
+    def waiting(self, keys: Iterable[str]) -> set[str]:
+        """Those of the questions that are under way in a batch."""
+        found = self._under_way.waiting(keys)
+        if found and not self._reasons:
+            self._reasons.append(
+                f"another process is submitting a batch with {len(found)} of the questions; "
+                f"{COLLECT}"
+            )
+        return found
+
+    async def collect(self, missing: Iterable[str]) -> dict[str, Kept]:
+        """Take in every batch that is over; the answers among them to the ``missing`` questions.
+
+        Questions that expired or were canceled, and those that the server failed on, may be asked
+        again; one that it refused as invalid is FAILED.
+        """
+        wanted = list(missing)
+        open_ones = [] if self._collected else self._under_way.open_ones()
+        self._collected = True
+        try:
+            for submitted in open_ones:
+                await self._take_in(submitted)
+        except anthropic.APIStatusError as error:
+            fatal = fatal_error(error, self._client, str(self._desk.settings.model.name))
+            if fatal is not None:
+                raise fatal from None
+            self._reasons.append(f"batches could not be collected ({self._told(error)}); {COLLECT}")
+        except (anthropic.AnthropicError, ValueError):
+            self._reasons.append(f"batches could not be collected (no connection); {COLLECT}")
+        given = {key: self._loose[key] for key in wanted if key in self._loose}
+        desk = self._desk
+        return (
+            given
+            if not open_ones
+            else given | desk.kept.find(wanted, desk.buttons, desk.settings.model.max_tokens)
+        )
+
+    async def _take_in(self, submitted: Submitted) -> None:
+        batch = await self._found(submitted)
+        if batch is None:
+            return
+        if batch.processing_status != "ended":
+            self._reasons.append(
+                f"batch {batch.id} with {submitted.questions} questions is under way; {COLLECT}"
+            )
+            return
+        keys, ours = self._under_way.keys(submitted.name), 0
+        answers: dict[str, Kept] = {}
+        async for line in await self._client.messages.batches.results(batch.id):
+            if line.custom_id not in keys:
+                continue
+            ours += 1
+            self._read(line, answers)
+            if len(answers) >= PORTION:
+                self._desk.kept.keep_all(answers)
+                answers = {}
+        self._desk.kept.keep_all(answers)
+        if submitted.id is None and not ours:
+            self._under_way.forget(submitted.name)  # another's batch of the same size and time
+        else:
+            self._under_way.submitted(submitted.name, batch.id)
+            self._under_way.collected(submitted.name)
+
+    def _read(self, line: MessageBatchIndividualResponse, answers: dict[str, Kept]) -> None:
+        result = line.result
+        if result.type == "succeeded":
+            try:
+                kept, lasts = self._desk.read(reply_of(result.message, 1), batch=True)
+            except QuestionFailed as failed:
+                kept, lasts = Kept(failed.status, None, failed.reason, attempts=1), False
+            (answers if lasts else self._loose)[line.custom_id] = kept
+        elif result.type == "errored" and result.error.error.type == "invalid_request_error":
+            reason = f"invalid_request_error: {result.error.error.message}"
+            self._loose[line.custom_id] = Kept(LabelStatus.FAILED, None, reason[:200], attempts=1)
+
+    async def _found(self, submitted: Submitted) -> MessageBatch | None:
+        """The batch at the provider's; None where there is none, and its questions are free."""
+        if submitted.id is None:
+            return await self._listed(submitted)
+        try:
+            return await self._client.messages.batches.retrieve(submitted.id)
+        except anthropic.NotFoundError:
+            if time.time() - submitted.time > GONE:
+                self._under_way.forget(submitted.name)
+                return None
+            raise PipelineError(
+                f"batch {submitted.id} is not known to the Messages API (404); set the key that it "
+                f"was submitted with, or, if it was deleted there, give its questions up with: "
+                f"sqlite3 {self._desk.kept.database.path} "
+                f"\"DELETE FROM under_way WHERE batch = '{submitted.name}'; "
+                f"DELETE FROM batches WHERE name = '{submitted.name}'\""
+            ) from None
+
+    async def _listed(self, submitted: Submitted) -> MessageBatch | None:
+        """The batch of which only the intention is known, by its size and time."""
+        known = self._under_way.known_ids()
+        async for batch in self._client.messages.batches.list(limit=100):
+            created = batch.created_at.timestamp()
+            if created < submitted.time - SKEW:
+                break  # newest come first
+            counts = batch.request_counts
+            size = (
+                counts.processing + counts.succeeded + counts.errored
+                + counts.canceled + counts.expired
+            )  # fmt: skip
+            near = created <= submitted.time + SKEW
+            if near and size == submitted.questions and batch.id not in known:
+                return batch
+        self._under_way.forget(submitted.name)
+        return None
+
+    async def submit(self, source: Iterator[Question]) -> None:
+        """Submit all questions, as many as the budget allows, in one batch or more."""
+        first = next(source, None)
+        if first is None:
+            return
+        await self._desk.calibrate(self._client, first)
+        sent: list[tuple[str, int]] = []
+        for chunk in self._chunks(first, source):
+            batch_id = await self._create(chunk)
+            if batch_id is None:
+                break
+            sent.append((batch_id, len(chunk)))
+        if sent:
+            names = ", ".join(batch_id for batch_id, _ in sent)
+            count = sum(n for _, n in sent)
+            ones = "batch" if len(sent) == 1 else "batches"
+            be = "was" if len(sent) == 1 else "were"
+            self._reasons.insert(
+                0, f"{ones} {names} with {count} questions {be} submitted; {COLLECT}"
+            )
+
+    def _chunks(
+        self, first: Question, source: Iterator[Question]
+    ) -> Iterator[list[dict[str, Any]]]:
+        chunk: list[dict[str, Any]] = []
+        size = 0
+        question: Question | None = first
+        while question is not None:
+            worst = self._desk.worst(question, batch=True)
+            if not self._desk.spending.reserve_now(worst):
+                self._reasons.append(f"{self._desk.spending.stopped}; {CARRY_ON}")
+                break
+            # What is submitted is paid for, by this command, whoever collects it.
+            self._desk.spending.settle(worst, None)
+            cached = self._desk.settings.model.cache
+            params = self._desk.prompt.request(question, cached=cached)
+            request = {"custom_id": question.key, "params": params}
+            length = len(json.dumps(request)) + 2
+            if chunk and (len(chunk) >= MOST_REQUESTS or size + length > MOST_BYTES):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(request)
+            size += length
+            question = next(source, None)
+        if chunk:
+            yield chunk
+
+    async def _create(self, chunk: list[dict[str, Any]]) -> str | None:
+        name = self._under_way.intend([request["custom_id"] for request in chunk])
+        client = self._client.with_options(max_retries=0)
+        for attempt in range(self._desk.settings.model.retries + 1):
+            try:
+                batch = await client.messages.batches.create(requests=chunk)  # type: ignore[arg-type]
+                self._under_way.submitted(name, batch.id)
+                return batch.id
+            except anthropic.APIStatusError as error:
+                if error.status_code in (429, 529) and attempt < self._desk.settings.model.retries:
+                    await asyncio.sleep(_pause(error, attempt))
+                    continue
+                if error.status_code >= 500 and error.status_code != 529:
+                    break
+                self._under_way.forget(name)
+                fatal = fatal_error(error, self._client, str(self._desk.settings.model.name))
+                if fatal is not None:
+                    raise fatal from None
+                self._reasons.append(
+                    f"a batch with {len(chunk)} questions was refused ({self._told(error)})"
+                )
+                return None
+            except anthropic.APIConnectionError:
+                break
+        self._under_way.let_go(name)
+        self._reasons.append(
+            f"it is not known whether a batch with {len(chunk)} questions arrived; run the same "
+            "command again to find out, nothing is submitted twice"
+        )
+        return None
+
+    def _told(self, error: anthropic.APIStatusError) -> str:
+        return reason_of(error, self._client)
+
+
+def _pause(error: anthropic.APIStatusError, attempt: int) -> float:
+    """Seconds to wait: what the server asks for, or twice as long each time."""
+    try:
+        return float(error.response.headers["retry-after"])
+    except (KeyError, ValueError):
+        return float(min(0.5 * 2**attempt, 8.0))

@@ -1,0 +1,150 @@
+"""A small sqlite file that several processes write: set aside when damaged, never in the way.
+
+The file lies among the shards, hidden. Write-ahead logging where the file system has it: a process
+that is killed loses nothing that was committed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import printable
+
+Row = tuple[Any, ...]
+Result = TypeVar("Result")
+# Seconds that a writer waits for another process.
+PATIENCE = 30.0
+_AT_ONCE = 500
+
+
+class Database:
+    """Opened at the first use, by any thread, one at a time.
+
+    A damaged file is renamed to ``NAME.damaged-N``, with a line on stderr, and a new one begun. One
+    that cannot be read or written at all (a full disk, a folder without permission) is given up
+    with a line: reads then find nothing and writes are lost.
+
+    Args:
+        schema: SQL that makes the tables where they are missing.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self.path = path
+        self.given_up = False
+        self._schema = schema
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def opened(self) -> bool:
+        return self._connection is not None
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return self._try(lambda connection: connection.execute(sql, values).fetchall()) or []
+
+    def write(self, *statements: tuple[str, Sequence[Any]], durable: bool = False) -> int | None:
+        """Run statements in one transaction; the rows that the last one changed, None if lost.
+
+        Args:
+            durable: survive a power cut, too; that takes a write to the disk itself.
+        """
+
+        def run(connection: sqlite3.Connection) -> int:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with _transaction(connection):
+                for sql, values in statements:
+                    cursor = connection.execute(sql, values)
+                return cursor.rowcount
+
+        return self._try(run)
+
+    def write_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int | None:
+        def run(connection: sqlite3.Connection) -> int:
+            with _transaction(connection):
+                return connection.executemany(sql, rows).rowcount
+
+        return self._try(run)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _try(self, run: Callable[[sqlite3.Connection], Result]) -> Result | None:
+        with self._lock:
+            for _ in range(2):
+                if self.given_up:
+                    return None
+                try:
+                    return run(self._open())
+                except sqlite3.OperationalError as error:
+                    if not _damage(error):
+                        self._give_up(error)
+                        return None
+                    self._set_aside(error)
+                except sqlite3.DatabaseError as error:
+                    self._set_aside(error)
+            self.given_up = True
+            return None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._connection = connection
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.executescript(self._schema)
+        return self._connection
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        self.close()
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            self.path.rename(aside)
+            for end in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+        except OSError as why:
+            self._give_up(why)
+            return
+        _say(f"{self.path}: damaged ({error}); set aside as {aside.name}, a new one is begun")
+
+    def _give_up(self, error: Exception) -> None:
+        self.close()
+        self.given_up = True
+        _say(f"{self.path}: cannot be used ({error}); what is paid for in this run is not kept")
+
+
+def in_chunks(values: list[str]) -> Iterator[list[str]]:
+    """As many values at a time as a statement takes."""
+    return (values[first : first + _AT_ONCE] for first in range(0, len(values), _AT_ONCE))
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _damage(error: sqlite3.OperationalError) -> bool:
+    """Whether the file is another's or broken, rather than busy, full or out of reach."""
+    return any(sign in str(error) for sign in ("no such table", "no such column", "has no column"))
+
+
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr)

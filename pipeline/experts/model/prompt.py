@@ -1,0 +1,164 @@
+"""What a model is told: the game once, and a state and its screen with every question."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from pipeline.experts.model.map_text import LEGEND, map_rows
+from pipeline.frames import Frames
+from pipeline.games.conditions import Condition
+from pipeline.games.description import GameDescription
+from pipeline.settings import Model
+from pipeline.shards.schema import canonical_json
+
+UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One state, as the model gets it.
+
+    ``key`` is the sha256 of all that decides the answer: model, instructions, text and screen. Two
+    questions with the same key are the same question.
+    """
+
+    key: str
+    text: str
+    screen: Frames | None
+    """(H,W,3) u8, at the console's own size."""
+
+
+class Prompt:
+    """Instructions and form of the answers for one game and model.
+
+    The instructions are the same in every question, so that the provider's cache can keep them.
+    """
+
+    def __init__(self, game: GameDescription, model: Model) -> None:
+        self._game = game
+        self._model = model
+        shapes = {name: variable.shape for name, variable in game.variables.items()}
+        self._reached = [Condition(one.when, shapes) for one in game.milestones]
+        self.instructions = instructions(game)
+        self.schema = {
+            "type": "object",
+            "properties": {
+                "reason": {"type": "string"},
+                "button": {"type": "string", "enum": [*game.buttons, UNSURE]},
+            },
+            "required": ["reason", "button"],
+            "additionalProperties": False,
+        }
+        decisive = [self.instructions, self.schema, model.effort]
+        self.sha256 = hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
+
+    def question(self, state: Mapping[str, Any], screen: Frames | None) -> Question:
+        """Ask about a state: int for numbers, (n,) and (n,m) arrays for the rest."""
+        text = self._text(state)
+        told = hashlib.sha256(canonical_json([self._model.name, self.sha256, text]).encode())
+        if screen is not None:
+            told.update(repr(screen.shape).encode())
+            told.update(screen.tobytes())
+        return Question(told.hexdigest(), text, screen)
+
+    def request(self, question: Question, *, cached: bool) -> dict[str, Any]:
+        """What ``messages.create`` takes.
+
+        Args:
+            cached: mark the instructions for the provider's cache, where others use them too.
+        """
+        system: dict[str, Any] = {"type": "text", "text": self.instructions}
+        if cached:
+            system["cache_control"] = {"type": "ephemeral"}
+        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+        if question.screen is not None:
+            content.insert(0, picture(question.screen))
+        output: dict[str, Any] = {"format": {"type": "json_schema", "schema": self.schema}}
+        if self._model.effort is not None:
+            output["effort"] = self._model.effort
+        return {
+            "model": self._model.name,
+            "max_tokens": self._model.max_tokens,
+            "system": [system],
+            "messages": [{"role": "user", "content": content}],
+            "output_config": output,
+        }
+
+    def _text(self, state: Mapping[str, Any]) -> str:
+        lines = [self._next_milestone(state)]
+        for name in self._game.variables:
+            if name not in state:
+                continue  # of an older game.yaml, say
+            value = state[name]
+            if isinstance(value, int):
+                lines.append(f"{name}: {value}")
+            elif value.ndim == 1:
+                lines.append(f"{name}: {' '.join(str(one) for one in value.tolist())}")
+            else:
+                lines += [f"{name}:", *map_rows(self._game, name, state)]
+        return "\n".join(lines)
+
+    def _next_milestone(self, state: Mapping[str, Any]) -> str:
+        """The milestone after the last one whose condition holds now."""
+        done = 0
+        for number, condition in enumerate(self._reached, start=1):
+            if all(name in state for name in condition.reads) and condition.holds(state):
+                done = number
+        if done == len(self._reached):
+            return "next milestone: none, all are reached"
+        return f"next milestone: {self._game.milestones[done].name}"
+
+
+def instructions(game: GameDescription) -> str:
+    """The system prompt: the game, its state's meaning, its milestones, and what to answer."""
+    timing = game.timing
+    sticky = game.sticky_action_probability
+    sticks = f" With probability {sticky:g} the button before is pressed in its place."
+    variables = [
+        f"- {name}{_shape(variable.shape)}: {variable.about or 'no more is known'}"
+        for name, variable in game.variables.items()
+    ]
+    milestones = [
+        f"{number}. {one.name} ({one.when}){': ' + one.about if one.about else ''}"
+        for number, one in enumerate(game.milestones, start=1)
+    ]
+    parts = [
+        f"You play {game.title}. Each question shows one moment of it: the screen, and what the "
+        "console's memory holds. Say which button is the right one to press now.",
+        f"THE GAME\n{game.about}" if game.about else "",
+        f"A STEP\nA button is held for {timing.hold} frames and let go for {timing.release}."
+        + (sticks if sticky else ""),
+        f"BUTTONS\n{', '.join(game.buttons)}",
+        "STATE\nNumbers are written as they are, lists with blanks between.\n"
+        + "\n".join(variables)
+        + (f"\n{LEGEND}" if game.tools.terrain is not None else ""),
+        "MILESTONES, in their order; the state names the next one\n" + "\n".join(milestones),
+        f"THE END\nThe game is won when {game.success}"
+        + (f", and lost when {game.failure}." if game.failure else "."),
+        "ANSWER\nreason: why, in a dozen words at most. button: the one that leads to the next "
+        f"milestone soonest, or '{UNSURE}' if screen and state do not tell. A wrong button is "
+        "worse than none.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f" ({' by '.join(str(n) for n in shape)} numbers)" if shape else ""
+
+
+def picture(screen: Frames) -> dict[str, Any]:
+    """A content block with a screen (H,W,3) u8 as PNG, without loss."""
+    file = io.BytesIO()
+    Image.fromarray(screen).save(file, "PNG", compress_level=6)
+    data = base64.b64encode(file.getvalue()).decode()
+    return {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": data},
+    }

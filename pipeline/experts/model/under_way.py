@@ -1,0 +1,121 @@
+"""Batches that are under way, as the file of the answers remembers them.
+
+A batch is written down before it is submitted, without the provider's id, and again with it. A
+process that dies in between leaves a row without an id: whether the batch arrived is then found out
+from the provider's list, before anything is submitted again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineError
+from pipeline.experts.model.database import Database, in_chunks
+from pipeline.experts.model.runs import lives
+
+BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY,     -- ours, before the provider's is known
+    id TEXT,                   -- the provider's
+    questions INTEGER NOT NULL,
+    run TEXT NOT NULL,         -- who submitted it
+    time REAL NOT NULL,
+    collected INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS under_way (key TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A batch: ``id`` is None while it is not known whether it arrived."""
+
+    name: str
+    id: str | None
+    questions: int
+    run: str
+    time: float
+    """Unix seconds, before it was submitted."""
+
+
+class UnderWay:
+    """The batches of one game; for one thread at a time."""
+
+    def __init__(self, database: Database, run: str) -> None:
+        self._database = database
+        self._run = run
+
+    def intend(self, keys: Sequence[str]) -> str:
+        """Write down that a batch with these questions is about to be submitted; its name.
+
+        Raises:
+            PipelineError: it cannot be written down; then it must not be submitted.
+        """
+        name = uuid.uuid4().hex
+        kept = self._database.write(
+            ("INSERT INTO batches (name, questions, run, time) VALUES (?, ?, ?, ?)",
+             (name, len(keys), self._run, time.time())),
+            *(
+                ("INSERT OR REPLACE INTO under_way (key, batch) VALUES (?, ?)", (key, name))
+                for key in keys
+            ),
+            durable=True,
+        )  # fmt: skip
+        if kept is None:
+            raise PipelineError(
+                f"{self._database.path}: a batch cannot be written down, so that it would be lost; "
+                "make room or give permission there, or ask with --model.batch false"
+            )
+        return name
+
+    def submitted(self, name: str, batch_id: str) -> None:
+        """The batch arrived, and this is the provider's id."""
+        sql = "UPDATE batches SET id = ? WHERE name = ?"
+        self._database.write((sql, (batch_id, name)), durable=True)
+
+    def let_go(self, name: str) -> None:
+        """Whether the batch arrived is not known, and nobody is submitting it any more."""
+        self._database.write(("UPDATE batches SET run = '' WHERE name = ?", (name,)), durable=True)
+
+    def forget(self, name: str) -> None:
+        """The batch is none, or none of ours: its questions may be asked again."""
+        self._database.write(
+            ("DELETE FROM under_way WHERE batch = ?", (name,)),
+            ("DELETE FROM batches WHERE name = ?", (name,)),
+            durable=True,
+        )
+
+    def collected(self, name: str) -> None:
+        """The answers are kept. The id stays, so that the batch is not taken for another one."""
+        self._database.write(
+            ("DELETE FROM under_way WHERE batch = ?", (name,)),
+            ("UPDATE batches SET collected = 1 WHERE name = ?", (name,)),
+            durable=True,
+        )
+
+    def open_ones(self) -> list[Submitted]:
+        """Those that are not collected, oldest first; not those being submitted right now."""
+        rows = self._database.read(
+            "SELECT name, id, questions, run, time FROM batches WHERE collected = 0 ORDER BY time"
+        )
+        found = [Submitted(*row) for row in rows]
+        return [one for one in found if one.id or not one.run or not lives(one.run)]
+
+    def known_ids(self) -> set[str]:
+        return {row[0] for row in self._database.read("SELECT id FROM batches WHERE id NOT NULL")}
+
+    def keys(self, name: str) -> set[str]:
+        sql = "SELECT key FROM under_way WHERE batch = ?"
+        return {row[0] for row in self._database.read(sql, (name,))}
+
+    def waiting(self, keys: Iterable[str]) -> set[str]:
+        """Those of the questions that are in a batch which is not collected."""
+        found: set[str] = set()
+        for some in in_chunks(list(keys)):
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT key FROM under_way WHERE key IN ({marks})"
+            found.update(row[0] for row in self._database.read(sql, some))
+        return found
