@@ -9,6 +9,7 @@ from itertools import chain
 
 from anthropic import AsyncAnthropic
 
+from pipeline.errors import PipelineError
 from pipeline.experts.budget import Spending, Spent, cost
 from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens
 from pipeline.experts.model.estimate import Estimate, countable
@@ -92,15 +93,14 @@ class Asking:
         else:
             source = chain([first], source)
         workers = min(self._desk.settings.model.concurrency, count)
-        tasks = [
-            asyncio.ensure_future(self._work(source, given, cached=cached)) for _ in range(workers)
-        ]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        # Where one ends in an error, the others still take in what they asked for: it is paid for.
+        ends = await asyncio.gather(
+            *(self._work(source, given, cached=cached) for _ in range(workers)),
+            return_exceptions=True,
+        )
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _work(
         self, source: Iterator[Question], given: dict[str, Kept], *, cached: bool
@@ -109,7 +109,11 @@ class Asking:
             question = next(source, None)
             if question is None:
                 return
-            kept = await self._others(question) or await self._put(question, cached=cached)
+            try:
+                kept = await self._others(question) or await self._put(question, cached=cached)
+            except PipelineError as error:
+                self.stopped = str(error)
+                raise
             if kept is not None:
                 given[question.key] = kept
 

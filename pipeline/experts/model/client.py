@@ -111,6 +111,11 @@ def open_client(settings: Settings, timeout: float) -> AsyncAnthropic:
     )
 
 
+def has_key() -> bool:
+    """Whether the environment holds something to ask with."""
+    return _secret(KEY) is not None or _secret(TOKEN) is not None
+
+
 def _secret(name: str) -> str | None:
     secret = os.environ.get(name, "").strip()
     if not secret:

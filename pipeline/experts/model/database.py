@@ -46,6 +46,9 @@ class Database:
         return self._connection is not None
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows found; none where there is no file, which is not made for a question."""
+        if not self.opened and not self.path.exists():
+            return []
         return self._try(lambda connection: connection.execute(sql, values).fetchall()) or []
 
     def write(self, *statements: tuple[str, Sequence[Any]], durable: bool = False) -> int | None:

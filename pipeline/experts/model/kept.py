@@ -133,6 +133,18 @@ class KeptAnswers:
             f"INSERT OR REPLACE INTO answers ({_COLUMNS}) VALUES ({marks})", rows
         )
 
+    def mean_usage(self) -> Usage | None:
+        """Tokens of an answer of this model to these instructions, one by one; None if none is
+        kept."""
+        sql = (
+            "SELECT count(*), avg(input_tokens), avg(output_tokens), avg(cache_write_tokens), "
+            "avg(cache_read_tokens) FROM answers WHERE model = ? AND prompt = ? AND batch = 0"
+        )
+        for count, *means in self.database.read(sql, (self._model, self._prompt)):
+            if count:
+                return Usage(*(round(mean) for mean in means))
+        return None
+
     def _row(self, key: str, kept: Kept) -> tuple[Any, ...]:
         usage = kept.usage
         return (

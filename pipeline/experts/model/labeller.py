@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pipeline.experts.model.estimate import Estimate
 from pipeline.experts.model.kept import Kept, KeptAnswers
 from pipeline.experts.model.ledger import SharedBook
 from pipeline.experts.model.loop import Loop
-from pipeline.experts.model.prompt import Prompt, Question
+from pipeline.experts.model.prompt import Prompt, questions_of
 from pipeline.experts.model.runs import command_id
 from pipeline.experts.protocol import Answers, Costs, Questions, Screens
 from pipeline.games.description import GameDescription
@@ -85,7 +84,7 @@ class ModelExpert:
     def answer(self, questions: Questions) -> Answers:
         """Ask about n states; answers that are kept need no key."""
         rows: dict[str, list[int]] = {}
-        for i, question in self._questions(questions, range(len(questions))):
+        for i, question in questions_of(self._desk.prompt, questions, range(len(questions))):
             rows.setdefault(question.key, []).append(i)
         given = self._find(rows)
         missing = {key: places[0] for key, places in rows.items() if key not in given}
@@ -98,17 +97,6 @@ class ModelExpert:
     def _find(self, keys: dict[str, Any]) -> dict[str, Kept]:
         return self._desk.kept.find(keys, self._desk.buttons, self._desk.settings.model.max_tokens)
 
-    def _questions(
-        self, questions: Questions, rows: Sequence[int]
-    ) -> Iterator[tuple[int, Question]]:
-        for i in rows:
-            state = {
-                name: int(column[i]) if column.ndim == 1 else column[i]
-                for name, column in questions.state.items()
-            }
-            screen = None if questions.screens is None else questions.screens[i]
-            yield i, self._desk.prompt.question(state, screen)
-
     async def _ask(
         self, questions: Questions, missing: dict[str, int], given: dict[str, Kept]
     ) -> None:
@@ -120,7 +108,7 @@ class ModelExpert:
         given.update(await batching.collect(missing))
         waiting = batching.waiting(missing)
         todo = [i for key, i in missing.items() if key not in given and key not in waiting]
-        source = (question for _, question in self._questions(questions, todo))
+        source = (question for _, question in questions_of(self._desk.prompt, questions, todo))
         if self._desk.settings.model.batch:
             await batching.submit(source)
         else:

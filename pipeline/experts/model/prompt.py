@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from pipeline.experts.model.map_text import LEGEND, map_rows
+from pipeline.experts.protocol import Questions
 from pipeline.frames import Frames
 from pipeline.games.conditions import Condition
 from pipeline.games.description import GameDescription
@@ -114,6 +115,18 @@ class Prompt:
         if done == len(self._reached):
             return "next milestone: none, all are reached"
         return f"next milestone: {self._game.milestones[done].name}"
+
+
+def questions_of(
+    prompt: Prompt, asked: Questions, rows: Iterable[int]
+) -> Iterator[tuple[int, Question]]:
+    """The questions about some of the states, with their places; a screen is read as it comes."""
+    for i in rows:
+        state = {
+            name: int(column[i]) if column.ndim == 1 else column[i]
+            for name, column in asked.state.items()
+        }
+        yield i, prompt.question(state, None if asked.screens is None else asked.screens[i])
 
 
 def instructions(game: GameDescription) -> str:
