@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import os
+import resource
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ else:  # the pipeline itself stays out of this process
     sys.path.append(os.path.dirname(__file__))
     from worker import MAX_TEXT, NO_ACT, Ask, Notes, serve
 
+ROOM = 2 << 30
+"""Bytes of address space that this process needs for itself, most of it never touched."""
 _QUESTION = f'f"{{act(state)!r:.{MAX_TEXT + 2}}}"'
 """No function of the program's can stand in the way of the cut: it is part of the language."""
 _PROGRAM = "<python-input-2>"
@@ -34,6 +37,9 @@ _HINT = "; Monty runs a part of Python only: do without, or choose --expert.isol
 def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
     """Feed the tools and the program to an interpreter, and return what asks its ``act``."""
 
+    # What comes out of the interpreter passes through this process: its memory has an end as well.
+    room = setup["memory"] + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
     # The parent watches the time of a state and ends this process; if the parent itself was killed,
     # an endless program ends by the limit.
     limits: monty.ResourceLimits = {
@@ -65,14 +71,20 @@ def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
                 session = fresh()
             answer = session.feed_run(_QUESTION, inputs={"state": state}, print_callback=note)
         except Exception as error:  # noqa: BLE001 - whatever it is, this state has no answer
-            spent = isinstance(error, monty.MontyCrashedError) or "limit exceeded" in str(error)
-            if spent and session is not None:
+            if session is not None and spent(error):
                 session.__exit__(None, None, None)
                 session = None
             return "failed", describe(error, setup["name"])
         return understood(str(answer))
 
     return ask
+
+
+def spent(error: Exception) -> bool:
+    """Whether an interpreter is of no more use: it died, or stopped where it stood at a limit."""
+    if not isinstance(error, monty.MontyRuntimeError):
+        return True
+    return isinstance(error.exception(), (MemoryError, TimeoutError))
 
 
 def understood(answer: str) -> tuple[str, str]:
@@ -94,7 +106,7 @@ def describe(error: BaseException, name: str) -> str:
     if not isinstance(error, monty.MontyError):
         return f"{type(error).__name__}: {error}"[:MAX_TEXT]
     inner = error.exception()
-    said = " ".join(str(inner).split())
+    said = " ".join(str(inner)[: 4 * MAX_TEXT].split())
     line = 0
     if isinstance(error, (monty.MontyRuntimeError, monty.MontySyntaxError)):
         for frame in error.traceback():

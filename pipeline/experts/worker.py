@@ -139,11 +139,13 @@ def describe(error: BaseException, name: str) -> str:
             said = str(error.msg)
         else:
             said = str(error)
-        text = type(error).__name__ + (": " + " ".join(said.split()) if said else "")
+        text = type(error).__name__ + (
+            ": " + " ".join(said[: 4 * MAX_TEXT].split()) if said else ""
+        )
         tail = f", line {line}" if line else ""
         return text[: MAX_TEXT - len(tail)] + tail
     except BaseException:  # noqa: BLE001 - an error that cannot say what it is
-        return "an error that cannot be described"
+        return "an error that cannot be told"
 
 
 if __name__ == "__main__":

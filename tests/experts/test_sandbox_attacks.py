@@ -159,6 +159,8 @@ FALLING = {
     "an odd answer": ("return ['B'] * 10**6", "INVALID", None),
     "a long word": ("return 'B' * 10**6", "INVALID", None),
     "no word": ("return None", "REFUSED", "the program gave no button"),
+    "an endless reason": ("raise ValueError('B' * 10**7)", "FAILED", None),
+    "a long note": ("print('x' * 5 * 10**7)\nraise ValueError", "FAILED", "ValueError, line 5"),
     "an interrupt": ("raise KeyboardInterrupt", "FAILED", "KeyboardInterrupt, line 4"),
 }
 FALLING_IN_PYTHON = {
