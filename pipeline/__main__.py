@@ -15,8 +15,9 @@ from typing import Any, get_origin
 import yaml
 from pydantic import BaseModel
 
+from pipeline import data, game
 from pipeline.config import Settings, load_settings, section_of, valid_keys
-from pipeline.data import ACTIONS, add_actions
+from pipeline.data import add_actions
 from pipeline.errors import PipelineError
 from pipeline.reports.summary import summary_table
 
@@ -30,6 +31,12 @@ STAGES = {
     "compare": "cloning against DAgger at equal labels",
     "author": "a model writes programs that play, a milestone at a time",
 }
+
+COMMANDS = {
+    "data": "look into shards and change them: ls, show, import ...",
+    "game": "teach the pipeline a game, look at one: new, find, check, show",
+}
+ACTIONS = {"data": data.ACTIONS, "game": game.ACTIONS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> None:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
-    if known.command == "data":
+    if known.command in ACTIONS:
         settings = load_settings(known.config, read_overrides("", rest))
-        result, error = ACTIONS[known.action].run(known, settings), None
+        result = ACTIONS[known.command][known.action].run(known, settings)
+        error = result.pop("error", None)
     else:
         settings = load_settings(known.config, read_overrides(known.command, rest))
         result = _stage(known.command, settings)
@@ -155,10 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in STAGES.items():
         commands.add_parser(name, help=text, description=text, parents=[shared], allow_abbrev=False)
-    data = commands.add_parser(
-        "data", help="look into shards and change them: ls, show, import ..."
-    )
-    add_actions(data, shared)
+    for name, text in COMMANDS.items():
+        add_actions(commands.add_parser(name, help=text), shared, ACTIONS[name])
     return parser
 
 

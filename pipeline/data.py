@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.reports.summary import rows_table, summary_table
 
 @dataclass(frozen=True)
 class Action:
-    """One word after ``data``."""
+    """One word after ``data``, or after another command that has actions."""
 
     help: str
     arguments: Callable[[argparse.ArgumentParser], object]
@@ -290,8 +290,12 @@ ACTIONS = {
 }
 
 
-def add_actions(data: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    """Give the parser of ``data`` its actions; ``shared`` are the options that all have."""
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, action in ACTIONS.items():
+def add_actions(
+    command: argparse.ArgumentParser,
+    shared: argparse.ArgumentParser,
+    actions_of: Mapping[str, Action] = ACTIONS,
+) -> None:
+    """Give the parser of a command its actions; ``shared`` are the options that all have."""
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, action in actions_of.items():
         action.arguments(actions.add_parser(name, help=action.help, parents=[shared]))

@@ -124,6 +124,11 @@ class Table:
             raise self.place.mistake(f"the key '{key}' is missing; add it")
         return self.place._inside(key, self._mapping.get(key, default))
 
+    def section(self, key: str, default: Any) -> Place:
+        """As :meth:`get`, but a key with nothing behind it, or only comments, is the default."""
+        value = self._mapping.get(key)
+        return self.place._inside(key, default if value is None else value)
+
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The name that looks most like ``name``."""

@@ -65,6 +65,15 @@ def parse_game(file: Path) -> GameDescription:
     return _game(read_tree(file), file.parent)
 
 
+def parse_text(text: str, file: Path) -> GameDescription:
+    """Read and check a text that is to become ``file``.
+
+    Raises:
+        PipelineError: as :func:`parse_game`.
+    """
+    return _game(read_tree(file, text), file.parent)
+
+
 def parse_recorded(text: str, shard: Path) -> GameDescription:
     """Read the ``game.yaml`` that a raw shard was recorded with, all but its start states.
 
@@ -84,8 +93,8 @@ def _game(tree: Place, folder: Path) -> GameDescription:
     top = tree.table(_KEYS)
     rom = top.get("rom").table(("file", "sha1", "title", "code", "size", "relatives"))
     console = PLATFORMS[top.get("platform").one_of(PLATFORMS)]
-    places = parse_pointers(top.get("pointers", {}), console)
-    variables = parse_variables(top.get("variables"), places)
+    places = parse_pointers(top.section("pointers", {}), console)
+    variables = parse_variables(top.section("variables", {}), places)
     names = parse_names(top.get("names", {}), variables)
     return GameDescription(
         name=_name(top.get("name")),
@@ -105,7 +114,7 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         start_states=_start_states(top.get("start_states", {"power_on": {"frames": 0}}), folder),
         pointers=places.pointers,
         variables=variables,
-        milestones=_milestones(top.get("milestones", []), variables),
+        milestones=_milestones(top.section("milestones", []), variables),
         success=parse_condition(top.get("success"), variables),
         failure=parse_condition(top.get("failure"), variables) if "failure" in top else None,
         reward=_reward(top.get("reward", {}), names),
