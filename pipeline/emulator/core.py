@@ -29,7 +29,8 @@ _RTC_FIXED = 1
 _FRAMES_BETWEEN_SOUNDS = 1000
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a save state that carries a picture begins."""
 _MODELS = {"gb": b"DMG", "gbc": b"CGB"}
 _MODEL_KEYS = (b"gb.model", b"sgb.model", b"cgb.model", b"cgb.hybridModel", b"cgb.sgbModel")
 _NO_STATE = (
@@ -229,9 +230,9 @@ def _is_whole(state: bytes, raw_size: int) -> bool:
 
     mGBA crashes on an empty file, and libpng complains of a short one on the terminal.
     """
-    if not state.startswith(_PNG):
+    if not state.startswith(PNG):
         return len(state) >= raw_size
-    at, kind = len(_PNG), b""
+    at, kind = len(PNG), b""
     while kind != b"IEND" and at + 12 <= len(state):
         length, kind = int.from_bytes(state[at : at + 4], "big"), state[at + 4 : at + 8]
         check = int.from_bytes(state[at + 8 + length : at + 12 + length], "big")
