@@ -160,11 +160,12 @@ def _label_shard(
     source: Path, settings: Settings, game: GameDescription, panel: Panel
 ) -> dict[str, Any]:
     panel.begin()
-    started, expert = perf_counter(), panel.expert
+    expert = panel.expert
     plan = _planned(source, settings, expert)
     target, done = publish_name(source.parent, plan.stem, plan.mark)
     if done:
         return _row(target, source, up_to_date=True)
+    started = perf_counter()
     begun: Path | None = plan.begun
     with Shard(source) as shard, screens_of(shard, expert.screens) as gallery:
         labels = Labelling.of(shard)
