@@ -14,7 +14,7 @@ from pipeline.config import Settings
 from pipeline.drafting import SIGHTS, Drafting, Workshop
 from pipeline.errors import PipelineError
 from pipeline.executor import local_executor
-from pipeline.experts.author.attempts import Attempts, milestone_folder, sha256
+from pipeline.experts.author.attempts import Attempts, alone_in, milestone_folder, sha256
 from pipeline.experts.author.expert_file import (
     joined_source,
     milestone_row,
@@ -65,7 +65,7 @@ def run(settings: Settings) -> dict[str, Any]:
     shop.check_loads("def act(state):\n    return None\n")
     parts: dict[str, Judged] = {}
     error, asked, tried = None, 0, 0
-    with local_executor(settings.author.workers) as pool:
+    with alone_in(folder), local_executor(settings.author.workers) as pool:
         for milestone in game.milestones:
             before = {name: source_of(one) for name, one in parts.items()}
             drafting = Drafting(shop, milestone, before)

@@ -9,12 +9,13 @@ most the attempt under way, and never an answer that has arrived.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,30 @@ class Attempts:
         return [one for one in self.all() if (one.folder / "answer.json").exists()]
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the author's folder while attempts are made in it.
+
+    Raises:
+        PipelineError: another process does.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise PipelineError(
+            f"{folder}: another process writes programs there; wait for it, or give another --run"
+        ) from None
+    finally:
+        os.close(handle)
+
+
 def milestone_folder(author: Path, milestone: str, milestones: Sequence[str]) -> Path:
     """``AUTHOR/MILESTONE``; the name is made fit for a file where it is not.
 
@@ -124,14 +149,18 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             half.unlink()
-        raise PipelineError(
-            f"{path}: cannot be written ({_why(error)}); make room, or mend paths.checkpoints, "
-            "and run the same command again"
-        ) from None
+        raise _cannot_write(path, error) from None
 
 
 def sha256(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> PipelineError:
+    return PipelineError(
+        f"{path}: cannot be written ({_why(error)}); make room, or mend paths.checkpoints, and run "
+        "the same command again"
+    )
 
 
 def _why(error: OSError | ValueError) -> str:

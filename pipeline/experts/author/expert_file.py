@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PipelineError
 from pipeline.experts.author.attempts import (
     Attempts,
     milestone_folder,
@@ -79,7 +80,19 @@ def joined_source(parts: Mapping[str, Judged], game: GameDescription) -> str:
 
 
 def source_of(kept: Judged) -> str:
-    return kept.attempt.program.read_text(encoding="utf-8")
+    """The program that was tried.
+
+    Raises:
+        PipelineError: its file holds another one by now.
+    """
+    path = kept.attempt.program
+    data = path.read_bytes() if path.is_file() else b""
+    if sha256(data) != kept.result["sha256"]:
+        raise PipelineError(
+            f"{path}: is not the program that was tried; remove {path.parent / 'result.json'} to "
+            "have the answer's own tried again, and use one of your own with --expert.path FILE"
+        )
+    return data.decode("utf-8")
 
 
 def read_whole(folder: Path, sha: str, mark: str) -> dict[str, Any] | None:
