@@ -59,11 +59,16 @@ class Database:
         """
 
         def run(connection: sqlite3.Connection) -> int:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            with _transaction(connection):
-                for sql, values in statements:
-                    cursor = connection.execute(sql, values)
-                return cursor.rowcount
+            if durable:
+                connection.execute("PRAGMA synchronous = FULL")
+            try:
+                with _transaction(connection):
+                    for sql, values in statements:
+                        cursor = connection.execute(sql, values)
+                    return cursor.rowcount
+            finally:
+                if durable:
+                    connection.execute("PRAGMA synchronous = NORMAL")
 
         return self._try(run)
 
@@ -105,6 +110,7 @@ class Database:
             )
             self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(self._schema)
         return self._connection
 

@@ -169,7 +169,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 def picture(screen: Frames) -> dict[str, Any]:
     """A content block with a screen (H,W,3) u8 as PNG, without loss."""
     file = io.BytesIO()
-    Image.fromarray(screen).save(file, "PNG", compress_level=6)
+    # Level 6 takes 1.6 times as long for a file a quarter smaller; the price is by pixels.
+    Image.fromarray(screen).save(file, "PNG", compress_level=2)
     data = base64.b64encode(file.getvalue()).decode()
     return {
         "type": "image",
