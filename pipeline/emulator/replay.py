@@ -22,7 +22,7 @@ from pipeline.emulator.ram import State
 from pipeline.emulator.rollout import state_columns
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
-from pipeline.games.description import GameDescription, find_rom
+from pipeline.games.description import GameDescription, Names, find_rom
 from pipeline.games.parsing import parse_recorded
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode
@@ -129,6 +129,7 @@ def reader_anew(shard: Shard, game: GameDescription, rom: Path | None = None) ->
         milestones=(),
         success="False",
         failure=None,
+        names=Names(),
     )
     return GBAEnv(today, find_rom(game, rom), sticky_action_probability=0.0)
 
