@@ -37,14 +37,24 @@ class _Loader(yaml.SafeLoader):
 class Place:
     """A value of the tree and the path that leads to it, such as ``variables.money.xor``."""
 
-    def __init__(self, value: Any, file: Path, path: str = "") -> None:
+    def __init__(
+        self,
+        value: Any,
+        file: Path,
+        path: str = "",
+        node: yaml.Node | None = None,
+        line: int | None = None,
+    ) -> None:
         self.value = value
         self.file = file
         self.path = path
+        self._node = node
+        self._line = line
 
     def mistake(self, problem: str) -> PipelineError:
-        where = f"{self.file}: {self.path}: " if self.path else f"{self.file}: "
-        return PipelineError(where + problem)
+        line = "" if self._line is None else f", line {self._line}"
+        path = f"{self.path}: " if self.path else ""
+        return PipelineError(f"{self.file}{line}: {path}{problem}")
 
     def table(self, allowed: Iterable[str]) -> Table:
         """This value as a mapping with no other keys than ``allowed``."""
@@ -105,7 +115,21 @@ class Place:
         return self.value
 
     def _inside(self, key: str, value: Any) -> Place:
-        return Place(value, self.file, f"{self.path}.{key}" if self.path else key)
+        node, line = self._child(key)
+        path = f"{self.path}.{key}" if self.path else key
+        return Place(value, self.file, path, node, line)
+
+    def _child(self, key: str) -> tuple[yaml.Node | None, int | None]:
+        """The node behind a key and the line where the key stands; this place's, if it has none."""
+        node = self._node
+        if isinstance(node, yaml.MappingNode):
+            for key_node, value_node in node.value:
+                if key_node.value == key:
+                    return value_node, key_node.start_mark.line + 1
+        if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            element = node.value[int(key)]
+            return element, element.start_mark.line + 1
+        return None, self._line
 
 
 class Table:
@@ -145,7 +169,9 @@ def read_tree(file: Path, text: str | None = None) -> Place:
     """
     try:
         text = file.read_text(encoding="utf-8") if text is None else text
-        tree = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        tree = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise PipelineError(
             f"{file}: cannot read the game's description ({os.strerror(error.errno or 0)})"
@@ -157,4 +183,4 @@ def read_tree(file: Path, text: str | None = None) -> Place:
         problem = getattr(error, "problem", None) or "cannot be parsed"
         line = (mark.line if mark is not None else 0) + 1
         raise PipelineError(f"{file}, line {line}: not valid YAML ({problem}); mend it") from None
-    return Place(tree, file)
+    return Place(tree, file, node=node)

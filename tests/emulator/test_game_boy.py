@@ -243,10 +243,12 @@ def test_what_a_game_boy_has_not_is_refused(
 ) -> None:
     folder = make_game(tmp_path)
     file = folder / "game.yaml"
-    file.write_text(file.read_text().replace(old, new))
+    text = file.read_text().replace(old, new)
+    file.write_text(text)
     with pytest.raises(PipelineError) as error:
         load_game(folder)
-    assert str(error.value) == f"{file}: {expected}"
+    line = text[: text.index(new)].count("\n") + 1
+    assert str(error.value) == f"{file}, line {line}: {expected}"
 
 
 def test_every_platform_s_blocks_are_apart() -> None:

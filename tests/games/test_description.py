@@ -1,6 +1,7 @@
 """game.yaml: strict, and every mistake in it ends in one line that names the place."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -312,9 +313,23 @@ def test_a_mistake_is_named_with_its_place_in_one_line(
     with pytest.raises(PipelineError) as error:
         load_game(folder)
     assert "\n" not in str(error.value)
-    assert str(error.value).startswith(f"{folder / 'game.yaml'}: ")
+    file = folder / "game.yaml"
+    told = re.fullmatch(rf"{re.escape(str(file))}(, line \d+)?: (.*)", str(error.value))
+    assert told is not None
     if problem is not None:
-        assert str(error.value) == f"{folder / 'game.yaml'}: {problem}"
+        assert told[2] == problem
+
+
+def test_a_mistake_is_named_with_the_line_of_its_key(write: Write) -> None:
+    folder = write('"money > 100"', '"monney > 100"')
+    lines = (folder / "game.yaml").read_text().splitlines()
+    with pytest.raises(PipelineError) as error:
+        load_game(folder)
+    line = next(i for i, text in enumerate(lines, 1) if "monney" in text)
+    assert str(error.value) == (
+        f"{folder / 'game.yaml'}, line {line}: milestones.0.when: condition 'monney > 100', column "
+        "1: unknown variable 'monney'; the nearest one is 'money'"
+    )
 
 
 def test_text_that_is_no_yaml_is_refused_with_its_line(write: Write) -> None:
@@ -338,7 +353,8 @@ def test_a_start_state_whose_file_is_missing_is_refused(write: Write) -> None:
     with pytest.raises(PipelineError) as error:
         load_game(folder)
     assert str(error.value) == (
-        f"{folder / 'game.yaml'}: start_states.town: there is no save state {folder / 'city.state'}"
+        f"{folder / 'game.yaml'}, line 16: start_states.town: there is no save state "
+        f"{folder / 'city.state'}"
     )
 
 
