@@ -9,7 +9,7 @@ PIPELINE := $(BIN)/python -m pipeline
 STAGES := collect preprocess train label evaluate dagger compare author
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader clean
+.PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader bench-experts clean
 
 help:  ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ endef
 .venv/.installed: setup.cfg pyproject.toml constraints.txt
 	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10; then \
 	  name=libmgba0.10; apt-cache show libmgba0.10t64 >/dev/null 2>&1 && name=libmgba0.10t64; \
-	  $(call debian,$$name); fi
+	  $(call debian,$$name bubblewrap); fi
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || \
 	  { echo "error: $(PYTHON) is not Python 3.10 or 3.11; say which with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call debian,python3-venv); fi
@@ -40,7 +40,8 @@ endef
 dev: .venv/.dev
 
 .venv/.dev: .venv/.installed
-	@command -v h5dump >/dev/null && command -v h5ls >/dev/null || { $(call debian,hdf5-tools); }
+	@command -v h5dump >/dev/null && command -v h5ls >/dev/null && command -v bwrap >/dev/null || \
+	  { $(call debian,hdf5-tools bubblewrap); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -57,7 +58,7 @@ train: venv  ## behavioural cloning on the labelled shards
 evaluate: venv  ## the network plays unseen games
 dagger: venv  ## the main job: rounds of all five, with a table at the end
 compare: CONFIG = configs/compare.yaml
-compare: venv  ## cloning against DAgger at equal labels (about an hour on 2 cores)
+compare: venv  ## cloning against DAgger at equal labels (an hour on 2 cores; CONFIG=configs/compare-select.yaml: which steps to ask)
 author: venv  ## a language model writes the expert's programs, a milestone at a time
 $(STAGES):
 	@$(PIPELINE) $@ --config $(CONFIG) $(ARGS)
@@ -80,6 +81,9 @@ bench: .venv/.bench  ## speed, as ratios against named baselines
 
 bench-loader: .venv/.bench  ## speed of loading beside a replay buffer, h5py, robomimic, webdataset
 	@$(BIN)/python -m tests.bench.bench_loader $(ARGS)
+
+bench-experts: .venv/.bench  ## labels a second by sandbox, and what asking a model adds
+	@$(BIN)/python -m tests.bench.bench_experts $(ARGS)
 
 clean:  ## remove what can be made again (not datasets, not checkpoints)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache pipeline/games/quest/source/build

@@ -103,7 +103,12 @@ def _round(
         )
     )
     small = preprocess.run(change(settings, preprocess={"shards": [played["shard"]]}))
-    answers = label.run(change(settings, label={"shards": small["shards"]}))
+    asked: dict[str, Any] = {"shards": small["shards"]}
+    if settings.label.select != "all":
+        # The first round has no student yet: its labels are spread evenly.
+        student = settings.label.student or str(checkpoint)
+        asked |= {"select": "all"} if checkpoint is None else {"student": student}
+    answers = label.run(change(settings, label=asked))
     if "stopped" in answers:
         raise PipelineError(
             f"round {round_ + 1}: the expert stopped after {answers['asked']:,} of "

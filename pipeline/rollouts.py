@@ -84,6 +84,8 @@ class Player:
     game: GameDescription
     play: Play
     actor: dict[str, Any]
+    isolation: str | None = None
+    """Where the expert's program runs: told, but no part of what decides the episodes."""
 
     def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
         """The header of the raw shard that this player fills.
@@ -104,6 +106,8 @@ class Player:
             emulator=f"mgba {metadata.version('mgba')}",
             game_yaml=text.decode(),
         )
+        if self.isolation is not None:
+            told["isolation"] = self.isolation
         return ShardHeader(
             kind="raw",
             game=self.game.name,
@@ -142,9 +146,11 @@ def make_player(
             f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
         )
     actor: dict[str, Any] = {}
+    isolation: str | None = None
     if policy == EXPERT or beta > 0:
         with open_expert(settings, game) as expert:
             actor["expert"] = expert.identity
+            isolation = getattr(expert, "isolation", None)
     if policy != EXPERT:
         # Imported late: the expert alone plays without torch.
         from pipeline.policies.checkpoint import check_fits, load_checkpoint
@@ -155,7 +161,7 @@ def make_player(
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky
     play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky)
-    return Player(game, play, actor)
+    return Player(game, play, actor, isolation)
 
 
 def record(

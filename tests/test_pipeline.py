@@ -110,7 +110,7 @@ def test_labels_come_from_the_program_and_failures_have_none(
         assert (status[~odd] == LabelStatus.FAILED).all()
         assert (shard.column("expert_actions")[~odd] == 255).all()
         assert (shard.read_frames(0, 20) == before.read_frames(0, 20)).all()
-    assert result["by_shard"][0]["first_reason"] == "ZeroDivisionError: division by zero"
+    assert result["by_shard"][0]["first_reason"] == "ZeroDivisionError: division by zero, line 2"
     Path(result["shards"][0]).unlink()
 
 
