@@ -118,14 +118,19 @@ class Asking:
                 given[question.key] = kept
 
     async def _others(self, question: Question) -> Kept | None:
-        """Claim the question; or wait for the answer to it that another process is asking for."""
+        """Claim the question; or the answer to it that another process asked for meanwhile."""
         desk = self._desk
-        while not desk.kept.claim(question.key):
-            await asyncio.sleep(LOOK)
+        while True:
+            claimed = desk.kept.claim(question.key)
+            # Looked for after the claim: the other may have been done just before it.
             found = desk.kept.find([question.key], desk.buttons, desk.settings.model.max_tokens)
+            if found and claimed:
+                desk.kept.release(question.key)
             if found:
                 return found[question.key]
-        return None
+            if claimed:
+                return None
+            await asyncio.sleep(LOOK)
 
     async def _put(self, question: Question, *, cached: bool) -> Kept | None:
         desk = self._desk
