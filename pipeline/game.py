@@ -21,6 +21,9 @@ from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.reports.summary import rows_table, summary_table
 
+_TURNS = 20
+"""Plays that a picture of a search tells."""
+
 if TYPE_CHECKING:
     from pipeline.emulator.search_session import SearchSession
     from pipeline.emulator.searching import Result
@@ -186,8 +189,12 @@ def _find(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if known.png is not None:
         from pipeline.reports.screen import draw_screen
 
-        draw_screen(session.env.emulator.screen(), [turn.what for turn in session.turns], known.png)
+        turns = [turn.what for turn in session.turns[-_TURNS:]]
+        draw_screen(session.env.emulator.screen(), turns, known.png)
         print(f"picture: {printable(str(known.png))}")
+    if known.keep_state is not None:
+        session.keep_state(known.keep_state)
+        print(f"state: {printable(str(known.keep_state))}")
     return _found(known, session, kinds)
 
 
@@ -293,6 +300,9 @@ def _find_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=_natural, default=10, help="places to list (10)")
     parser.add_argument("--png", type=Path, metavar="FILE", help="a picture of the screen now")
+    parser.add_argument(
+        "--keep-state", type=Path, metavar="FILE.png", help="a save state, as --state takes it"
+    )
 
 
 def _place_arguments(parser: argparse.ArgumentParser) -> None:

@@ -186,6 +186,16 @@ class SearchSession:
                 f"{self.file}: cannot write the search ({os.strerror(error.errno or 0)})"
             ) from None
 
+    def keep_state(self, file: Path) -> None:
+        """Write the console as it is now: a save state for ``--state`` and ``start_states:``."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self.env.emulator.save_state())
+        except OSError as error:
+            raise PipelineError(
+                f"{file}: cannot write the save state ({os.strerror(error.errno or 0)})"
+            ) from None
+
     def _open(self, game: GameDescription, rom: Path) -> tuple[GBAEnv, NDArray[np.uint8]]:
         if self._shard is None:
             return GBAEnv(game, rom, sticky_action_probability=0.0), np.empty(0, np.uint8)
