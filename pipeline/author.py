@@ -16,10 +16,12 @@ from pipeline.errors import PipelineError
 from pipeline.executor import local_executor
 from pipeline.experts.author.attempts import Attempts, alone_in, milestone_folder, sha256
 from pipeline.experts.author.expert_file import (
+    COUNTED,
     joined_source,
     milestone_row,
     read_whole,
     source_of,
+    sum_of,
     write_expert,
 )
 from pipeline.experts.author.forecast import forecast
@@ -78,7 +80,7 @@ def run(settings: Settings) -> dict[str, Any]:
             parts[milestone.name] = kept
         if error is None:
             _refuse_gaps(goals, parts, game)
-        whole, new = _whole(shop, parts, pool)
+        whole, new = _whole(shop, parts, pool, paid=asked > 0)
     rows = [milestone_row(folder, goal, parts.get(goal), game) for goal in goals]
     return {
         "up_to_date": not (asked or tried or new or error),
@@ -87,10 +89,8 @@ def run(settings: Settings) -> dict[str, Any]:
         "plays": f"{len(parts)} of {len(game.milestones)} milestones",
         **{f"whole_{name}": value for name, value in whole.items() if name != "mark"},
         "asked": asked,
-        **{
-            name: sum(row[name] for row in rows)
-            for name in ("attempts", "input_tokens", "output_tokens", "dollars")
-        },
+        **{name: sum(row[name] for row in rows) for name in COUNTED},
+        "dollars": sum_of([row["dollars"] for row in rows if row["attempts"]]),
         "milestones": [_shown(row) for row in rows],
         **({} if error is None else {"error": error}),
     }
@@ -120,9 +120,12 @@ def _refuse_gaps(goals: Sequence[str], parts: Mapping[str, Any], game: GameDescr
 
 
 def _whole(
-    shop: Workshop, parts: Mapping[str, Judged], pool: Executor
+    shop: Workshop, parts: Mapping[str, Judged], pool: Executor, *, paid: bool
 ) -> tuple[dict[str, Any], bool]:
     """Publish the joined program with how it does from the game's start to its last milestone.
+
+    Args:
+        paid: whether something was since it was last published.
 
     Returns:
         Its figures, and whether it was tried anew.
@@ -135,6 +138,8 @@ def _whole(
     source = joined_source(parts, game)
     found = read_whole(shop.folder, sha256(source), mark)
     if found is not None:
+        if paid:
+            write_expert(shop.folder, parts, game, found)
         return found, False
     write_expert(shop.folder, parts, game, None)
     course = shop.course(list(parts)[-1], author.max_steps * len(parts))

@@ -127,7 +127,7 @@ class Drafting:
 
     def _given_up(self) -> str:
         found = best(self._judged())
-        told = "none could be tried" if found is None else f"the best reached it in {found.shown}"
+        told = "there is none" if found is None else f"the best {found.shown}"
         return (
             f"no program for '{self.goal.name}' in {self._author.attempts} attempts: {told}, and "
             f"author.accept is {self._author.accept:g}; look into {self.attempts.folder}, and "

@@ -152,6 +152,22 @@ def test_of_several_candidates_the_best_is_kept(settings: Settings, serve: Open)
     assert [t["seed"] for t in both[0]["tries"]] == [t["seed"] for t in both[1]["tries"]]
 
 
+def test_what_failed_attempts_cost_is_told_beside_the_program(
+    settings: Settings, serve: Open
+) -> None:
+    serve(Conversation({"left_home": (SYNTAX_ERROR,) * 9}))
+    before = author.run(settings)["dollars"]
+    failed = author.run(change(settings, author={"milestone": "left_home", "attempts": 2}))
+    assert failed["error"] == (
+        "no program for 'left_home' in 2 attempts: the best could not be tried (the program "
+        f"cannot be used: line 1: expected ':'), and author.accept is 0.8; look into "
+        f"{folder(settings) / 'left_home'}, and raise author.attempts to go on"
+    )
+    told = json.loads((folder(settings) / "expert.json").read_text())
+    assert told["dollars"] == pytest.approx(before + failed["dollars"])
+    assert [row["milestone"] for row in told["milestones"]] == ["game_started"]
+
+
 def test_other_trials_try_the_answers_again_and_ask_nothing(
     settings: Settings, serve: Open
 ) -> None:
@@ -232,7 +248,10 @@ def test_a_service_that_gives_no_answer_ends_the_run_and_is_asked_again_later(
     )
     assert not list(folder(settings).rglob("answer.json"))
     serve(says(f"```python\n{right('game_started')}```"))
-    assert author.run(once)["milestones"][0]["program"] == "attempt-01"
+    unpriced = change(once, model={"prices": None})
+    done = author.run(unpriced)
+    assert done["milestones"][0]["program"] == "attempt-01"
+    assert (done["dollars"], done["output_tokens"] > 0) == (None, True)
 
 
 def start(settings: Settings, *words: str) -> subprocess.Popen[bytes]:

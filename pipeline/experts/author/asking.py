@@ -84,7 +84,8 @@ async def _ask(
     try:
         reply = await ask(client, request, timeout=settings.author.timeout)
         actual = spending.worst(reply.usage)
-        attempt.write("answer", _answer(reply, actual, perf_counter() - started))
+        dollars = actual.dollars if spending.prices is not None else None
+        attempt.write("answer", _answer(reply, dollars, perf_counter() - started))
     except QuestionFailed as failed:
         actual = None if failed.paid else Spent()
         return f"the model gave no answer ({failed.reason})"
@@ -93,7 +94,7 @@ async def _ask(
     return None
 
 
-def _answer(reply: Reply, spent: Spent, seconds: float) -> dict[str, Any]:
+def _answer(reply: Reply, dollars: float | None, seconds: float) -> dict[str, Any]:
     return {
         "text": reply.text,
         "stop_reason": reply.stop_reason,
@@ -104,7 +105,7 @@ def _answer(reply: Reply, spent: Spent, seconds: float) -> dict[str, Any]:
         "input_tokens": reply.usage.read,
         "output_tokens": reply.usage.output_tokens,
         "usage": asdict(reply.usage),
-        "dollars": spent.dollars,
+        "dollars": dollars,
         "seconds": round(seconds, 3),
         "blocks": reply.blocks,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,15 @@ from pipeline.experts.author.joining import join
 from pipeline.experts.author.record import Judged
 from pipeline.games.description import GameDescription
 
+COUNTED = ("attempts", "input_tokens", "output_tokens")
 ROW = ("success_rate", "success_low", "success_high", "median_steps")
 
 
 def spent(folder: Path, goal: str, game: GameDescription) -> dict[str, Any]:
-    """What all attempts at a milestone took, those of earlier runs too."""
+    """What all attempts at a milestone took, those of earlier runs too.
+
+    ``dollars`` is None where no answer had a price.
+    """
     names = [milestone.name for milestone in game.milestones]
     attempts = Attempts(milestone_folder(folder, goal, names)).answered()
     answers = [attempt.read("answer") or {} for attempt in attempts]
@@ -31,8 +35,14 @@ def spent(folder: Path, goal: str, game: GameDescription) -> dict[str, Any]:
         "attempts": len(answers),
         "input_tokens": sum(int(one.get("input_tokens", 0)) for one in answers),
         "output_tokens": sum(int(one.get("output_tokens", 0)) for one in answers),
-        "dollars": sum(float(one.get("dollars", 0.0)) for one in answers),
+        "dollars": sum_of([one.get("dollars") for one in answers]) if answers else 0.0,
     }
+
+
+def sum_of(dollars: Sequence[float | None]) -> float | None:
+    """All dollars together, as far as they are known; None where none are."""
+    known = [float(one) for one in dollars if one is not None]
+    return sum(known) if known else None
 
 
 def milestone_row(
@@ -67,7 +77,8 @@ def write_expert(
         "sha256": sha256(source),
         "models": sorted({str(row["model"]) for row in rows}),
         "complete": len(parts) == len(game.milestones),
-        **{name: sum(one[name] for one in every) for name in every[0]},
+        **{name: sum(one[name] for one in every) for name in COUNTED},
+        "dollars": sum_of([one["dollars"] for one in every if one["attempts"]]),
         "whole": whole,
         "milestones": rows,
     }

@@ -31,8 +31,8 @@ class Judged:
     def shown(self) -> str:
         told = self.result
         if told["reason"] is not None:
-            return f"none ({told['reason']})"
-        return f"{told['reached']} of {told['episodes']} episodes"
+            return f"could not be tried ({told['reason']})"
+        return f"reached it in {told['reached']} of {told['episodes']} episodes"
 
     def accepted(self, accept: float) -> bool:
         return self.result["reason"] is None and self.rate >= accept
