@@ -24,7 +24,11 @@ from pipeline.shards.writer import ShardWriter
 from tests.shards.factory import processed_shard
 
 ROOT = Path(__file__).parent.parent
-FOE = "  foe_hp: {address: 0x03000034, type: u16}\n"
+QUEST = GAMES / "quest" / "game.yaml"
+FOE, CURSOR = (
+    next(line for line in QUEST.read_text().splitlines(True) if line.startswith(f"  {name}:"))
+    for name in ("foe_hp", "cursor")
+)
 
 
 def make_game(folder: Path, *changes: tuple[str, str]) -> Path:
@@ -32,7 +36,7 @@ def make_game(folder: Path, *changes: tuple[str, str]) -> Path:
     folder.mkdir(exist_ok=True)
     for name in ("quest.gba", "expert.py"):
         shutil.copy(GAMES / "quest" / name, folder)
-    text = (GAMES / "quest" / "game.yaml").read_text()
+    text = QUEST.read_text()
     for old, new in changes:
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -179,8 +183,8 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
     plain = preprocess.run(settings_for(tmp_path, game))["shards"][0]
 
     # One variable is added, one is gone, and one reads otherwise.
-    added = make_game(tmp_path / "game", ("  cursor: {address: 0x03000032, type: u8}", ""))
-    changed = (added / "game.yaml").read_text().replace("0x2, type: s16}", "0x2, type: u16}")
+    added = make_game(tmp_path / "game", (CURSOR, ""))
+    changed = (added / "game.yaml").read_text().replace("0x2, type: s16,", "0x2, type: u16,")
     (added / "game.yaml").write_text(changed)
     restate = {"workers": 1, "validation": 0.3, "restate": True}
     result = preprocess.run(settings_for(tmp_path, added, preprocess=restate))

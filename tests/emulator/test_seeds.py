@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.emulator.seeds import episode_seeds
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64), st.integers(0, 2**64), st.integers(0, 2**30 - 2000))
 def test_purposes_never_share_a_seed_whatever_the_base(one: int, other: int, first: int) -> None:
     collected = episode_seeds("collect", one, 1000, first)
