@@ -89,7 +89,9 @@ class Panel:
         ):
             for first in range(0, len(shares), len(experts)):
                 wave = shares[first : first + len(experts)]
-                batches = [Questions(_columns(shard, share), gallery(share)) for share in wave]
+                batches = [
+                    Questions(_columns(shard, share), gallery(share), len(share)) for share in wave
+                ]
                 if len(experts) == 1:  # in this thread, which is the one that Ctrl-C interrupts
                     told = iter([experts[0].answer(batches[0])])
                 else:
@@ -126,4 +128,4 @@ def _columns(shard: Shard, share: Rows) -> dict[str, NDArray[Any]]:
 def sample(shard: Shard, rows: Rows, gallery: Gallery) -> Questions:
     """A few of the questions about ``rows``, evenly spread, to foretell what all will cost."""
     few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 16)).round().astype(int))]
-    return Questions(_columns(shard, few), gallery(few))
+    return Questions(_columns(shard, few), gallery(few), len(few))

@@ -41,7 +41,7 @@ class ExpertActor:
         self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
     ) -> list[Choice]:
         screens = None if self._expert.screens == "none" else list(frames)
-        answers = self._expert.answer(Questions(_stack(states), screens))
+        answers = self._expert.answer(Questions(_stack(states), screens, len(states)))
         self._refuse_failures(answers)
         return [Choice(int(button), int(button)) for button in answers.buttons]
 

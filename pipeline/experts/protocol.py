@@ -32,14 +32,15 @@ class Questions:
     """n states of one game.
 
     ``state`` maps each variable to its n values, (n, ...); ``screens`` are those that the expert
-    asked for, None where it asked for none.
+    asked for, None where it asked for none. ``count`` is n, for games without variables.
     """
 
     state: Mapping[str, NDArray[Any]]
     screens: Looks | None = None
+    count: int = 0
 
     def __len__(self) -> int:
-        return len(next(iter(self.state.values())))
+        return len(next(iter(self.state.values()))) if self.state else self.count
 
     def row(self, i: int) -> dict[str, Any]:
         """State i with int for numbers and nested lists for arrays, as a program gets it."""
