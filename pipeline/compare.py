@@ -111,6 +111,10 @@ def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any])
     raw = collect.run(change(settings, collect=played))
     small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
     answers = label.run(change(settings, label={**asked, "shards": small["shards"]}))
+    if "stopped" in answers:
+        raise PipelineError(
+            f"the expert stopped ({answers['stopped']}); run the same command again to carry on"
+        )
     shards: list[str] = answers["shards"]
     return shards
 

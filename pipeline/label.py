@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pipeline.asking import Panel, sample
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from pipeline.experts.protocol import Answers, Expert, Questions, expert_id
+from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription, load_game
 from pipeline.labelling import Labelling
 from pipeline.screens import screens_of
 from pipeline.shards.catalogue import Catalogue, entries_of
-from pipeline.shards.labels import experts_of
+from pipeline.shards.labels import expert_id, experts_of
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards

@@ -270,6 +270,9 @@ def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:
         **{name: getattr(episode, name)[stay] for name in STEP_COLUMNS if name != "rewards"},
         rewards=rewards,
         state={name: values[stay] for name, values in episode.state.items()},
+        labels=None
+        if episode.labels is None
+        else {name: values[stay] for name, values in episode.labels.items()},
         milestones=np.where(steps < 0, steps, kept_before[np.maximum(steps, 0)]).astype(np.int32),
     )
 

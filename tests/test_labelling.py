@@ -13,9 +13,8 @@ import pytest
 
 from pipeline import label
 from pipeline.config import Settings, change
-from pipeline.experts.protocol import expert_id
 from pipeline.shards.catalogue import entries_of
-from pipeline.shards.labels import Labels
+from pipeline.shards.labels import Labels, expert_id
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import LabelStatus
 from pipeline.shards.table import describe

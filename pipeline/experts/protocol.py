@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frames import Frames
-from pipeline.shards.schema import NO_ACTION, LabelStatus, canonical_json
+from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 Screens = Literal["none", "native", "processed"]
 """Which screens an expert looks at: none, those of the console (160x240), or those of the shard."""
@@ -127,18 +127,25 @@ class Expert(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-def expert_id(identity: Mapping[str, Any]) -> str:
-    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256."""
-    return hashlib.sha256(canonical_json(dict(identity)).encode()).hexdigest()[:16]
-
-
-def get_action(expert: Expert, obs: Frames, info: Mapping[str, Any]) -> int | None:
+def get_action(
+    expert: Expert, obs: Frames, info: Mapping[str, Any], timeout: float | None = None
+) -> int | None:
     """Ask about one step of a Gymnasium environment, for players that go step by step.
 
-    The expert's own ``timeout`` holds. ``obs`` is the environment's observation, (160,240,3) u8;
-    ``info["state"]`` its variables. None where the expert gave no button.
+    ``obs`` is the environment's observation, (H,W,3) u8; ``info["state"]`` its variables. None
+    where the expert gave no button, or none within ``timeout`` seconds (None: the expert's own
+    limit); an expert that is too late is closed, which ends what it was doing, and starts anew
+    with the next question.
     """
     state = {name: np.asarray(value)[None] for name, value in info["state"].items()}
-    screens = None if expert.screens == "none" else [obs]
-    answers = expert.answer(Questions(state, screens))
+    questions = Questions(state, None if expert.screens == "none" else [obs])
+    if timeout is None:
+        answers = expert.answer(questions)
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(expert.answer, questions)
+            if not wait([answering], timeout).done:
+                expert.close()
+                return None
+            answers = answering.result()
     return None if answers.status[0] != LabelStatus.LABELLED else int(answers.buttons[0])

@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("emulator", "ram", "preprocess", "train", "label", "memory", "verify", "catalogue", "experts")
+BENCHMARKS = (
+    "emulator",
+    "ram",
+    "preprocess",
+    "train",
+    "label",
+    "memory",
+    "verify",
+    "catalogue",
+    "experts",
+)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.experts.program import ProgramExpert
-from pipeline.experts.protocol import Answers, Questions
+from pipeline.experts.protocol import Answers, Questions, get_action
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 BUTTONS = ("A", "B", "UP", "DOWN")
@@ -113,3 +113,14 @@ def test_what_is_no_text_to_read_is_no_program(tmp_path: Path, data: bytes, prob
     with pytest.raises(PipelineError) as caught:
         ProgramExpert(tmp_path / "expert.py", BUTTONS)
     assert str(caught.value) == f"{tmp_path / 'expert.py'}: {problem}"
+
+
+def test_one_step_of_an_environment_is_asked_about_within_a_time(tmp_path: Path) -> None:
+    program = tmp_path / "expert.py"
+    program.write_text(
+        "def act(s):\n    while s['x'] == 1: pass\n    return 'UP' if s['x'] else None\n"
+    )
+    screen = np.zeros((160, 240, 3), np.uint8)
+    with ProgramExpert(program, BUTTONS) as expert:
+        pressed = [get_action(expert, screen, {"state": {"x": x}}, 1.0) for x in (2, 1, 0, 3)]
+    assert pressed == [2, None, None, 2]

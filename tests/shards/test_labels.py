@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.experts import protocol
 from pipeline.frames import FrameContract
 from pipeline.shards import edit
 from pipeline.shards.catalogue import entries_of
@@ -292,11 +291,6 @@ def test_a_reason_is_cut_at_a_character() -> None:
     assert reason_text("x" * 200) == b"x" * 96
     assert reason_text("x" * 95 + "ü") == b"x" * 95
     assert reason_text("é\ud800") == "é?".encode()
-
-
-def test_an_id_is_the_same_for_experts_and_for_shards() -> None:
-    assert expert_id(MODEL) == protocol.expert_id(MODEL)
-    assert len(expert_id(MODEL)) == 16
 
 
 NO_ONE = (None, None)

@@ -15,8 +15,9 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.errors import PipelineError
 from pipeline.experts.model.labeller import ModelExpert
 from pipeline.experts.opening import open_expert
-from pipeline.experts.protocol import Answers, expert_id, get_action
+from pipeline.experts.protocol import Answers, get_action
 from pipeline.games.description import load_game
+from pipeline.shards.labels import expert_id
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 from tests.experts.model.made import (
     SCREEN,
