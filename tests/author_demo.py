@@ -2,8 +2,8 @@
 
 ``python -m tests.author_demo FOLDER`` starts the loopback server, whose model is the conversation
 of `tests.quest_author`, and runs the real commands on it: author, collect, preprocess, label,
-train, evaluate, and dagger, with prices set, so that every table says what a success has cost. The
-default sizes take some minutes; ``--full`` takes those of ``configs/quest.yaml``.
+train, evaluate, and dagger, with prices set, so that every table says what a success has cost.
+``--size few`` only shows that the commands fit together, ``--size all`` is the default run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,28 @@ from tests.quest_author.conversation import Conversation
 
 ROOT = Path(__file__).parent.parent
 MODEL = ["--model.name", "a-model-1", "--model.prices.input", "3", "--model.prices.output", "15"]
-SMALL = {
-    "collect": ["--episodes", "8"],
-    "train": ["--steps", "100"],
-    "evaluate": ["--episodes", "10"],
-    "dagger": [
-        "--rounds", "2", "--episodes", "8", "--steps", "150", "--dagger.evaluate_episodes", "5",
-        "--evaluate.episodes", "10",
-    ],
+# Enough to learn the greater part of the game; only as many as it takes to go through all stages.
+SIZES = {
+    "some": {
+        "collect": ["--episodes", "16"],
+        "train": ["--steps", "600"],
+        "evaluate": ["--episodes", "20"],
+        "dagger": [
+            "--rounds", "3", "--episodes", "16", "--steps", "600",
+            "--dagger.evaluate_episodes", "10", "--evaluate.episodes", "40",
+        ],
+    },
+    "few": {
+        "collect": ["--episodes", "4"],
+        "train": ["--steps", "30"],
+        "evaluate": ["--episodes", "4", "--max_steps", "200"],
+        "dagger": [
+            "--rounds", "2", "--episodes", "4", "--steps", "30", "--collect.max_steps", "400",
+            "--dagger.evaluate_episodes", "2", "--evaluate.episodes", "4",
+            "--evaluate.max_steps", "200",
+        ],
+    },
+    "all": {},
 }  # fmt: skip
 
 
@@ -60,10 +74,12 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--full", action="store_true", help="the sizes of configs/quest.yaml")
+    parser.add_argument(
+        "--size", choices=SIZES, default="some", help="all: that of configs/quest.yaml"
+    )
     given = parser.parse_args()
     folder = given.folder.resolve()
-    small = {} if given.full else SMALL
+    sizes = SIZES[given.size]
     with ModelServer(Conversation()) as server:
         key = server.environment()
         run("author", [*MODEL, "--author.dry_run"], folder, key)
@@ -71,13 +87,16 @@ def main() -> None:
     # From here on the program is free, and no key is there.
     key = dict.fromkeys(key, "")
     use = ["--expert.path", str(wrote["program"])]
-    run("collect", [*use, *small.get("collect", [])], folder, key)
+    run("collect", [*use, *sizes.get("collect", [])], folder, key)
     run("preprocess", [], folder, key)
     run("label", use, folder, key)
-    run("train", ["--run", "cloned", *small.get("train", [])], folder, key)
-    run("evaluate", ["--run", "cloned", *use, *small.get("evaluate", [])], folder, key)
-    learned = run("dagger", ["--run", "learned", *use, *small.get("dagger", [])], folder, key)
-    print(f"\n{learned['success_rate']:.2f} of unseen games won, for ${learned['dollars']:.4f}")
+    run("train", ["--run", "cloned", *sizes.get("train", [])], folder, key)
+    run("evaluate", ["--run", "cloned", *use, *sizes.get("evaluate", [])], folder, key)
+    learned = run("dagger", ["--run", "learned", *use, *sizes.get("dagger", [])], folder, key)
+    print(
+        f"\n{learned['success_rate']:.2f} of unseen games won, {learned['milestones_mean']:.1f} "
+        f"milestones a game, for ${learned['dollars']:.4f}"
+    )
 
 
 if __name__ == "__main__":
