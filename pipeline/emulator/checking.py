@@ -81,8 +81,8 @@ def saved_state(env: GBAEnv, start: str | None, file: Path | None) -> bytes:
 
 
 def still(game: GameDescription) -> GameDescription:
-    """The game without what a reset changes: its states stay as they were saved."""
-    return replace(game, reset=Reset())
+    """The game to be looked at only: a reset changes nothing, and no condition is asked."""
+    return replace(game, reset=Reset(), milestones=(), success="False", failure=None)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class Emulator:
             PipelineError: not a save state, or one of another cartridge.
         """
         lib = self._lib
-        if not _is_whole(state, self._core.stateSize(self._core)):
+        if not _is_whole(state, self._core.stateSize(self._core), self.platform):
             raise PipelineError(_NO_STATE)
         self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
@@ -225,18 +225,22 @@ def _open(mgba: Mgba, rom: Path, platform: Platform) -> Any:
     return wrapper
 
 
-def _is_whole(state: bytes, raw_size: int) -> bool:
-    """Whether a state is long enough to be looked into by C: a PNG with all its chunks, or raw.
+def _is_whole(state: bytes, raw_size: int, console: Platform) -> bool:
+    """Whether a state can be looked into by C: a PNG of the console's screen, or raw and long.
 
-    mGBA crashes on an empty file, and libpng complains of a short one on the terminal.
+    mGBA crashes on an empty file, and libpng complains on the terminal of a picture that is short
+    or has another size.
     """
     if not state.startswith(PNG):
         return len(state) >= raw_size
     at, kind = len(PNG), b""
+    size = console.width.to_bytes(4, "big") + console.height.to_bytes(4, "big")
     while kind != b"IEND" and at + 12 <= len(state):
         length, kind = int.from_bytes(state[at : at + 4], "big"), state[at + 4 : at + 8]
         check = int.from_bytes(state[at + 8 + length : at + 12 + length], "big")
         if zlib.crc32(state[at + 4 : at + 8 + length]) != check:
+            return False
+        if kind == b"IHDR" and state[at + 8 : at + 16] != size:
             return False
         at += 12 + length
     return kind == b"IEND"

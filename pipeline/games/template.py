@@ -122,9 +122,10 @@ def _description(name: str, cartridge: Cartridge, rom: Path, folder: Path) -> st
 
 
 def _seen_from(folder: Path, rom: Path) -> str:
-    """The ROM's path as game.yaml gives it: relative where both lie in one folder or near it."""
-    path = os.path.relpath(rom.resolve(), folder.resolve())
-    return str(rom.resolve()) if path.startswith(os.path.join("..", "..")) else path
+    """The ROM's path as game.yaml gives it: relative where both lie where the user works."""
+    here, rom, folder = Path.cwd().resolve(), rom.resolve(), folder.resolve()
+    near = rom.is_relative_to(here) and folder.is_relative_to(here)
+    return os.path.relpath(rom, folder) if near else str(rom)
 
 
 def _example(console: Platform, block: int) -> int:
