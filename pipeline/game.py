@@ -218,6 +218,7 @@ def _found(
             found, where = behind, "behind pointers that moved"
     one = found.total == 1
     print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all that was said")
+    told |= {"left": found.total, "found": [one.as_dict(name, console) for one in found.found]}
     if known.add is not None:
         return told | {"added": _add(known.add, found, name, session)}
     rows = [
@@ -231,7 +232,6 @@ def _found(
     if rows:
         print(rows_table(rows))
         print("\n".join(_lines(found, name, console)))
-    told |= {"left": found.total, "found": [one.as_dict(name, console) for one in found.found]}
     return told
 
 
@@ -240,12 +240,16 @@ def _add(place: str, found: Result, name: str, session: SearchSession) -> str:
     from pipeline.games.template import add_variable
 
     file, console = session.game.folder / "game.yaml", session.console
-    chosen = [one for one in found.found if place in ("", one.place(console))]
-    if len(chosen) != 1:
-        example = found.found[0].place(console) if found.found else "0x02001000"
+    example = f"'{found.found[0].place(console)}'" if found.found else "0x02001000"
+    if not place and found.total != 1:
         raise PipelineError(
-            f"--add {place}: {len(chosen)} of the {found.total:,} places found are meant; say more "
-            f"of the number, or name one place, such as --add '{example}'"
+            f"--add: {found.total:,} places are left; say more of the number, or name one, such as "
+            f"--add {example}"
+        )
+    chosen = [one for one in found.found if place in ("", one.place(console))]
+    if not chosen:
+        raise PipelineError(
+            f"--add {place}: this is none of the places listed; name one, such as --add {example}"
         )
     line, pointer = chosen[0].yaml(name, console), None
     if chosen[0].pointer is not None:

@@ -256,7 +256,7 @@ def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
         whole = about["format"] == _FORMAT and words <= set(COMPARISONS)
         if not whole or len(about["turns"]) != len(kept["ram"]):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
         raise PipelineError(
             f"{file}: not a search that 'game find' can go on with; name another file, or remove "
             "this one"
