@@ -216,5 +216,5 @@ def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture)
             "this one"
         )
     assert refused(capsys, "mover/game.yaml/x.npz") == (
-        "mover/game.yaml/x.npz: cannot write the search (Not a directory)"
+        "mover/game.yaml/x.npz: cannot write the search (File exists)"
     )

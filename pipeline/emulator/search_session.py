@@ -12,6 +12,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,8 @@ class SearchSession:
                 np.savez_compressed(out, **arrays)
             os.replace(draft, self.file)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             raise PipelineError(
                 f"{self.file}: cannot write the search ({os.strerror(error.errno or 0)})"
             ) from None
