@@ -11,7 +11,7 @@ from anthropic import AsyncAnthropic
 
 from pipeline.errors import PipelineError
 from pipeline.experts.budget import Spending, Spent, cost
-from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens
+from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens, scrubbed
 from pipeline.experts.model.estimate import Estimate, countable
 from pipeline.experts.model.kept import Kept, KeptAnswers
 from pipeline.experts.model.meaning import meaning
@@ -38,12 +38,13 @@ class Desk:
     spending: Spending
     estimate: Estimate
 
-    def read(self, reply: Reply, *, batch: bool) -> tuple[Kept, bool]:
+    def read(self, reply: Reply, client: AsyncAnthropic, *, batch: bool) -> tuple[Kept, bool]:
         """What an answer comes to, with its cost, and whether to keep it."""
         told = meaning(reply, self.buttons)
+        note = scrubbed(told.note, client)
         dollars = cost(reply.usage, self.settings.model.prices, batch=batch)
         kept = Kept(
-            told.status, told.button, told.note, reply.usage, dollars, reply.attempts, batch,
+            told.status, told.button, note, reply.usage, dollars, reply.attempts, batch,
             self.settings.model.max_tokens if told.cut else None, reply.request_id,
         )  # fmt: skip
         return kept, told.lasts
@@ -144,7 +145,7 @@ class Asking:
             try:
                 request = desk.prompt.request(question, cached=cached)
                 reply = await ask(self._client, request, timeout=desk.settings.expert.timeout)
-                answer, kept = desk.read(reply, batch=False)
+                answer, kept = desk.read(reply, self._client, batch=False)
                 actual = Spent(answer.dollars, reply.usage.tokens, 1)
             except QuestionFailed as failed:
                 answer = Kept(failed.status, None, failed.reason, attempts=failed.attempts)

@@ -14,7 +14,14 @@ from anthropic.types.messages import MessageBatch, MessageBatchIndividualRespons
 
 from pipeline.errors import PipelineError
 from pipeline.experts.model.asking import CARRY_ON, Desk
-from pipeline.experts.model.client import QuestionFailed, fatal_error, reason_of, reply_of
+from pipeline.experts.model.client import (
+    LONGEST_REASON,
+    QuestionFailed,
+    fatal_error,
+    reason_of,
+    reply_of,
+    scrubbed,
+)
 from pipeline.experts.model.kept import Kept
 from pipeline.experts.model.prompt import Question
 from pipeline.experts.model.under_way import Submitted, UnderWay
@@ -121,13 +128,14 @@ class Batching:
         result = line.result
         if result.type == "succeeded":
             try:
-                kept, lasts = self._desk.read(reply_of(result.message, 1), batch=True)
+                kept, lasts = self._desk.read(reply_of(result.message, 1), self._client, batch=True)
             except QuestionFailed as failed:
                 kept, lasts = Kept(failed.status, None, failed.reason, attempts=1), False
             (answers if lasts else self._loose)[line.custom_id] = kept
         elif result.type == "errored" and result.error.error.type == "invalid_request_error":
-            reason = f"invalid_request_error: {result.error.error.message}"
-            self._loose[line.custom_id] = Kept(LabelStatus.FAILED, None, reason[:200], attempts=1)
+            told = f"invalid_request_error: {result.error.error.message}"
+            reason = scrubbed(told, self._client)[:LONGEST_REASON]
+            self._loose[line.custom_id] = Kept(LabelStatus.FAILED, None, reason, attempts=1)
 
     async def _found(self, submitted: Submitted) -> MessageBatch | None:
         """The batch at the provider's; None where there is none, and its questions are free."""

@@ -6,7 +6,6 @@ file holds it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import anyio
 import httpx2
 from anthropic import AsyncAnthropic
 from anthropic.types import Message
@@ -26,6 +26,7 @@ from pipeline.shards.schema import LabelStatus
 __all__ = ["QuestionFailed", "Reply", "Usage", "ask", "model_name", "open_client", "reply_of"]
 
 KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
+ADDRESS, HEADERS = "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"
 LONGEST_REASON = 200
 NO_MESSAGE = "the server's answer is no message"
 
@@ -94,12 +95,18 @@ def open_client(settings: Settings, timeout: float) -> AsyncAnthropic:
         timeout: seconds without a sign from the server, for one attempt.
 
     Raises:
-        PipelineError: the environment holds no key, or none that can be one.
+        PipelineError: the environment holds no key, or none that can be one, or an address with
+            a password.
     """
     key, token = _secret(KEY), _secret(TOKEN)
     if key is None and token is None:
         raise PipelineError(
             f"the environment holds no key; set {KEY} (or {TOKEN}) before asking a model"
+        )
+    if "@" in os.environ.get(ADDRESS, ""):
+        raise PipelineError(
+            f"{ADDRESS} holds a user name or a password, which would be sent in place of the key, "
+            f"and logged; what a proxy wants to know goes into {HEADERS}"
         )
     return AsyncAnthropic(
         api_key=key,
@@ -151,11 +158,11 @@ async def ask(client: AsyncAnthropic, request: Mapping[str, Any], *, timeout: fl
     counted = [0]
     _attempts.set(counted)
     try:
-        message = await asyncio.wait_for(
-            client.messages.create(**request, timeout=timeout), timeout
-        )
+        # Not asyncio's wait_for, which may swallow an interrupt in Python 3.11 and before.
+        with anyio.fail_after(timeout):
+            message = await client.messages.create(**request, timeout=timeout)
         return reply_of(message, counted[0])
-    except (asyncio.TimeoutError, anthropic.APITimeoutError):
+    except (TimeoutError, anthropic.APITimeoutError):
         reason = f"no answer in {timeout:g} s"
         raise QuestionFailed(LabelStatus.TIMED_OUT, reason, counted[0], True) from None
     except anthropic.APIStatusError as error:
@@ -249,14 +256,18 @@ def fatal_error(
     if error.status_code == 404:
         return PipelineError(
             "model.base_url: what answers there is not the Messages API (404); mend it, or the "
-            "environment's ANTHROPIC_BASE_URL"
+            f"environment's {ADDRESS}"
         )
     return None
 
 
 def scrubbed(text: str, client: AsyncAnthropic) -> str:
-    """Printable, on one line, and without the client's key, should a server repeat it."""
-    for secret in (client.api_key, client.auth_token, client.base_url.password):
+    """Printable, on one line, and without the secrets that were sent, should a server repeat them.
+
+    Those are the client's key and the values of the environment's own headers.
+    """
+    headers = (line.partition(":")[2].strip() for line in os.environ.get(HEADERS, "").split("\n"))
+    for secret in (client.api_key, client.auth_token, *headers):
         if secret:
             text = text.replace(secret, "***")
     return printable(" ".join(text.split()))

@@ -74,8 +74,8 @@ class ModelExpert:
     def __enter__(self) -> ModelExpert:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        self._end(finished=kind is None)
+    def __exit__(self, *exc: object) -> None:
+        self._end(finished=exc[0] is None)
 
     def close(self) -> None:
         # In the ``finally`` of a run that broke off, what its answers cost is told nowhere yet.

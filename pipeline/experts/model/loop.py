@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+# How often, and for how many seconds each time, an interrupt waits for what it canceled.
+TRIES, PATIENCE = 20, 0.5
+
 
 class Loop:
     """Runs coroutines, one call at a time; close it.
@@ -38,11 +41,25 @@ class Loop:
         try:
             return future.result()
         except BaseException:
-            if future.cancel():
-                done.wait(10)
+            future.cancel()
+            # Again and again: a task may swallow it when it ends in the same moment.
+            for _ in range(TRIES):
+                if done.wait(PATIENCE):
+                    break
+                self._loop.call_soon_threadsafe(self._cancel_all)
             raise
 
     def close(self) -> None:
+        async def rest() -> None:
+            self._cancel_all()
+            await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(rest(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _cancel_all(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            if task is not asyncio.current_task(self._loop):
+                task.cancel()

@@ -216,6 +216,19 @@ def test_a_key_that_cannot_be_one_is_said_without_it(monkeypatch: pytest.MonkeyP
     )
 
 
+def test_an_address_of_the_environment_with_a_password_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-1")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://me:secret@proxy/")
+    with pytest.raises(PipelineError) as caught:
+        open_client(Settings(), 1)
+    assert str(caught.value) == (
+        "ANTHROPIC_BASE_URL holds a user name or a password, which would be sent in place of the "
+        "key, and logged; what a proxy wants to know goes into ANTHROPIC_CUSTOM_HEADERS"
+    )
+
+
 def test_a_token_is_as_good_as_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with ModelServer(says("UP")) as loopback:
         monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
@@ -244,8 +257,8 @@ def test_an_address_with_a_password_is_refused_unseen(url: str) -> None:
     with pytest.raises(PipelineError) as caught:
         load_settings(None, {"model.base_url": url})
     assert str(caught.value) == (
-        "model.base_url holds a user name, a password or a query; put the whole address into the "
-        "environment variable ANTHROPIC_BASE_URL instead"
+        "model.base_url holds a user name, a password or a query; take it out, what a proxy wants "
+        "to know goes into the environment variable ANTHROPIC_CUSTOM_HEADERS"
     )
 
 
