@@ -30,7 +30,8 @@ from pipeline.experts.author.record import Judged
 from pipeline.experts.author.tries import verdict
 from pipeline.experts.budget import Spending
 from pipeline.games.checked import nearest
-from pipeline.games.description import GameDescription, find_rom, load_game
+from pipeline.games.description import GameDescription, load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.shards.provenance import fingerprint
 from pipeline.starts import WHOLE, seeds
 from pipeline.trials import Start, sights, try_program
@@ -51,11 +52,12 @@ def run(settings: Settings) -> dict[str, Any]:
         PipelineError: an unknown milestone, one before it without a program, no isolation, no
             model or no key, or a model, key or account that the service refuses.
     """
-    game = load_game(settings.game)
+    described = load_game(settings.game)
+    game, rom = find_cartridge(described, settings.rom, unverified=settings.unverified_rom)
     goals = _goals(settings, game)
     spending = Spending(settings.budget, settings.model.prices)
     folder = settings.run_folder() / "author"
-    shop = Workshop(settings, game, find_rom(game, settings.rom), folder, spending)
+    shop = Workshop(settings, game, rom, folder, spending)
     if settings.author.dry_run:
         return _forecast(shop, goals)
     if settings.expert.isolation == "trusted":

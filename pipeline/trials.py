@@ -191,26 +191,36 @@ def _arrival_job(job: _Job) -> list[Arrival]:
 
 
 def _sight_job(job: _Job) -> list[Sight]:
-    env, found = _env(job.course.game, job.course.rom, job.course.sticky), []
+    env, found = _env_of(job.course), []
     for start in job.starts:
         screen, info = env.reset(seed=start.seed, options=_options(start))
         found.append(Sight(screen, plain(info["state"])))
     return found
 
 
+def _env_of(course: Course) -> GBAEnv:
+    return _env(course.game, course.rom, course.sticky, course.settings.unverified_rom)
+
+
 @lru_cache(maxsize=1)
-def _env(game: str, rom: Path, sticky: float) -> GBAEnv:
+def _env(game: str, rom: Path, sticky: float, unverified: bool) -> GBAEnv:
     """The process's emulator: each that is deleted leaves the ROM's size in memory behind.
 
     An episode does not see the ones before it: a reset loads the whole console.
     """
-    return GBAEnv(game, rom, sticky_action_probability=sticky, max_steps=1 << 30)
+    return GBAEnv(
+        game,
+        rom,
+        sticky_action_probability=sticky,
+        max_steps=1 << 30,
+        unverified_rom=unverified,
+    )
 
 
 @contextmanager
 def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
     """The game and its player."""
-    env = _env(job.course.game, job.course.rom, job.course.sticky)
+    env = _env_of(job.course)
     with _open(job, env) as expert:
         yield env, expert
 

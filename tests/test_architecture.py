@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PIPELINE = ROOT / "pipeline"
 ROOMS = ("shards", "loading", "emulator", "games", "experts", "policies", "reports")
-STAGES = ("collect", "preprocess", "train", "label", "evaluate", "dagger", "compare")
+STAGES = ("collect", "preprocess", "train", "label", "evaluate", "dagger", "compare", "author")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -80,6 +80,7 @@ def test_shards_know_no_other_room() -> None:
         ("pipeline.loading.dataset", ("mgba",)),
         ("pipeline.preprocess", ("torch", "mgba")),
         ("pipeline.label", ("torch", "mgba")),
+        ("pipeline.author", ("torch", "mgba")),
         ("pipeline.shards.reader", ("torch", "mgba")),
         ("pipeline.emulator.env", ("torch",)),
     ],
