@@ -40,18 +40,25 @@ ACTIONS = {"data": data.ACTIONS, "game": game.ACTIONS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0 done, 2 a user's mistake, 130 interrupted."""
+    """Run one command; return the exit code: 0 done, 2 a user's mistake, 130 interrupted.
+
+    141, as in a shell, where nobody reads its output any more.
+    """
     # OpenMP threads that spin while they wait cost a busy machine ten times the speed, and threads
     # that never do cost a quiet one a sixth of it: so they spin a little. Set before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "200000")
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command carries on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read has seen enough, as in "game show | head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -126,7 +126,7 @@ def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         from pipeline.reports.screen import draw_screen
 
         numbers = [f"{row['name']} = {row['value']}" for row in rows]
-        draw_screen(sight.screen, [*_set(words), "", *numbers], known.png)
+        draw_screen(sight.screen, _set(words), known.png, numbers)
         print(f"picture: {printable(str(known.png))}")
     return {
         "state": {name: np.asarray(value).tolist() for name, value in sight.state.items()},

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +227,18 @@ def test_show_draws_a_raw_state_that_has_no_picture(here: Path, capsys: Capture)
     assert told["state"]["mark"] == 0xB
     with Image.open("shown.png") as picture:
         assert len(picture.crop((12, 12, 12 + 480, 12 + 432)).getcolors() or []) >= 3
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(here: Path) -> None:
+    make_game(here / "mover")
+    command = f"{sys.executable} -m pipeline game show --game mover | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 def test_a_mistake_is_one_clear_line(here: Path, capsys: Capture) -> None:
