@@ -66,8 +66,13 @@ def _move(bit: int, place: int, step: str) -> bytes:
     return _bytes(f"CB {0x40 + 8 * bit:02X} 28 09 FA {low} C0 {step} E6 0F EA {low} C0")
 
 
-def cartridge(*, colour: int = 0, title: bytes = b"MOVER") -> bytes:
-    """The image, 32 KiB; ``colour`` is 0, 0x80 (has colours too) or 0xC0 (has nothing else)."""
+def cartridge(
+    *, colour: int = 0, title: bytes = b"MOVER", header: dict[int, int] | None = None
+) -> bytes:
+    """The image, 32 KiB; ``colour`` is 0, 0x80 (has colours too) or 0xC0 (has nothing else).
+
+    ``header`` are other bytes of the header, by their place.
+    """
     loop = _bytes(_LOOP)
     for bit, place, step in ((4, X, "3C"), (5, X, "3D"), (6, Y, "3D"), (7, Y, "3C")):
         loop += _move(bit, place, step)
@@ -79,7 +84,8 @@ def cartridge(*, colour: int = 0, title: bytes = b"MOVER") -> bytes:
     image[0x100:0x104] = b"\x00\xc3\x50\x01"  # nop; jp 0150
     image[0x104:0x108] = bytes.fromhex("CEED6666")  # the little of a logo by which mGBA knows it
     image[0x134 : 0x134 + len(title)] = title
-    image[0x143] = colour
+    for place, value in {**(header or {}), 0x143: colour}.items():
+        image[place] = value
     image[0x14D] = (-sum(image[0x134:0x14D]) - 25) & 0xFF
     image[0x150 : 0x150 + len(code)] = code
     return bytes(image)

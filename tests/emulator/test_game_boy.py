@@ -159,6 +159,41 @@ def test_a_cartridge_for_both_is_played_as_the_platform_says(tmp_path: Path) -> 
     assert colours["gbc"] >= 64  # the red mark
 
 
+def test_a_cartridge_with_a_frame_for_the_television_shows_none(tmp_path: Path) -> None:
+    """A Super Game Boy's picture is 256 x 224, more than there is room for."""
+    rom = tmp_path / "super.gb"
+    rom.write_bytes(cartridge(header={0x146: 0x03, 0x14B: 0x33}))
+    (tmp_path / "plain.gb").write_bytes(cartridge())
+    both = [Emulator(tmp_path / name, platform=GB) for name in ("super.gb", "plain.gb")]
+    for emulator in both:
+        emulator.run(60)
+    assert np.array_equal(both[0].screen(), both[1].screen())
+
+
+def test_what_a_cartridge_saves_is_part_of_the_state_and_starts_empty(tmp_path: Path) -> None:
+    rom = tmp_path / "saves.gb"
+    rom.write_bytes(cartridge(header={0x147: 0x03, 0x149: 0x02}))  # 8 KiB with a battery
+    emulator = Emulator(rom, platform=GB)
+    core = emulator._core
+
+    def saved() -> int:
+        core.busWrite8(core, 0x0000, 0x0A)
+        return int(core.busRead8(core, 0xA123))
+
+    emulator.run(3)
+    empty = emulator.save_state()
+    assert saved() == 0xFF
+    core.busWrite8(core, 0xA123, 77)
+    state = emulator.save_state()
+    emulator.load_state(empty)
+    assert saved() == 0xFF
+    emulator.load_state(state)
+    assert saved() == 77
+    emulator.reset()
+    assert saved() == 0xFF
+    assert [path.name for path in tmp_path.iterdir()] == ["saves.gb"]
+
+
 @pytest.mark.parametrize(
     ("platform", "colour", "other"),
     [
