@@ -86,7 +86,7 @@ def test_failures_and_malformed_answers_are_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_cut_answer_is_asked_again_only_with_more_tokens(tmp_path: Path) -> None:
-    with asking([cut(), cut(), right]) as server:
+    with asking(cut()) as server:
         server.script = lambda asked: cut() if asked.number < 1 else right(asked)
         answers_of(settings_in(tmp_path), [1])
         same, _ = answers_of(settings_in(tmp_path), [1])
