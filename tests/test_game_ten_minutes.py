@@ -1,4 +1,4 @@
-"""The README's "Teach it another game in ten minutes", followed to the letter on quest's cartridge."""
+"""The README's "Teach it another game in ten minutes", followed to the letter on quest."""
 
 from __future__ import annotations
 
