@@ -91,6 +91,7 @@ class Batching:
         except (anthropic.AnthropicError, ValueError):
             self._reasons.append(f"batches could not be collected (no connection); {COLLECT}")
         given = {key: self._loose[key] for key in wanted if key in self._loose}
+        self._loose.update((key, one.free()) for key, one in given.items())
         desk = self._desk
         return (
             given
@@ -199,6 +200,9 @@ class Batching:
     ) -> Iterator[list[dict[str, Any]]]:
         chunk: list[dict[str, Any]] = []
         size = 0
+        following = next(source, None)
+        # For one question alone nobody reads what it writes to the provider's cache.
+        cached = self._desk.settings.model.cache and following is not None
         question: Question | None = first
         while question is not None:
             worst = self._desk.worst(question, batch=True)
@@ -207,7 +211,6 @@ class Batching:
                 break
             # What is submitted is paid for, by this command, whoever collects it.
             self._desk.spending.settle(worst, None)
-            cached = self._desk.settings.model.cache
             params = self._desk.prompt.request(question, cached=cached)
             request = {"custom_id": question.key, "params": params}
             length = len(json.dumps(request)) + 2
@@ -216,7 +219,7 @@ class Batching:
                 chunk, size = [], 0
             chunk.append(request)
             size += length
-            question = next(source, None)
+            question, following = following, next(source, None)
         if chunk:
             yield chunk
 
