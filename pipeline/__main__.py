@@ -161,7 +161,7 @@ def _value(key: str, words: Sequence[str]) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pokemon-il",
-        description="Imitation learning from pixels for Game Boy Advance games.",
+        description="Imitation learning from pixels for games of the Game Boy family.",
         epilog="Any setting is an option: --train.steps 500, or --steps 500 for the stage's own.",
     )
     shared = argparse.ArgumentParser(add_help=False)

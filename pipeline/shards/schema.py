@@ -10,7 +10,7 @@ N steps, E episodes, M milestones, screens of H by W:
 /label_status             (N,) u8: a LabelStatus; 1 exactly where there is an expert's button
 /rewards                  (N,) f32: after the step
 /terminated, /truncated   (N,) bool: set at the last step of an episode at most
-/ram_crc32                (N,) u32: CRC32 of EWRAM and then IWRAM before each step, for replay;
+/ram_crc32                (N,) u32: CRC32 of the RAM before each step, for replay;
                           only in raw shards that this pipeline recorded
 /state/NAME               (N,...): a RAM variable before each step
 /labels/expert            (N,) text: id of the expert that was asked (a key of ``experts`` in the
@@ -206,7 +206,7 @@ class Episode:
     start_state: int = 0
     """Row of ``/start_states``."""
     ram_crc32: NDArray[np.uint32] | None = None
-    """(T,) u32, CRC32 of EWRAM and then IWRAM before each step; None where it was not recorded."""
+    """(T,) u32, CRC32 of the RAM before each step; None where it was not recorded."""
     labels: dict[str, Array] | None = None
     """Each of LABEL_COLUMNS, (T,); None in a recording."""
 
