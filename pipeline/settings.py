@@ -216,8 +216,8 @@ class Model(Section):
         # A PipelineError, as a ValueError's line would show the value.
         if url is not None and ("@" in url or "?" in url):
             raise PipelineError(
-                "model.base_url holds a user name, a password or a query; take it out, what a proxy "
-                "wants to know goes into the environment variable ANTHROPIC_CUSTOM_HEADERS"
+                "model.base_url holds a user name, a password or a query; take it out, what a "
+                "proxy wants to know goes into the environment variable ANTHROPIC_CUSTOM_HEADERS"
             )
         return url
 

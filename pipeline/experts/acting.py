@@ -46,6 +46,11 @@ class ExpertActor:
         return [Choice(int(button), int(button)) for button in answers.buttons]
 
     def _refuse_failures(self, answers: Answers) -> None:
+        stopped = self._expert.stopped
+        if stopped is not None and (answers.status == LabelStatus.UNLABELLED).any():
+            raise PipelineError(
+                f"{_called(self._expert)}: the expert stopped while playing ({stopped})"
+            )
         for i, status in enumerate(answers.status):
             if status != LabelStatus.LABELLED:
                 raise PipelineError(

@@ -201,7 +201,7 @@ class Shard:
         return self._read(name, start, self.n_frames if stop is None else stop)
 
     def ram_crc32(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint32] | None:
-        """CRC32 of the RAM (its blocks in order) before each step; None where it was not recorded."""
+        """CRC32 of the RAM before each step; None where it was not recorded."""
         if RAM_CRC32 not in self._checked().datasets:
             return None
         return self._read(RAM_CRC32, start, self.n_frames if stop is None else stop)

@@ -11,15 +11,17 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.experts.model.map_text import LEGEND, map_rows
 from pipeline.experts.protocol import Questions
 from pipeline.frames import Frames
 from pipeline.games.conditions import Condition
+from pipeline.games.describing import LEGEND, map_rows
 from pipeline.games.description import GameDescription
 from pipeline.settings import Model
 from pipeline.shards.schema import canonical_json
 
 UNSURE = "unsure"
+LONGEST = 40
+"""Numbers of an array that a question still holds; a map that is drawn may be larger."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,21 @@ class Prompt:
             value = state[name]
             if isinstance(value, int):
                 lines.append(f"{name}: {value}")
+            elif value.size > LONGEST and not self._is_drawn(name):
+                continue  # flags, say: what matters of them has a variable of its own
             elif value.ndim == 1:
                 lines.append(f"{name}: {' '.join(str(one) for one in value.tolist())}")
             else:
                 lines += [f"{name}:", *map_rows(self._game, name, state)]
         return "\n".join(lines)
+
+    def _is_drawn(self, name: str) -> bool:
+        terrain = self._game.tools.terrain
+        return (
+            terrain.map == name
+            if terrain is not None
+            else self._game.variables[name].window is not None
+        )
 
     def _next_milestone(self, state: Mapping[str, Any]) -> str:
         """The milestone after the last one whose condition holds now."""
@@ -151,7 +163,11 @@ def instructions(game: GameDescription) -> str:
         f"BUTTONS\n{', '.join(game.buttons)}",
         "STATE\nNumbers are written as they are, lists with blanks between.\n"
         + "\n".join(variables)
-        + (f"\n{LEGEND}" if game.tools.terrain is not None else ""),
+        + (
+            f"\nIn place of the map's numbers the state shows {LEGEND}."
+            if game.tools.terrain is not None
+            else ""
+        ),
         "MILESTONES, in their order; the state names the next one\n" + "\n".join(milestones),
         f"THE END\nThe game is won when {game.success}"
         + (f", and lost when {game.failure}." if game.failure else "."),

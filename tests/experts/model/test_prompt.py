@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.experts.model.map_text import map_rows
 from pipeline.experts.model.prompt import Prompt, instructions
+from pipeline.games.describing import map_rows
 from pipeline.games.description import GameDescription, load_game
 from pipeline.settings import Model
 from tests.experts.model.made import SCREEN
@@ -72,6 +72,19 @@ def test_a_state_names_the_next_milestone_and_every_variable(
     assert "\nobject_kind: 1 7 0 0 0 0 0 0\n" in text
     for name in quest.variables:
         assert f"\n{name}:" in text
+
+
+def test_long_arrays_and_maps_that_are_not_drawn_are_left_out_of_a_question() -> None:
+    emerald = load_game("emerald")
+    state = {
+        name: 0 if variable.shape == () else np.zeros(variable.shape, np.int64)
+        for name, variable in emerald.variables.items()
+    }
+    text = Prompt(emerald, Model(name="m")).question(state, None).text
+    assert "\nflags:" not in text
+    assert "\nmap:\n" in text
+    assert "\nmap_collision:" not in text
+    assert len(text) < 2500
 
 
 def test_the_instructions_hold_what_the_description_tells(quest: GameDescription) -> None:
