@@ -43,7 +43,7 @@ SIZES = {
             "--evaluate.max_steps", "200",
         ],
     },
-    "all": {},
+    "all": {"collect": ["--episodes", "16"], "train": ["--steps", "1000"]},
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--size", choices=SIZES, default="some", help="all: that of configs/quest.yaml"
+        "--size", choices=SIZES, default="some", help="all: DAgger as in configs/quest.yaml"
     )
     given = parser.parse_args()
     folder = given.folder.resolve()
