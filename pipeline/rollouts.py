@@ -96,7 +96,7 @@ class Player:
         console = PLATFORMS[self.game.platform]
         text = (self.game.folder / "game.yaml").read_bytes()
         decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
-        kept = self.game.start_states[self.play.start_state].file
+        kept = self.game.start_states[self.play.start_state].source
         decisive += [] if kept is None else [_sha256(kept.read_bytes())]
         told = provenance(
             stage,

@@ -177,8 +177,8 @@ def test_check_warns_and_says_what_is_wrong(here: Path, capsys: Capture) -> None
     out, error = capsys.readouterr()
     told = json.loads(out.splitlines()[-1])
     assert told["problems"] == [
-        f"start state bad: {folder}/bad.png: the save state cannot be loaded: it is damaged or "
-        "belongs to another cartridge; record it again with this ROM",
+        f"line 10: start_states.bad: {folder}/bad.png: not a save state of mGBA, neither a raw one "
+        "nor a PNG; save one in mGBA",
         "success holds at the beginning already: 'x == 5'",
         "failure: condition '100 // ground > 3': division by zero; guard it with 'and'",
     ]
@@ -257,8 +257,7 @@ def test_a_mistake_is_one_clear_line(here: Path, capsys: Capture) -> None:
         return told
 
     assert refused(capsys, "game", "show", "--game", "mover", "--state", "other.png") == (
-        "other.png: the save state cannot be loaded: it is damaged or belongs to another "
-        "cartridge; record it again with this ROM"
+        "other.png: a save state of a Game Boy Advance, not of a Game Boy"
     )
     assert refused(capsys, *check, "--state", "none.png") == (
         "none.png: cannot read the save state (No such file or directory)"

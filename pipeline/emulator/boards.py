@@ -8,6 +8,14 @@ from pipeline.emulator.mgba_library import Mgba
 from pipeline.games.platforms import GBA, Platform
 
 _SOUND_INTERVAL = 1024
+_SAVE_KINDS = {
+    512: "SAVEDATA_EEPROM512",
+    8192: "SAVEDATA_EEPROM",
+    32768: "SAVEDATA_SRAM",
+    65536: "SAVEDATA_FLASH512",
+    131072: "SAVEDATA_FLASH1M",
+}
+"""A Game Boy Advance cartridge's save memory, by its bytes."""
 
 
 class Board(Protocol):
@@ -29,6 +37,10 @@ class Board(Protocol):
 
     def save_size(self) -> int:
         """Bytes of the cartridge's save memory; 0 while the game has shown none."""
+        ...
+
+    def make_room(self, size: int) -> None:
+        """Have so many bytes of save memory in the cartridge, before it is switched on."""
         ...
 
     def quiet(self) -> None:
@@ -69,6 +81,12 @@ class GbaBoard:
     def save_size(self) -> int:
         savedata = self._ffi.addressof(self._gba.memory, "savedata")
         return int(self._lib.GBASavedataSize(savedata))
+
+    def make_room(self, size: int) -> None:
+        # mGBA learns the kind of memory from how a game uses it; a save that is there before must
+        # say so itself. Of those of a size, it takes the one that games have.
+        savedata = self._ffi.addressof(self._gba.memory, "savedata")
+        self._lib.GBASavedataForceType(savedata, getattr(self._lib, _SAVE_KINDS[size]))
 
     def quiet(self) -> None:
         # mGBA would mix the sound 274 times a frame, which takes a third of a quiet game's time.
@@ -129,6 +147,9 @@ class GbBoard:
 
     def save_size(self) -> int:
         return int(self._gb.sramSize)
+
+    def make_room(self, size: int) -> None:
+        pass  # the header has told it
 
     def quiet(self) -> None:
         pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.emulator.core import PNG
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
+from pipeline.emulator.starting import load_file
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
 from pipeline.games.cartridge import read_cartridge
@@ -49,9 +48,6 @@ def look(
     env = GBAEnv(still(game), rom)
     saved = saved_state(env, start, state)
     screen, info = env.reset(seed=0, options={"state": saved})
-    if not saved.startswith(PNG):  # a raw state carries no picture
-        env.emulator.run(1)
-        screen = env.emulator.screen()
     shapes = {name: variable.shape for name, variable in game.variables.items()}
     named = {one.name: one.when for one in game.milestones}
     holds = {name: Condition(when, shapes).holds(info["state"]) for name, when in named.items()}
@@ -68,16 +64,7 @@ def saved_state(env: GBAEnv, start: str | None, file: Path | None) -> bytes:
     """
     if file is None:
         return env.start_state(start)
-    try:
-        state = file.read_bytes()
-        env.emulator.load_state(state)
-    except OSError as error:
-        raise PipelineError(
-            f"{file}: cannot read the save state ({os.strerror(error.errno or 0)})"
-        ) from None
-    except PipelineError as error:
-        raise PipelineError(f"{file}: {error}") from None
-    return state
+    return load_file(env.emulator, env.rom, file)
 
 
 def still(game: GameDescription) -> GameDescription:
@@ -167,7 +154,7 @@ def _broken_start_states(env: GBAEnv, start: str | None) -> Iterator[str]:
         try:
             env.start_state(name)
         except PipelineError as error:
-            yield f"start state {name}: {error}"
+            yield str(error).removeprefix(f"{env.game.folder / 'game.yaml'}, ")
 
 
 def _play(

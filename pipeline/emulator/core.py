@@ -14,6 +14,7 @@ from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.errors import PipelineError
 from pipeline.games.cartridge import read_cartridge
 from pipeline.games.platforms import GBA, Platform
+from pipeline.games.states import PNG
 
 HEIGHT, WIDTH = GBA.height, GBA.width
 KEY_BITS = {
@@ -29,8 +30,6 @@ _RTC_FIXED = 1
 _FRAMES_BETWEEN_SOUNDS = 1000
 _SCREENSHOT, _SAVEDATA = 1, 2
 _STATE_PARTS = _SCREENSHOT | _SAVEDATA
-PNG = b"\x89PNG\r\n\x1a\n"
-"""How a save state that carries a picture begins."""
 _MODELS = {"gb": b"DMG", "gbc": b"CGB"}
 _MODEL_KEYS = (b"gb.model", b"sgb.model", b"cgb.model", b"cgb.hybridModel", b"cgb.sgbModel")
 _NO_STATE = (
@@ -87,13 +86,19 @@ class Emulator:
         """The smaller block of a Game Boy Advance's RAM."""
         return self.ram[1]
 
-    def reset(self) -> None:
-        """Switch a console with a fresh cartridge on: RAM zero, cartridge save memory erased.
+    def reset(self, save: bytes | None = None) -> None:
+        """Switch a console on: RAM zero, and ``save`` in the cartridge's save memory, or nothing.
 
         The screen is stale until a frame ran.
+
+        Args:
+            save: as many bytes as the cartridge has (:func:`pipeline.games.states.check_save`).
         """
         self._erase_cartridge()
         self._board.reset()
+        if save is not None:
+            self._board.make_room(len(save))
+            self._core.savedataRestore(self._core, save, len(save), True)
         self._begin()
 
     def step(self, keys: int, hold: int, release: int) -> None:

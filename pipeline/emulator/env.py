@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.ram import State, StateReader
+from pipeline.emulator.starting import begin
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
@@ -111,7 +112,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         """The save state in which an episode begins, as ``Emulator.load_state`` takes it.
 
         Raises:
-            PipelineError: the game has no start state of that name.
+            PipelineError: the game has no start state of that name, or its file is none of this
+                cartridge.
         """
         states = self.game.start_states
         name = next(iter(states)) if name is None else name
@@ -121,13 +123,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
                 f"'{nearest(name, states)}'"
             )
         if name not in self._start_states:
-            described = states[name]
-            if described.file is not None:
-                self._start_states[name] = self._checked_state(described.file)
-            else:
-                self.emulator.reset()
-                self.emulator.run(described.frames)
-                self._start_states[name] = self.emulator.save_state()
+            made = begin(self.emulator, self.rom, states[name], self.game.timing)
+            self._start_states[name] = made
         return self._start_states[name]
 
     def reset(
@@ -218,14 +215,6 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def render(self) -> NDArray[np.uint8] | None:
         """The screen, (height,width,3) u8, if ``render_mode`` is "rgb_array"."""
         return self.emulator.screen() if self.render_mode == "rgb_array" else None
-
-    def _checked_state(self, file: Path) -> bytes:
-        state = file.read_bytes()
-        try:
-            self.emulator.load_state(state)
-        except PipelineError as error:
-            raise PipelineError(f"{file}: {error}") from None
-        return state
 
     def _go_on(self, until: Until) -> None:
         """Run on until the condition holds, or its frames are spent; only the last is drawn."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import zipfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +24,11 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.replay import player_again
 from pipeline.emulator.searching import COMPARISONS, Comparison, Play
 from pipeline.errors import PipelineError
-from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS, Platform
+from pipeline.games.pressing import parse_presses
 from pipeline.shards.reader import Shard
 
-WAIT = "WAIT"
 _FORMAT = 1
 _RELATIVE = ("changed", "unchanged", "greater", "less", "by")
 
@@ -266,20 +263,10 @@ def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
     return kept
 
 
-def _buttons(text: str, console: Platform) -> Iterator[int]:
+def _buttons(text: str, console: Platform) -> list[int]:
     """The keys of each step that a text such as ``RIGHT*3 WAIT A`` asks for."""
-    names = (*console.buttons, WAIT)
-    words = text.upper().replace(",", " ").split()
-    if not words:
-        raise PipelineError("--play: no buttons; write some such as 'RIGHT*3 WAIT A'")
-    steps: list[int] = []
-    for word in words:
-        match = re.fullmatch(r"([A-Z]+)(?:\*(\d{1,5}))?", word)
-        if match is None or match[1] not in names:
-            near = nearest(re.sub(r"[^A-Z]", "", word), names)
-            raise PipelineError(
-                f"--play: '{word}' is no button; write such as RIGHT, A*3 or WAIT (the nearest is "
-                f"{near})"
-            )
-        steps += [0 if match[1] == WAIT else KEY_BITS[match[1]]] * int(match[2] or 1)
-    return iter(steps)
+    try:
+        presses = parse_presses(text, console)
+    except PipelineError as error:
+        raise PipelineError(f"--play: {error}") from None
+    return [KEY_BITS.get(name, 0) for name in presses]

@@ -148,11 +148,25 @@ class Reset:
 
 @dataclass(frozen=True)
 class StartState:
-    """Where an episode begins: ``frames`` after the console is switched on, or a saved state."""
+    """Where an episode begins: a save state, or the console some time after it is switched on.
+
+    Switched on with the in-game save ``save`` in its cartridge, if there is one, it runs ``frames``
+    frames, and then a step of the game for each button of ``press``.
+    """
 
     name: str
     frames: int = 0
     file: Path | None = None
+    """A save state of mGBA, raw or PNG."""
+    save: Path | None = None
+    press: tuple[str, ...] = ()
+    where: str = field(default="", compare=False)
+    """File, line and key of ``game.yaml``."""
+
+    @property
+    def source(self) -> Path | None:
+        """The file that it needs."""
+        return self.save if self.file is None else self.file
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import datetime
 import re
 from pathlib import Path
 
-from pipeline.games.checked import Place, read_tree
+from pipeline.errors import PipelineError
+from pipeline.games.checked import Place, Table, read_tree
 from pipeline.games.description import (
     FORMAT,
     GameDescription,
@@ -20,6 +21,7 @@ from pipeline.games.description import (
 )
 from pipeline.games.names_section import parse_names
 from pipeline.games.platforms import BUTTONS, PLATFORMS, Platform
+from pipeline.games.pressing import parse_presses
 from pipeline.games.tools_section import parse_tools
 from pipeline.games.variables_section import (
     Places,
@@ -111,7 +113,9 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         max_steps=top.get("max_steps").integer(1, 10**9),
         rtc_ms=_rtc(top.get("rtc", datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc))),
         reset=_reset(top.get("reset", {}), places),
-        start_states=_start_states(top.get("start_states", {"power_on": {"frames": 0}}), folder),
+        start_states=_start_states(
+            top.get("start_states", {"power_on": {"frames": 0}}), folder, console
+        ),
         pointers=places.pointers,
         variables=variables,
         milestones=_milestones(top.section("milestones", []), variables),
@@ -223,22 +227,44 @@ def _reset(place: Place, places: Places) -> Reset:
     return Reset(_range(table.get("idle_frames", [0, 0]), 100_000), seed)
 
 
-def _start_states(place: Place, folder: Path) -> dict[str, StartState]:
-    states = {}
-    for name, entry in place.items():
-        table = entry.table(("frames", "file"))
-        if "file" in table:
-            if "frames" in table:
-                raise entry.mistake("give either 'frames' or 'file', not both")
-            file = folder / table.get("file").text()
-            if not file.is_file():
-                raise entry.mistake(f"there is no save state {file}")
-            states[name] = StartState(name, file=file)
-        else:
-            states[name] = StartState(name, frames=table.get("frames").integer(0, 1_000_000))
+def _start_states(place: Place, folder: Path, console: Platform) -> dict[str, StartState]:
+    states = {name: _start_state(name, entry, folder, console) for name, entry in place.items()}
     if not states:
         raise place.mistake("give at least one start state")
     return states
+
+
+def _start_state(name: str, entry: Place, folder: Path, console: Platform) -> StartState:
+    table = entry.table(("frames", "file", "save", "press"))
+    where = str(entry.mistake("")).removesuffix(": ")
+    if "file" in table:
+        for other in ("frames", "save", "press"):
+            if other in table:
+                raise entry.mistake(f"give either '{other}' or 'file', not both")
+        return StartState(name, file=_existing(entry, folder, table, "file"), where=where)
+    save = _existing(entry, folder, table, "save") if "save" in table else None
+    press: tuple[str, ...] = ()
+    if "press" in table:
+        try:
+            press = parse_presses(table.get("press").text(), console)
+        except PipelineError as error:
+            raise table.get("press").mistake(str(error)) from None
+    frames = (table.get("frames") if save is None else table.get("frames", 0)).integer(0, 1_000_000)
+    return StartState(name, frames, save=save, press=press, where=where)
+
+
+def _existing(entry: Place, folder: Path, table: Table, key: str) -> Path:
+    """A file that a start state needs."""
+    file = folder / table.get(key).text()
+    if not file.is_file():
+        kind = "save state" if key == "file" else "in-game save"
+        raise entry.mistake(f"there is no {kind} {file}")
+    if key == "file" and file.suffix.lower() in (".sav", ".srm"):
+        raise entry.mistake(
+            f"{file.name} is an in-game save; write '{{save: {file.name}, frames: 600}}', and with "
+            "'press' the buttons that lead into the game"
+        )
+    return file
 
 
 def _milestones(place: Place, variables: Variables) -> tuple[Milestone, ...]:

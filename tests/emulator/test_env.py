@@ -217,8 +217,8 @@ def test_a_start_state_of_another_cartridge_is_refused_by_its_file(make_game: Ma
     with pytest.raises(PipelineError) as error:
         GBAEnv(folder).reset(seed=1, options={"start_state": "later"})
     assert str(error.value) == (
-        f"{folder / 'later.png'}: the save state cannot be loaded: it is damaged or belongs to "
-        "another cartridge; record it again with this ROM"
+        f"{folder / 'game.yaml'}, line 13: start_states.later: {folder / 'later.png'}: not a save "
+        "state of mGBA, neither a raw one nor a PNG; save one in mGBA"
     )
 
 

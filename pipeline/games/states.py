@@ -1,0 +1,240 @@
+"""Files that a game can begin in: save states of mGBA, raw or as a PNG, and in-game saves.
+
+What they say of themselves is read here, without an emulator, to tell in one line why one does not
+fit. Layouts: mGBA 0.10, ``include/mgba/internal/gba/serialize.h`` and ``gb/serialize.h``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.games.cartridge import read_cartridge
+from pipeline.games.platforms import GBA, Platform
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a save state that carries a picture begins."""
+_CARRIED = b"gbAs"
+"""The chunk of such a PNG that holds the raw state, deflated."""
+_NOTE = b"tEXt"
+_NOTE_KEY = b"pokemon-il\0"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a raw state of one console says what it belongs to."""
+
+    console: str
+    size: int
+    magic: int
+    """The first word, without the version in its lowest byte."""
+    crc32: int
+    title: slice
+    code: slice
+
+
+_LAYOUTS = (
+    _Layout("Game Boy Advance", 0x61000, 0x010000, 8, slice(0x10, 0x1C), slice(0x1C, 0x20)),
+    _Layout("Game Boy or Game Boy Color", 0x11800, 0x004000, 4, slice(0x10, 0x20), slice(0, 0)),
+)
+_SAVES = {b"EEPROM_V": (512, 8192), b"SRAM_V": (32768,), b"SRAM_F_V": (32768,)}
+_SAVES |= {b"FLASH_V": (65536,), b"FLASH512_V": (65536,), b"FLASH1M_V": (131072,)}
+"""Bytes of save memory, by the name of the library that a GBA cartridge brings for it."""
+_GB_SAVES = {0: 0, 1: 0x800, 2: 0x2000, 3: 0x8000, 4: 0x20000, 5: 0x10000}
+"""Bytes of save memory, by byte 0x149 of a Game Boy cartridge."""
+_CLOCKS = (0, 16, 44, 48)
+"""Bytes of a clock that emulators put behind the save memory; ours stands still."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The cartridge that a save state was made with, as the state says."""
+
+    console: str
+    title: str
+    code: str
+    crc32: int
+    """Of the whole image."""
+    picture: bool
+    """Whether the screen is with it."""
+
+
+def read_origin(state: bytes) -> Origin:
+    """Look into a save state, raw or PNG.
+
+    Raises:
+        PipelineError: it is none, or cut off or damaged; without the file's name.
+    """
+    raw = _carried(state) if state.startswith(PNG) else state
+    for layout in _LAYOUTS:
+        if int.from_bytes(raw[1:4], "little") == layout.magic and len(raw) > 4:
+            if len(raw) < layout.size:
+                raise PipelineError(
+                    f"the save state is cut off: {len(raw)} bytes, of {layout.size}; copy it again"
+                )
+            crc32 = int.from_bytes(raw[layout.crc32 : layout.crc32 + 4], "little")
+            title, code = _text(raw[layout.title]), _text(raw[layout.code])
+            return Origin(layout.console, title, code, crc32, state.startswith(PNG))
+    raise PipelineError("not a save state of mGBA, neither a raw one nor a PNG; save one in mGBA")
+
+
+def check_state(state: bytes, rom: Path, console: Platform) -> str | None:
+    """Whether a save state is one of a cartridge.
+
+    Returns:
+        None, or a warning: title and code are right, but it was made with another image.
+
+    Raises:
+        PipelineError: it is no state, damaged, or of another console or cartridge; without the
+            file's name.
+    """
+    origin = read_origin(state)
+    ours = _LAYOUTS[0 if console is GBA else 1].console
+    if origin.console != ours:
+        raise PipelineError(f"a save state of a {origin.console}, not of a {console.title}")
+    cartridge = read_cartridge(rom)
+    # A Game Boy's title may go on in the header where ours ends.
+    if origin.code != cartridge.code or not _same_title(origin.title, cartridge.title):
+        raise PipelineError(
+            f"a save state of {_named(origin.title, origin.code)}, not of "
+            f"{_named(cartridge.title, cartridge.code)}; make one with this cartridge"
+        )
+    crc32 = zlib.crc32(rom.read_bytes())
+    if origin.crc32 != crc32:
+        return (
+            f"made with another image of this cartridge (CRC32 {origin.crc32:08x}, not "
+            f"{crc32:08x}): another edition or a changed game, which may not play on rightly"
+        )
+    return None
+
+
+def check_save(save: bytes, rom: Path, console: Platform) -> bytes:
+    """The save memory that an in-game save (``.sav``) holds, without a clock behind it.
+
+    Raises:
+        PipelineError: it is a save state, or its size is not that of the cartridge's save memory;
+            without the file's name.
+    """
+    if save.startswith(PNG) or any(
+        len(save) >= layout.size and int.from_bytes(save[1:4], "little") == layout.magic
+        for layout in _LAYOUTS
+    ):
+        raise PipelineError("a save state, not an in-game save; write 'file' in place of 'save'")
+    sizes = _save_sizes(rom.read_bytes(), console)
+    if not sizes:
+        raise PipelineError("this cartridge has no save memory that a save could be put into")
+    for size in sizes:
+        if len(save) - size in _CLOCKS:
+            return save[:size]
+    raise PipelineError(
+        f"{len(save)} bytes, but this cartridge's save memory has "
+        f"{' or '.join(str(size) for size in sizes)}; give the .sav file of this game, unpacked"
+    )
+
+
+def read_file(file: Path, kind: str = "save state") -> bytes:
+    """The bytes of a state's file.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PipelineError(
+            f"{file}: cannot read the {kind} ({os.strerror(error.errno or 0)})"
+        ) from None
+
+
+def with_note(state: bytes, note: str) -> bytes:
+    """A PNG state with an ASCII text in it, which emulators pass over; :func:`note_of` finds it."""
+    body = _NOTE + _NOTE_KEY + note.encode("ascii")
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    end = len(state) - 12  # before IEND
+    return state[:end] + chunk + state[end:]
+
+
+def note_of(state: bytes) -> str | None:
+    """The text that :func:`with_note` put into a PNG state.
+
+    Raises:
+        PipelineError: the PNG is cut off or damaged.
+    """
+    for kind, data in _chunks(state):
+        if kind == _NOTE and data.startswith(_NOTE_KEY):
+            return data[len(_NOTE_KEY) :].decode("ascii", "replace")
+    return None
+
+
+def without_note(state: bytes) -> bytes:
+    """The PNG state as the emulator gave it.
+
+    Raises:
+        PipelineError: the PNG is cut off or damaged.
+    """
+    parts = [PNG]
+    for kind, data in _chunks(state):
+        if kind == _NOTE and data.startswith(_NOTE_KEY):
+            continue
+        check = zlib.crc32(kind + data).to_bytes(4, "big")
+        parts += [len(data).to_bytes(4, "big"), kind, data, check]
+    return b"".join(parts)
+
+
+def _carried(png: bytes) -> bytes:
+    """The raw state in a PNG."""
+    for kind, data in _chunks(png):
+        if kind == _CARRIED:
+            try:
+                return zlib.decompress(data)
+            except zlib.error:
+                raise PipelineError(_DAMAGED) from None
+    raise PipelineError("a picture without a save state in it; save a state in mGBA, not a screen")
+
+
+_DAMAGED = "the save state is a PNG that is cut off or damaged; copy it again"
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each part of a PNG, the end included."""
+    at, kind = len(PNG), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        data, check = png[at + 8 : at + 8 + length], png[at + 8 + length : at + 12 + length]
+        if len(check) < 4 or zlib.crc32(kind + data) != int.from_bytes(check, "big"):
+            raise PipelineError(_DAMAGED)
+        yield kind, data
+        at += 12 + length
+
+
+def _save_sizes(image: bytes, console: Platform) -> tuple[int, ...]:
+    if console is GBA:
+        sizes = {
+            size
+            for name, found in _SAVES.items()
+            if re.search(re.escape(name) + rb"\d\d\d", image)
+            for size in found
+        }
+        return tuple(sorted(sizes or {size for found in _SAVES.values() for size in found}))
+    if image[0x147] in (5, 6):  # a chip with half a KiB of its own; some write it in half the bytes
+        return (256, 512)
+    size = _GB_SAVES.get(image[0x149], 0)
+    return (size,) if size else ()
+
+
+def _same_title(found: str, due: str) -> bool:
+    return found == due or (bool(found) and due.startswith(found))
+
+
+def _named(title: str, code: str) -> str:
+    return f"'{title}' ({code})" if code else f"'{title}'"
+
+
+def _text(raw: bytes) -> str:
+    text = raw.split(b"\0")[0].decode("ascii", "replace")
+    return "".join(c for c in text if c.isascii() and c.isprintable()).strip()
