@@ -8,9 +8,13 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.emulator.seeds import episode_seeds
+from pipeline.keeping import keep_of
 from pipeline.rollouts import make_player, record
 from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
+
+_NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most"}
+"""Settings that do not change the shard, or are told otherwise."""
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -22,7 +26,8 @@ def run(settings: Settings) -> dict[str, Any]:
     Returns:
         The shard's path, frames, labels, success rate and mean length; ``up_to_date`` when such
         a shard was there before; ``unfinished``, collections of the same name with other settings
-        that were interrupted and whose episodes still wait.
+        that were interrupted and whose episodes still wait. With ``collect.keep_states``,
+        ``states``, the folder of the library, and how many are ``new_states``.
 
     Raises:
         PipelineError: see `make_player` and `record`. Every finished episode is kept and the same
@@ -40,10 +45,15 @@ def run(settings: Settings) -> dict[str, Any]:
         sticky=collect.sticky,
     )
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
-    decisive = collect.model_dump(mode="json", exclude={"name", "workers", "policy"})
+    decisive = collect.model_dump(mode="json", exclude=_NOT_DECISIVE)
     header = player.header("collect", decisive)
     folder, stem = settings.shard_folder(player.game.name), f"{collect.name}-raw"
-    path, up_to_date = record(player, seeds.tolist(), header, folder, stem, workers=collect.workers)
+    keep = keep_of(folder, header, stem, collect.keep_states_most) if collect.keep_states else None
+    before = 0 if keep is None else keep.count()
+    path, up_to_date = record(
+        player, seeds.tolist(), header, folder, stem, workers=collect.workers, keep=keep
+    )
+    told = {} if keep is None else {"states": str(keep.folder), "new_states": keep.count() - before}
     with Shard(path) as shard:
         return {
             "shard": str(path),
@@ -55,4 +65,5 @@ def run(settings: Settings) -> dict[str, Any]:
             "length_mean": float(shard.lengths.mean()),
             "return_mean": float(shard.returns.mean()),
             "unfinished": unfinished(folder, stem, header),
+            **told,
         }

@@ -17,6 +17,7 @@ from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.experts.opening import program_path
 from pipeline.games.description import GameDescription
+from pipeline.keeping import keep_of
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
@@ -33,6 +34,9 @@ from pipeline.rollouts import (
 from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
+
+_NOT_DECISIVE = {"name", "workers", "checkpoint", "video", "keep_states", "keep_states_most"}
+"""Settings that do not change the rollouts, or are told otherwise."""
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -65,16 +69,19 @@ def run(settings: Settings) -> dict[str, Any]:
     seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
     if policy != EXPERT:
         _refuse_trained_seeds(Path(policy), seeds)
-    decisive = evaluate.model_dump(mode="json", exclude={"name", "workers", "checkpoint", "video"})
+    decisive = evaluate.model_dump(mode="json", exclude=_NOT_DECISIVE)
     header = player.header("evaluate", decisive)
     mark = mark_of(header)
     report = settings.run_folder() / f"{evaluate.name}.json"
     result = _read_report(report, mark)
-    if result is None or (evaluate.video and not result["video"]):
+    fresh = result is None or (evaluate.video and not result["video"])
+    keep_again = evaluate.keep_states and evaluate.keep_rollouts
+    if result is None or fresh or keep_again:
+        up_to_date = not fresh
         result = _play(settings, player, seeds.tolist(), header)
         result["report"] = str(report)
         _write_report(report, result, mark)
-        result["up_to_date"] = False
+        result["up_to_date"] = up_to_date
     return result
 
 
@@ -83,14 +90,18 @@ def _play(
 ) -> dict[str, Any]:
     evaluate = settings.evaluate
     path = None
+    folder, stem = settings.shard_folder(player.game.name), f"{evaluate.name}-raw"
+    most = evaluate.keep_states_most
+    keep = keep_of(folder, header, stem, most) if evaluate.keep_states else None
+    before, workers = 0 if keep is None else keep.count(), evaluate.workers
     if evaluate.keep_rollouts:
-        folder = settings.shard_folder(player.game.name)
-        stem = f"{evaluate.name}-raw"
-        path, _ = record(player, seeds, header, folder, stem, workers=evaluate.workers)
+        path, _ = record(player, seeds, header, folder, stem, workers=workers, keep=keep)
         outcomes = outcomes_of(path)
     else:
-        outcomes = play(player, seeds, header, workers=evaluate.workers)
+        outcomes = play(player, seeds, header, workers=workers, keep=keep)
     result = figures(outcomes, player.game)
+    if keep is not None:
+        result |= {"states": str(keep.folder), "new_states": keep.count() - before}
     result |= cost_figures(_dollars(settings, player), result)
     result["mode"] = evaluate.mode
     result["sticky"] = player.play.sticky
@@ -128,6 +139,7 @@ def evaluator(settings: Settings) -> Callable[[Path], dict[str, Any]]:
             "episodes": settings.train.evaluate_episodes,
             "purpose": "select",
             "keep_rollouts": False,
+            "keep_states": False,
             "video": False,
         }
         return run(change(settings, evaluate=chosen))

@@ -18,7 +18,8 @@ import numpy as np
 
 from pipeline.config import Mode, Settings
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.rollout import Actor, play_episodes
+from pipeline.emulator.library import MILESTONE, KeptState, chosen_state, library_of
+from pipeline.emulator.rollout import Actor, Start, play_episodes
 from pipeline.errors import PipelineError
 from pipeline.executor import local_executor, run_jobs
 from pipeline.experts.acting import ExpertActor, MixedActor
@@ -27,6 +28,7 @@ from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.games.platforms import PLATFORMS
+from pipeline.keeping import Keep, harvest
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
 from pipeline.shards.provenance import fingerprint, provenance
@@ -64,6 +66,9 @@ class Job:
     parts: dict[int, Path | None]
     """By seed, where the episode becomes durable; None keeps its outcome alone."""
     header: ShardHeader
+    starts: dict[int, Start] | None = None
+    """By seed, where it begins, if not in the game's own start state."""
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,15 @@ class Player:
     actor: dict[str, Any]
     isolation: str | None = None
     """Where the expert's program runs: told, but no part of what decides the episodes."""
+    states: tuple[KeptState, ...] = ()
+    """The library's, of the milestone in which episodes begin; none: in a start state by name."""
+
+    def starts(self, seeds: Sequence[int]) -> dict[int, Start] | None:
+        """Where each episode begins: a function of its seed and the library's states."""
+        if not self.states:
+            return None
+        chosen = {int(seed): self.states[chosen_state(seed, len(self.states))] for seed in seeds}
+        return {seed: Start(one.label, one.state) for seed, one in chosen.items()}
 
     def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
         """The header of the raw shard that this player fills.
@@ -96,8 +110,7 @@ class Player:
         console = PLATFORMS[self.game.platform]
         text = (self.game.folder / "game.yaml").read_bytes()
         decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
-        kept = self.game.start_states[self.play.start_state].source
-        decisive += [] if kept is None else [_sha256(kept.read_bytes())]
+        decisive += self._begins()
         told = provenance(
             stage,
             settings=settings,
@@ -108,6 +121,8 @@ class Player:
         )
         if self.isolation is not None:
             told["isolation"] = self.isolation
+        if self.states:
+            told["start_states"] = [one.file.stem for one in self.states]
         return ShardHeader(
             kind="raw",
             game=self.game.name,
@@ -118,6 +133,13 @@ class Player:
             milestones=tuple(m.name for m in self.game.milestones),
             provenance=told,
         )
+
+    def _begins(self) -> list[Any]:
+        """Files that decide where episodes begin."""
+        if self.states:
+            return [[one.file.stem, _sha256(one.state)] for one in self.states]
+        kept = self.game.start_states[self.play.start_state].source
+        return [] if kept is None else [_sha256(kept.read_bytes())]
 
 
 def make_player(
@@ -141,10 +163,7 @@ def make_player(
         load_game(settings.game), settings.rom, unverified=settings.unverified_rom
     )
     start = start_state or next(iter(game.start_states))
-    if start not in game.start_states:
-        raise PipelineError(
-            f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
-        )
+    states = _start_states(settings, game, start)
     actor: dict[str, Any] = {}
     isolation: str | None = None
     if policy == EXPERT or beta > 0:
@@ -161,7 +180,19 @@ def make_player(
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky
     play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky)
-    return Player(game, play, actor, isolation)
+    return Player(game, play, actor, isolation, states)
+
+
+def _start_states(settings: Settings, game: GameDescription, start: str) -> tuple[KeptState, ...]:
+    """The library's states that ``milestone:NAME`` stands for; none where a state is named."""
+    if start.startswith(MILESTONE):
+        library = library_of(settings.shard_folder(game.name))
+        return library.states(game, start[len(MILESTONE) :])
+    if start not in game.start_states:
+        raise PipelineError(
+            f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
+        )
+    return ()
 
 
 def record(
@@ -172,11 +203,15 @@ def record(
     stem: str,
     *,
     workers: int,
+    keep: Keep | None = None,
 ) -> tuple[Path, bool]:
     """Play one episode a seed and publish them, in that order, as one raw shard.
 
     Every episode is durable the moment it ends; what an earlier, interrupted run finished is not
     played again, and the shard is the same whatever the workers and the interruptions were.
+
+    Args:
+        keep: the states at milestones go there, also those of episodes that were finished before.
 
     Returns:
         The shard's path, and whether it was there before.
@@ -185,36 +220,62 @@ def record(
         PipelineError: another process collects the same, an actor failed, a worker was killed, or
             the disk refuses; the line says how many finished episodes are kept.
     """
+    played: set[int] = set()
     path, done = publish_name(folder, stem, mark_of(header))
-    if done and not Parts(folder, stem, header).folder.exists():
-        return path, True
-    with Parts(folder, stem, header) as parts:
-        path, done = publish_name(folder, stem, mark_of(header))  # another process may be done
-        if done:
-            parts.discard()
-            return path, True
-        try:
-            missing = parts.missing(seeds)
-            jobs = _jobs(player.play, seeds, missing, header, parts)
-            title = str(header.provenance["stage"])
-            with local_executor(workers) as executor:
-                for _ in run_jobs(
-                    executor, play_job, jobs, title=title, unit="episode", weight=len,
-                    total=len(missing),
-                ):  # fmt: skip
-                    pass
-            return parts.seal(len(seeds)), False
-        except PipelineError as error:
-            raise PipelineError(
-                f"{error} ({parts.count()} of {len(seeds)} episodes are finished and kept)"
-            ) from None
+    if not done or Parts(folder, stem, header).folder.exists():
+        with Parts(folder, stem, header) as parts:
+            path, done = publish_name(folder, stem, mark_of(header))  # another may have done it
+            if done:
+                parts.discard()
+            else:
+                path = _play_missing(player, seeds, header, parts, workers, keep, played)
+    if keep is not None:
+        before = [number for number in range(len(seeds)) if number not in played]
+        harvest(path, player.game, player.play.rom, keep, before, workers=workers)
+    return path, done
+
+
+def _play_missing(
+    player: Player,
+    seeds: Sequence[int],
+    header: ShardHeader,
+    parts: Parts,
+    workers: int,
+    keep: Keep | None,
+    played: set[int],
+) -> Path:
+    """Play the episodes whose parts are not there, note their numbers, and publish the shard."""
+    try:
+        missing = parts.missing(seeds)
+        played.update(missing)
+        jobs = _jobs(player, seeds, missing, header, parts, keep)
+        title = str(header.provenance["stage"])
+        with local_executor(workers) as executor:
+            for _ in run_jobs(
+                executor, play_job, jobs, title=title, unit="episode", weight=len,
+                total=len(missing),
+            ):  # fmt: skip
+                pass
+        starts = player.starts(seeds)
+        used = None if starts is None else [starts[int(seed)].state for seed in seeds]
+        states = None if used is None else list(dict.fromkeys(used))  # once each
+        return parts.seal(len(seeds), states)
+    except PipelineError as error:
+        raise PipelineError(
+            f"{error} ({parts.count()} of {len(seeds)} episodes are finished and kept)"
+        ) from None
 
 
 def play(
-    player: Player, seeds: Sequence[int], header: ShardHeader, *, workers: int
+    player: Player,
+    seeds: Sequence[int],
+    header: ShardHeader,
+    *,
+    workers: int,
+    keep: Keep | None = None,
 ) -> list[Outcome]:
     """Play one episode a seed and keep nothing but their outcomes, in the order of the seeds."""
-    jobs = _jobs(player.play, seeds, range(len(seeds)), header, None)
+    jobs = _jobs(player, seeds, range(len(seeds)), header, None, keep)
     title = str(header.provenance["stage"])
     outcomes: dict[int, Outcome] = {}
     with local_executor(workers) as executor:
@@ -226,23 +287,19 @@ def play(
 
 
 def _jobs(
-    play: Play,
+    player: Player,
     seeds: Sequence[int],
     numbers: Sequence[int],
     header: ShardHeader,
     parts: Parts | None,
+    keep: Keep | None,
 ) -> list[Job]:
-    return [
-        Job(
-            play,
-            {int(seeds[number]): parts.path(number) if parts else None for number in some},
-            header,
-        )
-        for some in (
-            numbers[first : first + EPISODES_PER_JOB]
-            for first in range(0, len(numbers), EPISODES_PER_JOB)
-        )
-    ]
+    jobs = []
+    for first in range(0, len(numbers), EPISODES_PER_JOB):
+        some = {int(seeds[number]): number for number in numbers[first : first + EPISODES_PER_JOB]}
+        files = {seed: parts.path(number) if parts else None for seed, number in some.items()}
+        jobs.append(Job(player.play, files, header, player.starts(list(some)), keep))
+    return jobs
 
 
 def mark_of(header: ShardHeader) -> str:
@@ -265,7 +322,7 @@ def play_job(job: Job) -> list[Outcome]:
             for _ in range(lockstep)
         ]
         actor = _actor(play, envs[0].game, stack)
-        start = envs[0].start_state(play.start_state)
+        start = b"" if job.starts else envs[0].start_state(play.start_state)
         outcomes = []
         for episode in play_episodes(
             envs,
@@ -274,11 +331,14 @@ def play_job(job: Job) -> list[Outcome]:
             start_state=play.start_state,
             patience=play.patience,
             keep_frames=any(job.parts.values()),
+            starts=job.starts,
+            keep_state=None if job.keep is None else job.keep.state,
         ):
             outcomes.append(_outcome(episode))
             part = job.parts[episode.seed]
             if part is not None:
-                with ShardWriter(part, job.header, start_states=[start]) as writer:
+                begun = job.starts[episode.seed].state if job.starts else start
+                with ShardWriter(part, job.header, start_states=[begun]) as writer:
                     writer.append(replace(episode, start_state=0))
         return outcomes
 

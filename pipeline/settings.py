@@ -49,9 +49,14 @@ class Collect(Section):
     patience: int = Field(0, ge=0)
     """Truncate after so many steps without a new milestone; 0 never does."""
     start_state: str | None = None
-    """Name of a start state in game.yaml; none takes the game's default."""
+    """Name of a start state in game.yaml, or ``milestone:NAME`` for the states that the library
+    has of a milestone; none takes the game's default."""
     sticky: float | None = Field(None, ge=0, lt=1)
     """Sticky-action probability; none takes the game's own."""
+    keep_states: bool = False
+    """Keep the console at each milestone that is reached, in ``DATASETS/GAME/states/``."""
+    keep_states_most: int = Field(100, ge=0)
+    """States of a milestone to have at most; 0 sets no bound."""
 
 
 class Preprocess(Section):
@@ -277,9 +282,13 @@ class Evaluate(Section):
     max_steps: int = Field(1000, ge=1)
     patience: int = Field(0, ge=0)
     start_state: str | None = None
+    """As that of ``collect``."""
     sticky: float | None = Field(None, ge=0, lt=1)
     keep_rollouts: bool = True
     """Publish the rollouts as a raw shard."""
+    keep_states: bool = False
+    """As that of ``collect``; of an evaluation that was done before, if its rollouts were kept."""
+    keep_states_most: int = Field(100, ge=0)
     video: bool = False
     """Write a GIF of the first episode that succeeded (else of the first)."""
 

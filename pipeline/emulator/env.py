@@ -205,6 +205,11 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._info(success=success),
         )
 
+    @property
+    def state(self) -> State:
+        """Every variable of the game as it is now."""
+        return self._state
+
     def ram_crc32(self) -> int:
         """CRC32 of the console's blocks of RAM, in their order, as they are now; about 10 us."""
         checksum = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,12 +43,26 @@ class Actor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where one episode begins, if not in a start state of ``game.yaml``."""
+
+    label: str
+    """Stands for the start state's name in the episode's root."""
+    state: bytes
+
+
+KeepState = Callable[[GBAEnv, list[str], int, int], None]
+"""Takes the env, the milestones that were reached just now, the episode's seed and the step."""
+
+
 @dataclass
 class _Play:
     """An episode in progress."""
 
     env: GBAEnv
     seed: int
+    start: str
     rng: np.random.Generator
     screen: Frames
     info: dict[str, Any]
@@ -73,6 +87,8 @@ def play_episodes(
     patience: int = 0,
     keep_frames: bool = True,
     on_step: Callable[[int], None] | None = None,
+    starts: Mapping[int, Start] | None = None,
+    keep_state: KeepState | None = None,
 ) -> Iterator[Episode]:
     """Play one episode for each seed and give them as they end.
 
@@ -91,16 +107,24 @@ def play_episodes(
         keep_frames: False leaves ``Episode.frames`` with no rows, to spare memory, and the RAM
             without checksums.
         on_step: called with the number of steps just played, over all envs.
+        starts: by seed, where its episode begins, in place of ``start_state``. The episodes'
+            ``start_state`` is then 0.
+        keep_state: called when an episode has just reached milestones.
     """
     waiting = iter([int(seed) for seed in seeds])
-    options = {} if start_state is None else {"start_state": start_state}
 
     def begin(env: GBAEnv) -> _Play | None:
         seed = next(waiting, None)
         if seed is None:
             return None
+        label = start_state or next(iter(env.game.start_states))
+        options: dict[str, Any] = {}
+        if starts is not None:
+            label, options = starts[seed].label, {"state": starts[seed].state}
+        elif start_state is not None:
+            options = {"start_state": start_state}
         screen, info = env.reset(seed=seed, options=options)
-        return _Play(env, seed, np.random.default_rng([seed, 1]), screen, info)
+        return _Play(env, seed, label, np.random.default_rng([seed, 1]), screen, info)
 
     plays = [play for env in envs if (play := begin(env)) is not None]
     while plays:
@@ -112,10 +136,15 @@ def play_episodes(
         going: list[_Play] = []
         for play, choice in zip(plays, choices, strict=True):
             _advance(play, choice, max_steps, patience, keep_frames)
+            if keep_state is not None:
+                step = len(play.actions)
+                reached = [name for name, at in play.info["milestones"].items() if at == step]
+                if reached:
+                    keep_state(play.env, reached, play.seed, step)
             if not (play.terminated or play.truncated):
                 going.append(play)
                 continue
-            yield _episode(play, start_state)
+            yield _episode(play)
             following = begin(play.env)
             if following is not None:
                 going.append(following)
@@ -144,7 +173,7 @@ def _advance(
     play.terminated, play.truncated = terminated, truncated and not terminated
 
 
-def _episode(play: _Play, start_state: str | None) -> Episode:
+def _episode(play: _Play) -> Episode:
     game = play.env.game
     steps = len(play.actions)
     expert_actions = np.asarray(play.expert_actions, np.uint8)
@@ -167,9 +196,9 @@ def _episode(play: _Play, start_state: str | None) -> Episode:
         final_frame=play.screen,
         seed=play.seed,
         success=bool(play.info["success"]),
-        root=f"{game.name}/{start_state or names[0]}/{play.seed:08x}",
+        root=f"{game.name}/{play.start}/{play.seed:08x}",
         milestones=np.asarray(list(play.info["milestones"].values()), np.int32),
-        start_state=0 if start_state is None else names.index(start_state),
+        start_state=names.index(play.start) if play.start in names else 0,
         ram_crc32=np.asarray(play.ram_crc32, np.uint32) if play.frames else None,
     )
 

@@ -114,8 +114,11 @@ class Parts:
             mark = shard.header.provenance.get("fingerprint")
             return (mark, shard.seeds.tolist()) == (self._mark, [seed])
 
-    def seal(self, count: int) -> Path:
+    def seal(self, count: int, start_states: Sequence[bytes] | None = None) -> Path:
         """Publish the first ``count`` parts as one shard, remove them, and return its path.
+
+        The shard gets ``start_states``, among which those of all parts must be; None takes the
+        one that all have in common.
 
         Crash-safe: the parts go only once the shard is durable, so both are on the disk for a
         while. Where another process takes the name meanwhile, the next version's is taken. Memory:
@@ -135,7 +138,7 @@ class Parts:
         target, done = publish_name(self._datasets, self._stem, self._mark)
         while not done:
             try:
-                self._join(parts, target)
+                self._join(parts, target, start_states)
                 break
             except PipelineError:
                 if not target.exists():
@@ -144,18 +147,23 @@ class Parts:
         self.discard()
         return target
 
-    def _join(self, parts: Sequence[Path], target: Path) -> None:
+    def _join(
+        self, parts: Sequence[Path], target: Path, start_states: Sequence[bytes] | None
+    ) -> None:
         """Write the shard, opening each part once; frames are decoded and compressed anew.
 
-        All parts began in the same start state: the fingerprint covers it.
+        The fingerprint covers where the parts begin.
         """
         with Shard(parts[0]) as first:
-            states = first.start_states()
+            states = list(first.start_states() if start_states is None else start_states)
         threads = min(4, os.cpu_count() or 1)
         with ShardWriter(target, self._header, start_states=states, threads=threads) as writer:
             for part in parts:
                 with Shard(part) as shard:
                     episode = shard.episode(0, frames=False)
+                    if start_states is not None:
+                        own = shard.start_states()[episode.start_state]
+                        episode.start_state = states.index(own)
                     writer.append_steps(episode)
                     for low in range(0, len(episode), _BLOCK):
                         high = min(low + _BLOCK, len(episode))

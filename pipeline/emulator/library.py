@@ -1,0 +1,223 @@
+"""The library of start states: ``datasets/GAME/states/MILESTONE/HASH.png``, where it was reached.
+
+A file is a save state of mGBA with its screen, which any viewer shows, and carries in a PNG text
+where it came from. It is named after its RAM, so the same moment is kept once; it is whole or
+absent, and never changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from pipeline.emulator.core import Emulator
+from pipeline.emulator.ram import State
+from pipeline.errors import PipelineError
+from pipeline.games.checked import nearest
+from pipeline.games.description import GameDescription, Milestone
+from pipeline.games.states import note_of, with_note, without_note
+from pipeline.shards.publish import remove_leftovers
+
+MILESTONE = "milestone:"
+"""How the name of a start state begins that stands for all of a milestone in the library."""
+_DIGITS = 16
+_LONGEST_ARRAY = 8
+
+
+@dataclass(frozen=True)
+class KeptState:
+    """A state of the library."""
+
+    file: Path
+    milestone: str
+    state: bytes
+    """As the emulator gave it."""
+    about: Mapping[str, Any]
+    """milestone, game, rom_sha1, ram_sha256, from (what it came from), variables."""
+
+    @property
+    def label(self) -> str:
+        """What names it in the ``root`` of an episode that begins in it."""
+        return f"{MILESTONE}{self.milestone}/{self.file.stem}"
+
+
+class Library:
+    """The start states of a game, by milestone.
+
+    Args:
+        folder: ``datasets/GAME/states``; it need not be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def milestones(self) -> list[str]:
+        """Those that have a folder, also such as ``game.yaml`` no longer names."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(unquote(path.name) for path in self.folder.iterdir() if path.is_dir())
+
+    def files(self, milestone: str) -> list[Path]:
+        """The states of a milestone, by name."""
+        return sorted(self._place(milestone).glob("*.png"))
+
+    def add(
+        self, milestone: str, state: bytes, about: Mapping[str, Any], *, most: int = 0
+    ) -> Path | None:
+        """Publish a PNG state; None if its RAM is there already, or ``most`` states (0: no bound).
+
+        Args:
+            about: must have ``ram_sha256``; goes into the file as it is, as JSON.
+
+        Raises:
+            PipelineError: the disk refuses.
+        """
+        folder = self._place(milestone)
+        target = folder / f"{about['ram_sha256'][:_DIGITS]}.png"
+        note = json.dumps({"milestone": milestone, **about}, sort_keys=True)
+        try:
+            with _locked(folder):
+                if target.exists() or (most and len(self.files(milestone)) >= most):
+                    return None
+                remove_leftovers(folder, "*.png")
+                _write(target, with_note(state, note))
+        except OSError as error:
+            raise PipelineError(
+                f"{target}: cannot write the save state ({os.strerror(error.errno or 0)}); make "
+                "room, or mend that, and run the same command again"
+            ) from None
+        return target
+
+    def is_full(self, milestone: str, most: int) -> bool:
+        return bool(most) and len(self.files(milestone)) >= most
+
+    def states(self, game: GameDescription, milestone: str) -> tuple[KeptState, ...]:
+        """All states of a milestone, by name.
+
+        Raises:
+            PipelineError: no such milestone, no states, or one is damaged or of another ROM.
+        """
+        known_milestone(game, milestone)
+        states = tuple(self.read(milestone, file) for file in self.files(milestone))
+        for one in states:
+            if one.about.get("rom_sha1") != game.rom_sha1:
+                raise PipelineError(
+                    f"{one.file}: made with a ROM with sha1 {one.about.get('rom_sha1')}, not "
+                    f"{game.rom_sha1}; remove it"
+                )
+        if not states:
+            raise PipelineError(
+                f"{self.folder}: no states of the milestone '{milestone}' yet; keep some with: "
+                f"collect --keep-states, or put one in with: game states add FILE --milestone "
+                f"{milestone}"
+            )
+        return states
+
+    def read(self, milestone: str, file: Path) -> KeptState:
+        """One state of the library, its provenance checked as far as that goes without a console.
+
+        Raises:
+            PipelineError: it cannot be read, is damaged, or was not put there by the pipeline.
+        """
+        try:
+            data = file.read_bytes()
+            about = json.loads(note_of(data) or "null")
+            state = without_note(data)
+        except OSError as error:
+            raise PipelineError(
+                f"{file}: cannot read the save state ({os.strerror(error.errno or 0)})"
+            ) from None
+        except PipelineError as error:
+            raise PipelineError(f"{file}: {error}; or remove it") from None
+        except ValueError:
+            about = None
+        if not isinstance(about, dict) or not isinstance(about.get("ram_sha256"), str):
+            raise PipelineError(
+                f"{file}: does not say where it came from; take it out, and put it in with: "
+                f"game states add FILE --milestone {milestone}"
+            )
+        return KeptState(file, milestone, state, about)
+
+    def _place(self, milestone: str) -> Path:
+        name = quote(milestone, safe=" ")
+        return self.folder / re.sub(r"^\.", "%2E", name)
+
+
+def library_of(shards: Path) -> Library:
+    """That of a game, by the folder of its shards."""
+    return Library(shards / "states")
+
+
+def known_milestone(game: GameDescription, name: str) -> Milestone:
+    """A milestone of the game by its name.
+
+    Raises:
+        PipelineError: there is none of that name; the nearest is named.
+    """
+    named = {one.name: one for one in game.milestones}
+    if name not in named:
+        raise PipelineError(
+            f"{game.name} has no milestone '{name}'; the nearest one is '{nearest(name, named)}'"
+        )
+    return named[name]
+
+
+def chosen_state(seed: int, count: int) -> int:
+    """Which of ``count`` states an episode begins in: a function of its seed alone."""
+    return int(np.random.default_rng([seed, 2]).integers(count))
+
+
+def ram_sha256(emulator: Emulator) -> str:
+    """Of all blocks of RAM, one after another, as they are now; about 0.3 ms."""
+    digest = hashlib.sha256()
+    for block in emulator.ram:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def summary(state: State) -> dict[str, Any]:
+    """The variables of a state that are short enough to be read at a glance."""
+    plain = {name: np.asarray(value) for name, value in state.items()}
+    return {name: value.tolist() for name, value in plain.items() if value.size <= _LONGEST_ARRAY}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep every other process out of ``folder``, which is made; the lock dies with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(target: Path, data: bytes) -> None:
+    half = target.with_name(f".{target.name}.tmp-{os.uname().nodename}-{os.getpid()}")
+    try:
+        with half.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(half, target)
+    except OSError:
+        with suppress(OSError):
+            half.unlink()
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
