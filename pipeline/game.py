@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import states
 from pipeline.config import Settings
 from pipeline.data import Action
 from pipeline.errors import PipelineError, printable
@@ -345,4 +346,5 @@ ACTIONS = {
     "check": Action("is a game.yaml right? its variables, live", _check_arguments, _check),
     "find": Action("search RAM for a variable", _find_arguments, _find),
     "show": Action("a game's screen and state", _show_arguments, _show),
+    "states": Action("the library of start states: ls, add, check", states.arguments, states.run),
 }

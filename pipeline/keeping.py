@@ -6,7 +6,7 @@ their shard, up to their last milestone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,8 @@ class _Job:
     shard: Path
     game: GameDescription
     rom: Path
-    episodes: tuple[int, ...]
+    episodes: tuple[tuple[int, tuple[str, ...]], ...]
+    """Numbers, and the milestones of each that are to be kept."""
     keep: Keep
 
 
@@ -90,31 +91,35 @@ def harvest(
     keep: Keep,
     episodes: Sequence[int] | None = None,
     *,
+    only: Collection[str] | None = None,
     workers: int = 0,
 ) -> None:
     """Keep the states at the milestones of a raw shard's episodes (None: all), played again.
 
-    Episodes of which the library holds states already, and milestones that it has enough of, are
-    left out.
+    Left out is what the library has: states that came from these episodes, and milestones of which
+    it has enough.
+
+    Args:
+        only: keep those of these milestones; None takes all.
 
     Raises:
         PipelineError: the shard cannot be played again, or the disk refuses.
     """
     with Shard(shard) as opened:
         recorded_game(opened, game)
-        names, steps = opened.header.milestones, opened.milestones
-        seeds = opened.seeds.tolist()
+        names, steps, seeds = opened.header.milestones, opened.milestones, opened.seeds.tolist()
     there = _kept_from(keep, names)
-    chosen = [
-        index
-        for index in (range(len(seeds)) if episodes is None else episodes)
-        if any(
-            step > 0
-            and (seeds[index], name) not in there
-            and not keep.library.is_full(name, keep.most)
-            for name, step in zip(names, steps[index].tolist(), strict=True)
-        )
+    open_names = [
+        name
+        for name in names
+        if (only is None or name in only) and not keep.library.is_full(name, keep.most)
     ]
+    chosen = []
+    for index in range(len(seeds)) if episodes is None else episodes:
+        reached = [n for n, at in zip(names, steps[index].tolist(), strict=True) if at > 0]
+        wanted = [n for n in reached if n in open_names and (seeds[index], n) not in there]
+        if wanted:
+            chosen.append((index, tuple(wanted)))
     jobs = [
         _Job(shard, game, rom, tuple(chosen[low : low + EPISODES_PER_JOB]), keep)
         for low in range(0, len(chosen), EPISODES_PER_JOB)
@@ -145,17 +150,15 @@ def _kept_from(keep: Keep, milestones: Sequence[str]) -> set[tuple[int, str]]:
 def _harvest_job(job: _Job) -> int:
     with Shard(job.shard) as shard:
         env = player_again(shard, job.game, job.rom)
-        names = shard.header.milestones
-        for index in job.episodes:
-            reached: dict[int, list[str]] = {}
-            for name, step in zip(names, shard.milestones[index].tolist(), strict=True):
-                if step > 0:
-                    reached.setdefault(step, []).append(name)
+        for index, wanted in job.episodes:
+            at = dict(zip(shard.header.milestones, shard.milestones[index].tolist(), strict=True))
             episode = shard.episode(index, frames=False)
             start = shard.start_states()[episode.start_state]
             env.reset(seed=episode.seed, options={"state": start})
-            for step, action in enumerate(episode.actions[: max(reached)].tolist(), 1):
+            last = max(at[name] for name in wanted)
+            for step, action in enumerate(episode.actions[:last].tolist(), 1):
                 env.step(action)
-                if step in reached:
-                    job.keep.state(env, reached[step], int(episode.seed), step)
+                reached = [name for name in wanted if at[name] == step]
+                if reached:
+                    job.keep.state(env, reached, int(episode.seed), step)
     return len(job.episodes)

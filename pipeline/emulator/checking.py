@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
-from pipeline.emulator.starting import load_file
+from pipeline.emulator.starting import load_file, warning_of
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
 from pipeline.games.cartridge import read_cartridge
@@ -101,7 +101,12 @@ def examine(
     seen, pointers = _play(env, start, state, steps)
     conditions, mistakes = _conditions(game, seen)
     problems += mistakes
-    warnings = [*_of_header(game, rom), *_of_pointers(game, pointers), *_of_values(game, seen)]
+    warnings = [
+        *_of_header(game, rom),
+        *_of_states(env),
+        *_of_pointers(game, pointers),
+        *_of_values(game, seen),
+    ]
     return Examination(_variables(game, seen), conditions, problems, warnings)
 
 
@@ -229,6 +234,16 @@ def _of_header(game: GameDescription, rom: Path) -> Iterator[str]:
     for key, (written, found) in told.items():
         if written is not None and written != found:
             yield f"rom.{key} is '{written}', but the cartridge says '{found}'"
+
+
+def _of_states(env: GBAEnv) -> Iterator[str]:
+    for start in env.game.start_states.values():
+        try:
+            found = start.file and warning_of(env.emulator, env.rom, start.file)
+        except PipelineError:
+            continue  # told as a problem
+        if found:
+            yield f"start state {start.name}: {found}"
 
 
 def _of_pointers(game: GameDescription, pointers: Mapping[str, list[int]]) -> Iterator[str]:

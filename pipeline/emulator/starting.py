@@ -50,6 +50,11 @@ def load_file(emulator: Emulator, rom: Path, file: Path) -> bytes:
     return emulator.save_state()
 
 
+def warning_of(emulator: Emulator, rom: Path, file: Path) -> str | None:
+    """What is odd about a save state that :func:`load_file` takes: it is of another edition."""
+    return check_state(read_file(file), rom, emulator.platform)
+
+
 def _save_in(file: Path, emulator: Emulator, rom: Path) -> bytes:
     try:
         return check_save(read_file(file, "in-game save"), rom, emulator.platform)
