@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pipeline.emulator.library import Library, chosen_state, library_of
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.games.description import find_rom, load_game
+from pipeline.rollouts import Job, make_player, play_job
+from pipeline.shards.parts import Parts
 from pipeline.shards.reader import Shard
 from tests.emulator.conftest import COUNTING, make_game, sounding  # noqa: F401
 from tests.emulator.test_starting import MakeGame, raw_state
@@ -127,6 +130,25 @@ def test_a_rerun_adds_nothing_and_finds_what_was_taken_out(copy: Path) -> None:
     assert (told["up_to_date"], told["new_states"]) == (True, len(before))
     assert names(library(copy)) == kept_before
     assert {file.name: file.read_bytes() for file in place.glob("*.png")} == before
+
+
+def test_episodes_that_an_interrupted_run_had_finished_give_their_states_too(
+    kept: Path, tmp_path: Path
+) -> None:
+    keeping = settings(tmp_path, collect={"keep_states": True})
+    player = make_player(
+        keeping, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=60,
+        patience=0, sticky=None,
+    )  # fmt: skip
+    with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
+        header, seeds = replace(shard.header, shard_id=""), shard.seeds.tolist()
+    with Parts(tmp_path / "datasets/quest", "collect-raw", header) as parts:
+        play_job(Job(player.play, {seeds[number]: parts.path(number) for number in (1, 3)}, header))
+    assert library(tmp_path).milestones() == []
+    told = collect.run(keeping)
+    assert not told["up_to_date"]
+    assert names(library(tmp_path)) == names(library(kept))
+    assert told["unfinished"] == []
 
 
 def test_an_evaluation_keeps_states_with_its_rollouts_and_without(tmp_path: Path) -> None:

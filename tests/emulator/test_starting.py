@@ -54,6 +54,28 @@ def test_a_raw_state_is_taken_up_with_a_screen_of_its_own(make_game: MakeGame) -
     assert env.emulator._core.frameCounter(env.emulator._core) == 21  # one was run for the screen
 
 
+@pytest.mark.parametrize("parts", [0b11111, 0b11110, 0b00001])
+def test_states_of_mgbas_window_are_taken_up_with_all_that_they_carry(
+    make_game: MakeGame, parts: int
+) -> None:
+    """Its bits: screen (a PNG then), save memory, cheats, clock, metadata."""
+    folder = make_game((LATER, "later: {file: later.ss1}"), ("[0, 12]", "[0, 0]"), words=COUNTING)
+    emulator = Emulator(folder / "game.gba")
+    emulator.reset(bytes([41]) + bytes(32767))
+    emulator.run(20)
+    lib = emulator._lib
+    file = lib.VFileOpen(str(folder / "later.ss1").encode(), 0x42 | 0x200)
+    assert lib.mCoreSaveStateNamed(emulator._core, file, parts)
+    file.close(file)
+    env = GBAEnv(folder)
+    env.reset(seed=1, options={"start_state": "later"})
+    env.emulator.run(2)
+    # What it says of the save memory is there; else the memory is a fresh one.
+    assert env.emulator.iwram[0] == (bytes([41]) if parts & 2 else b"\xff")
+    env.emulator.run(2, keys=1)
+    assert env.emulator.iwram[0] not in (bytes([41]), b"\xff")
+
+
 def test_an_in_game_save_lies_in_the_cartridge_when_it_is_switched_on(make_game: MakeGame) -> None:
     folder = make_game((LATER, "later: {save: my.sav, frames: 4}"), words=COUNTING)
     for clock in (0, 16):  # with and without a clock behind it, as emulators write it
