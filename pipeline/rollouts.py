@@ -28,6 +28,7 @@ from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.games.platforms import PLATFORMS
+from pipeline.games.states import check_start
 from pipeline.keeping import Keep, harvest
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
@@ -164,6 +165,8 @@ def make_player(
     )
     start = start_state or next(iter(game.start_states))
     states = _start_states(settings, game, start)
+    if not states:
+        check_start(game.start_states[start], rom, PLATFORMS[game.platform])
     actor: dict[str, Any] = {}
     isolation: str | None = None
     if policy == EXPERT or beta > 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.errors import PipelineError
 from pipeline.games.description import StartState, Timing
-from pipeline.games.states import PNG, check_save, check_state, read_file
+from pipeline.games.states import PNG, check_start, check_state, read_file
 
 
 def begin(emulator: Emulator, rom: Path, start: StartState, timing: Timing) -> bytes:
@@ -16,14 +16,14 @@ def begin(emulator: Emulator, rom: Path, start: StartState, timing: Timing) -> b
     Raises:
         PipelineError: its file is none of this cartridge; the line names ``game.yaml`` and file.
     """
-    file = start.source
-    try:
-        if start.file is not None:
-            return load_file(emulator, rom, start.file)
-        save = None if file is None else _save_in(file, emulator, rom)
-    except PipelineError as error:
-        raise PipelineError(f"{start.where}: {error}" if start.where else str(error)) from None
-    emulator.reset(save)
+    kept = check_start(start, rom, emulator.platform)
+    if start.file is not None and kept is not None:
+        try:
+            return _taken_up(emulator, kept)
+        except PipelineError as error:
+            where = f"{start.where}: " if start.where else ""
+            raise PipelineError(f"{where}{start.file}: {error}") from None
+    emulator.reset(kept)
     emulator.run(start.frames)
     for button in start.press:
         emulator.step(KEY_BITS.get(button, 0), timing.hold, timing.release)
@@ -41,9 +41,14 @@ def load_file(emulator: Emulator, rom: Path, file: Path) -> bytes:
     state = read_file(file)
     try:
         check_state(state, rom, emulator.platform)
-        emulator.load_state(state)
+        return _taken_up(emulator, state)
     except PipelineError as error:
         raise PipelineError(f"{file}: {error}") from None
+
+
+def _taken_up(emulator: Emulator, state: bytes) -> bytes:
+    """The console with a save state in it; the PNG state of it."""
+    emulator.load_state(state)
     if state.startswith(PNG):
         return state
     emulator.run(1)
@@ -53,11 +58,3 @@ def load_file(emulator: Emulator, rom: Path, file: Path) -> bytes:
 def warning_of(emulator: Emulator, rom: Path, file: Path) -> str | None:
     """What is odd about a save state that :func:`load_file` takes: it is of another edition."""
     return check_state(read_file(file), rom, emulator.platform)
-
-
-def _save_in(file: Path, emulator: Emulator, rom: Path) -> bytes:
-    try:
-        return check_save(read_file(file, "in-game save"), rom, emulator.platform)
-    except PipelineError as error:
-        text = str(error)
-        raise PipelineError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None

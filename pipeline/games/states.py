@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.games.cartridge import read_cartridge
+from pipeline.games.description import StartState
 from pipeline.games.platforms import GBA, Platform
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -135,6 +136,32 @@ def check_save(save: bytes, rom: Path, console: Platform) -> bytes:
         f"{len(save)} bytes, but this cartridge's save memory has "
         f"{' or '.join(str(size) for size in sizes)}; give the .sav file of this game, unpacked"
     )
+
+
+def check_start(start: StartState, rom: Path, console: Platform) -> bytes | None:
+    """What the file of a start state holds, checked; None if it needs none.
+
+    Returns:
+        A save state as it is, or save memory without a clock behind it.
+
+    Raises:
+        PipelineError: it cannot be read, or is none of this cartridge; the line names
+            ``game.yaml`` and the file.
+    """
+    file, where = start.source, f"{start.where}: " if start.where else ""
+    if file is None:
+        return None
+    try:
+        data = read_file(file, "in-game save" if start.file is None else "save state")
+    except PipelineError as error:
+        raise PipelineError(f"{where}{error}") from None
+    try:
+        if start.file is None:
+            return check_save(data, rom, console)
+        check_state(data, rom, console)
+    except PipelineError as error:
+        raise PipelineError(f"{where}{file}: {error}") from None
+    return data
 
 
 def read_file(file: Path, kind: str = "save state") -> bytes:
