@@ -30,6 +30,7 @@ from pipeline.games.identity import find_cartridge
 from pipeline.games.platforms import PLATFORMS
 from pipeline.games.states import check_start
 from pipeline.keeping import Keep, harvest
+from pipeline.shards.labels import expert_id
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
 from pipeline.shards.provenance import fingerprint, provenance
@@ -102,6 +103,13 @@ class Player:
         chosen = {int(seed): self.states[chosen_state(seed, len(self.states))] for seed in seeds}
         return {seed: Start(one.label, one.state) for seed, one in chosen.items()}
 
+    def _paid(self) -> dict[str, Any] | None:
+        """The expert whose buttons cost something: each tells what, in the shard."""
+        expert = self.actor.get("expert")
+        if self.play.settings.expert.kind != "model" or expert is None:
+            return None
+        return {expert_id(expert): expert}
+
     def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
         """The header of the raw shard that this player fills.
 
@@ -119,6 +127,7 @@ class Player:
             actor=self.actor,
             emulator=f"mgba {metadata.version('mgba')}",
             game_yaml=text.decode(),
+            experts=self._paid(),
         )
         if self.isolation is not None:
             told["isolation"] = self.isolation
@@ -336,6 +345,7 @@ def play_job(job: Job) -> list[Outcome]:
             keep_frames=any(job.parts.values()),
             starts=job.starts,
             keep_state=None if job.keep is None else job.keep.state,
+            tell=job.header.provenance.get("experts") is not None,
         ):
             outcomes.append(_outcome(episode))
             part = job.parts[episode.seed]

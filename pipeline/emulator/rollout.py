@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,23 @@ from numpy.typing import NDArray
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
+from pipeline.shards.labels import Labels, no_labels
 from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
 
 Frames = NDArray[np.uint8]
+
+
+class Asked(NamedTuple):
+    """What is to be told of an expert's button: the columns of ``/labels`` but ``reason``."""
+
+    expert: str
+    """Its id."""
+    time: float
+    """Unix seconds."""
+    attempt: int
+    input_tokens: int
+    output_tokens: int
+    dollars: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class Choice:
     """Index of the button to press."""
     expert: int = NO_ACTION
     """The expert's button, if the expert was asked."""
+    asked: Asked | None = None
+    """Told of experts whose buttons differ in what they cost."""
 
 
 class Actor(Protocol):
@@ -71,6 +87,7 @@ class _Play:
     states: list[State] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     expert_actions: list[int] = field(default_factory=list)
+    asked: list[Asked | None] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     terminated: bool = False
     truncated: bool = False
@@ -89,6 +106,7 @@ def play_episodes(
     on_step: Callable[[int], None] | None = None,
     starts: Mapping[int, Start] | None = None,
     keep_state: KeepState | None = None,
+    tell: bool = False,
 ) -> Iterator[Episode]:
     """Play one episode for each seed and give them as they end.
 
@@ -110,6 +128,7 @@ def play_episodes(
         starts: by seed, where its episode begins, in place of ``start_state``. The episodes'
             ``start_state`` is then 0.
         keep_state: called when an episode has just reached milestones.
+        tell: keep of each of the expert's buttons what it cost (``Episode.labels``).
     """
     waiting = iter([int(seed) for seed in seeds])
 
@@ -144,7 +163,7 @@ def play_episodes(
             if not (play.terminated or play.truncated):
                 going.append(play)
                 continue
-            yield _episode(play)
+            yield _episode(play, tell)
             following = begin(play.env)
             if following is not None:
                 going.append(following)
@@ -161,6 +180,7 @@ def _advance(
         play.ram_crc32.append(play.env.ram_crc32())
     play.states.append(play.info["state"])
     play.expert_actions.append(choice.expert)
+    play.asked.append(choice.asked)
     play.screen, reward, terminated, truncated, play.info = play.env.step(choice.button)
     play.actions.append(play.info["action"])
     play.rewards.append(reward)
@@ -173,7 +193,7 @@ def _advance(
     play.terminated, play.truncated = terminated, truncated and not terminated
 
 
-def _episode(play: _Play) -> Episode:
+def _episode(play: _Play, tell: bool) -> Episode:
     game = play.env.game
     steps = len(play.actions)
     expert_actions = np.asarray(play.expert_actions, np.uint8)
@@ -200,7 +220,16 @@ def _episode(play: _Play) -> Episode:
         milestones=np.asarray(list(play.info["milestones"].values()), np.int32),
         start_state=names.index(play.start) if play.start in names else 0,
         ram_crc32=np.asarray(play.ram_crc32, np.uint32) if play.frames else None,
+        labels=_labels(play.asked) if tell else None,
     )
+
+
+def _labels(asked: Sequence[Asked | None]) -> Labels:
+    columns = no_labels(len(asked))
+    for row, told in enumerate(asked):
+        for name, value in ({} if told is None else told._asdict()).items():
+            columns[name][row] = value
+    return columns
 
 
 def state_columns(game: GameDescription, states: list[State]) -> dict[str, NDArray[Any]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.rollout import Actor, Choice
+from pipeline.emulator.rollout import Actor, Asked, Choice
 from pipeline.errors import PipelineError
-from pipeline.experts.protocol import Answers, Expert, Questions
+from pipeline.experts.protocol import Answers, Costs, Expert, Questions
 from pipeline.frames import Frames
+from pipeline.shards.labels import expert_id
 from pipeline.shards.schema import LabelStatus
 
 State = dict[str, Any]
@@ -43,7 +45,18 @@ class ExpertActor:
         screens = None if self._expert.screens == "none" else list(frames)
         answers = self._expert.answer(Questions(_stack(states), screens, len(states)))
         self._refuse_failures(answers)
-        return [Choice(int(button), int(button)) for button in answers.buttons]
+        asked = [None] * len(states) if answers.costs is None else self._told(answers.costs)
+        return [
+            Choice(int(button), int(button), told)
+            for button, told in zip(answers.buttons, asked, strict=True)
+        ]
+
+    def _told(self, costs: Costs) -> list[Asked | None]:
+        who, now = expert_id(self._expert.identity), time()
+        rows = zip(
+            costs.attempts, costs.input_tokens, costs.output_tokens, costs.dollars, strict=True
+        )
+        return [Asked(who, now, int(n), int(i), int(o), float(d)) for n, i, o, d in rows]
 
     def _refuse_failures(self, answers: Answers) -> None:
         stopped = self._expert.stopped
