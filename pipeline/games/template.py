@@ -30,7 +30,7 @@ reset:
 start_states:
   power_on: {{frames: 60}}             # so many frames after the console is switched on
   # later: {{file: later.png}}         # or a save state, a file in this folder
-  # mine: {{save: my.sav, frames: 600, press: "A*3 WAIT*60 A"}}   # or an in-game save, and how to get in
+  # mine: {{save: my.sav, frames: 600, press: "A*3 WAIT*60 A"}}  # or an in-game save
 
 # Pointers, for what moves about in RAM: where the game keeps an address.
 pointers:
