@@ -7,23 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import Resize
 
 from pipeline import preprocess
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from pipeline.executor import MOST_THREADS, in_order, local_executor
-from pipeline.frames import FrameContract, distinct_rows, resize
+from pipeline.executor import MOST_THREADS
+from pipeline.frames import FrameContract
 from pipeline.resizing import resize_jobs
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode
@@ -36,6 +33,7 @@ from tests.shards.factory import (
     write,
     write_game,
 )
+from tests.test_frames import pillow
 
 ROOT = Path(__file__).parents[1]
 CONTRACT = FrameContract(84, 84, "bilinear")
@@ -106,39 +104,6 @@ def test_everything_but_the_frames_stays(game: Path, folder: Path) -> None:
         assert len(old.start_states()) == 1
 
 
-def pillow(frames: NDArray[np.uint8], height: int = 84, width: int = 84) -> NDArray[np.uint8]:
-    resized = [
-        Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-        for frame in frames
-    ]
-    return np.stack([np.asarray(image) for image in resized])
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 16, 37])
-@pytest.mark.parametrize("size", [(160, 240), (40, 60), (31, 30), (84, 100), (100, 84), (3, 5)])
-def test_frames_resized_together_are_those_resized_alone(size: tuple[int, int], count: int) -> None:
-    rng = np.random.default_rng(count)
-    noise = rng.integers(0, 256, (count, *size, 3), np.uint8)
-    still = np.repeat(noise[:1], count, axis=0)
-    scrolled = np.stack([np.roll(noise[0], i, axis=0) for i in range(count)])
-    for frames in (noise, still, scrolled):
-        found = resize(frames, FrameContract(84, 84, "bilinear"))
-        assert (found == pillow(frames)).all()
-        assert (resize(frames, FrameContract(90, 50, "bilinear")) == pillow(frames, 90, 50)).all()
-
-
-def test_rows_that_differ_but_have_one_sum_are_resized_apart() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (4, 160, 240, 3), np.uint8)
-    frames[:] = frames[0]
-    rows = frames.reshape(-1, 720)
-    rows[200, [7, 15]] ^= 128  # the top bits of two words: the sum of the words is what it was
-    rows[399, [23, 31]] ^= 128
-    once, which = distinct_rows(rows)
-    assert len(once) == 162
-    assert (rows[once[which]] == rows).all()
-    assert (resize(frames, FrameContract(84, 84, "bilinear")) == pillow(frames)).all()
-
-
 def test_any_number_of_threads_or_processes_gives_the_same_bytes(game: Path, folder: Path) -> None:
     episodes = [make_episode(n, n, size=(40, 60)) for n in (1500, 1, 800)]
     write(folder / "a-raw-v001.h5", SMALL, episodes)
@@ -203,42 +168,6 @@ def test_a_raw_chunk_is_in_two_jobs_at_most_and_travels_with_its_job_alone(folde
         (32, 6),
     ]
     assert [(job.first, len(job.frames.offsets)) for job in some] == [(0, 25), (24, 14)]
-
-
-def test_what_came_before_a_failure_is_given_first() -> None:
-    def jobs() -> Iterator[int]:
-        yield from range(5)
-        raise PipelineError("no more")
-
-    with ThreadPoolExecutor(2) as executor:
-        results = in_order(executor, abs, jobs(), title="count", ahead=3)
-        assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
-        with pytest.raises(PipelineError, match="no more"):
-            next(results)
-
-
-def test_no_more_jobs_are_under_way_than_asked_for() -> None:
-    asked: list[int] = []
-
-    def jobs() -> Iterator[int]:
-        for i in range(20):
-            asked.append(i)
-            yield i
-
-    with ThreadPoolExecutor(2) as executor:
-        results = in_order(executor, abs, jobs(), title="count", ahead=3)
-        for i, result in enumerate(results):
-            assert result == i
-            assert len(asked) <= i + 3
-
-
-def test_a_killed_worker_is_told_in_one_line() -> None:
-    with local_executor(1) as executor, pytest.raises(PipelineError) as error:
-        list(in_order(executor, os._exit, [1], title="preprocess", ahead=2))
-    assert str(error.value) == (
-        "preprocess: a worker process was killed (out of memory?); "
-        "what was finished is kept, run the same command again"
-    )
 
 
 def test_a_rerun_is_up_to_date_and_other_settings_make_the_next_version(

@@ -23,8 +23,6 @@ KEY_BITS = {
         ("A", "B", "SELECT", "START", "RIGHT", "LEFT", "UP", "DOWN", "R", "L")
     )
 }
-EWRAM, EWRAM_SIZE = GBA.blocks[0].start, GBA.blocks[0].size
-IWRAM, IWRAM_SIZE = GBA.blocks[1].start, GBA.blocks[1].size
 
 _RTC_FIXED = 1
 _FRAMES_BETWEEN_SOUNDS = 1000

@@ -16,7 +16,6 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.errors import PipelineError
 from pipeline.shards.names import publish_name
@@ -62,12 +61,7 @@ class Parts:
             raise cannot_write(self.folder, error) from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if not self.count():
             with suppress(OSError):
                 (self.folder / "lock").unlink(missing_ok=True)

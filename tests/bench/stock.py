@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.core import EWRAM_SIZE, HEIGHT, IWRAM_SIZE, WIDTH
+from pipeline.emulator.core import HEIGHT, WIDTH
 from pipeline.emulator.mgba_library import load_mgba
+from pipeline.games.platforms import GBA
 
 
 class StockConsole:
@@ -58,6 +59,6 @@ class StockConsole:
 
     def ram(self) -> bytes:
         memory = self._board.memory
-        wram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.wram), EWRAM_SIZE)
-        iwram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.iwram), IWRAM_SIZE)
+        wram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.wram), GBA.blocks[0].size)
+        iwram = self._ffi.buffer(self._ffi.cast("uint8_t *", memory.iwram), GBA.blocks[1].size)
         return bytes(wram) + bytes(iwram)

@@ -13,8 +13,7 @@ from PIL import Image
 
 from pipeline.experts.protocol import Questions
 from pipeline.frames import Frames
-from pipeline.games.conditions import Condition
-from pipeline.games.describing import LEGEND, map_rows
+from pipeline.games.describing import LEGEND, Describer, map_rows
 from pipeline.games.description import GameDescription
 from pipeline.settings import Model
 from pipeline.shards.schema import canonical_json
@@ -47,8 +46,7 @@ class Prompt:
     def __init__(self, game: GameDescription, model: Model) -> None:
         self._game = game
         self._model = model
-        shapes = {name: variable.shape for name, variable in game.variables.items()}
-        self._reached = [Condition(one.when, shapes) for one in game.milestones]
+        self._describer = Describer(game)
         self.instructions = instructions(game)
         self.schema = {
             "type": "object",
@@ -119,14 +117,9 @@ class Prompt:
         )
 
     def _next_milestone(self, state: Mapping[str, Any]) -> str:
-        """The milestone after the last one whose condition holds now."""
-        done = 0
-        for number, condition in enumerate(self._reached, start=1):
-            if all(name in state for name in condition.reads) and condition.holds(state):
-                done = number
-        if done == len(self._reached):
-            return "next milestone: none, all are reached"
-        return f"next milestone: {self._game.milestones[done].name}"
+        done, milestones = self._describer.next_milestone(state), self._game.milestones
+        following = "none, all are reached" if done == len(milestones) else milestones[done].name
+        return f"next milestone: {following}"
 
 
 def questions_of(

@@ -1,0 +1,141 @@
+"""What the train stage refuses, and what a run of one training has to do with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import train
+from pipeline.config import Settings, change
+from pipeline.frames import FrameContract
+from pipeline.policies.checkpoint import load_checkpoint
+from tests.loading import made
+from tests.trained import error_of, same_training, settings_in, tree
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+def test_no_shard_at_all(tmp_path: Path) -> None:
+    made.game_folder(tmp_path / "paper")
+    settings = Settings.model_validate(tree(tmp_path))
+    assert error_of(lambda: train.run(settings)) == (
+        f"{tmp_path / 'datasets/paper'}: no labelled shard; "
+        "run the stages collect, preprocess and label first"
+    )
+
+
+def test_no_labelled_frames(settings: Settings, tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "none.h5", (9,), every=10**9, first=1)
+    chosen = change(settings, train={"shards": [str(path)]})
+    assert error_of(lambda: train.run(chosen)) == (
+        f"{path}: no labelled frames; run the label stage first"
+    )
+
+
+def test_labels_in_the_validation_split_only(settings: Settings, tmp_path: Path) -> None:
+    path = made.shard(tmp_path / "unseen.h5", (9,), validation=(0,))
+    chosen = change(settings, train={"shards": [str(path)]})
+    assert error_of(lambda: train.run(chosen)) == (
+        f"{path}: every labelled step is in the validation split; "
+        "lower preprocess.validation, or collect more episodes"
+    )
+
+
+def test_shards_of_another_game_ROM_button_set_or_size_are_all_named_at_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    other = made.shard(tmp_path / "a.h5", (9,), game="other", rom_sha1="f" * 40)
+    more = made.shard(tmp_path / "b.h5", (9,), actions=("ONE", *made.BUTTONS[1:]))
+    good = made.shard(tmp_path / "c.h5", (9,))
+    small = made.shard(tmp_path / "d.h5", (9,), frame_contract=FrameContract(40, 40, "bilinear"))
+    paths = [str(path) for path in (good, other, more, small)]
+    text = error_of(lambda: train.run(change(settings, train={"shards": paths})))
+    assert text == (
+        f"{other}: the game is other, not paper; "
+        f"{other}: the ROM's sha1 is {'f' * 40}, not {made.ROM}; "
+        f"{more}: the actions are {' '.join(('ONE', *made.BUTTONS[1:]))}, "
+        f"not {' '.join(made.BUTTONS)}; "
+        f"{small}: the frames are 40x40 RGB, resampling bilinear, "
+        "not 84x84 RGB, resampling bilinear"
+    )
+
+
+def test_a_run_folder_that_holds_another_training(settings: Settings) -> None:
+    train.run(change(settings, train={"steps": 2}))
+    other = change(settings, train={"steps": 4, "hidden": 32, "learning_rate": 5e-4})
+    last = settings.run_folder() / "last.pt"
+    assert error_of(lambda: train.run(other)) == (
+        f"{last}: belongs to another training (learning_rate 0.001, now 0.0005; "
+        "hidden 16, now 32); give another --run, or --train.resume false to start again"
+    )
+    assert error_of(lambda: train.run(change(settings, train={"steps": 1}))) == (
+        f"{last}: belongs to another training (steps 2, now 1); "
+        "give another --run, or --train.resume false to start again"
+    )
+    assert train.run(change(other, train={"resume": False}))["steps"] == 4
+    assert load_checkpoint(last).hidden == 32
+
+
+def test_carrying_on_keeps_the_order_of_the_steps_or_says_that_it_cannot(
+    settings: Settings,
+) -> None:
+    windows = change(settings, train={"cache": "none"})
+    train.run(windows)
+    order = load_checkpoint(settings.run_folder() / "last.pt").inputs["order"]
+    assert order.startswith("windows of ")
+    more = change(settings, train={"steps": 40})
+    assert error_of(lambda: train.run(change(more, train={"cache": "ram"}))) == (
+        f"the training that is carried on read its steps in another order ({order}, now uniform); "
+        "leave train.cache and train.pool_mb as they were, or give another --run"
+    )
+    assert train.run(more)["steps"] == 40
+    uniform = change(settings, run="two", train={"cache": "ram"})
+    train.run(uniform)
+    assert train.run(change(uniform, train={"steps": 40, "cache": "auto"}))["steps"] == 40
+    assert load_checkpoint(uniform.run_folder() / "last.pt").inputs["order"] == "uniform"
+
+
+def test_weights_augmentation_and_rounds_are_settings_of_the_training(settings: Settings) -> None:
+    options = {"balance": 0.5, "action_weights": {"A": 2.0}, "brightness": 0.2, "cutout": 8}
+    first = train.run(change(settings, train=options))
+    again = train.run(change(settings, run="two", train=options))
+    assert same_training(Path(first["checkpoint"]), Path(again["checkpoint"]))
+    plain = train.run(change(settings, run="three"))
+    assert not same_training(Path(first["checkpoint"]), Path(plain["checkpoint"]))
+    assert error_of(lambda: train.run(change(settings, train={"rounds": [4]}))) == (
+        "no shard of the rounds 4; the rounds there are: none"
+    )
+
+
+def test_starting_again_takes_the_old_checkpoints_away(settings: Settings) -> None:
+    train.run(change(settings, train={"save_every": 10}))
+    train.run(change(settings, train={"save_every": 0, "steps": 2, "resume": False}))
+    assert not list(settings.run_folder().glob("step-*.pt"))
+
+
+def test_a_damaged_checkpoint_to_carry_on_from(settings: Settings) -> None:
+    train.run(change(settings, train={"steps": 2}))
+    last = settings.run_folder() / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert error_of(lambda: train.run(settings)) == (
+        f"{last}: damaged, or no checkpoint at all; remove it and train again"
+    )
+
+
+def test_a_start_of_another_architecture(settings: Settings) -> None:
+    start = train.run(change(settings, train={"steps": 1}))["checkpoint"]
+    other = change(settings, run="two", train={"start_from": start, "hidden": 32})
+    assert error_of(lambda: train.run(other)) == (
+        f"{start}: another architecture (hidden 16, not 32); mend train.start_from"
+    )
+
+
+def test_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    other = change(settings, train={"start_from": str(tmp_path / "none.pt")})
+    assert error_of(lambda: train.run(other)) == (
+        f"{tmp_path / 'none.pt'}: no such checkpoint; mend train.start_from"
+    )

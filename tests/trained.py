@@ -1,0 +1,76 @@
+"""A training that takes a second: its game, its shard and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config import Settings
+from pipeline.errors import PipelineError
+from pipeline.policies.checkpoint import load_checkpoint
+from tests.loading import made
+
+
+def settings_in(folder: Path) -> Settings:
+    """Settings of a training on one small labelled shard under ``folder``."""
+    made.game_folder(folder / "paper")
+    made.shard(folder / "datasets/paper/demo-labelled-v001.h5", validation=(1,))
+    return Settings.model_validate(tree(folder))
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    return {
+        "run": "one",
+        "game": str(folder / "paper"),
+        "paths": {
+            "datasets": str(folder / "datasets"),
+            "checkpoints": str(folder / "checkpoints"),
+        },
+        "train": {
+            "steps": 30,
+            "batch_size": 8,
+            "hidden": 16,
+            "learning_rate": 1e-3,
+            "shift": 2,
+            "threads": 1,
+            "device": "cpu",
+            "log_every": 10,
+            "validate_every": 10,
+            "save_every": 0,
+        },
+    }
+
+
+def error_of(call: Callable[[], object]) -> str:
+    with pytest.raises(PipelineError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def same_training(one: Path, other: Path) -> bool:
+    """Whether weights, optimizer, random states and progress are the same, bit for bit."""
+    a, b = load_checkpoint(one), load_checkpoint(other)
+    for state in (a, b):
+        state.metrics.pop("seconds")
+        state.metrics.pop("summary")
+    return (
+        _equal(a.weights, b.weights)
+        and _equal(a.optimizer, b.optimizer)
+        and _equal(a.random_state, b.random_state)
+        and (a.step, a.metrics) == (b.step, b.metrics)
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(v, other[k]) for k, v in one.items())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
