@@ -100,7 +100,9 @@ def pygba_step(env: GBAEnv) -> Contender:
 
     timing = env.game.timing
     env.reset(seed=SEED)
-    saved = env.emulator._wrapper.save_raw_state()
+    ffi, core = env.emulator._mgba.ffi, env.emulator._core
+    saved = ffi.new(f"unsigned char[{core.stateSize(core)}]")
+    core.saveState(core, saved)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it gives no reward without a wrapper of the game
         peer = PyGBAEnv(PyGBA.load(str(env.rom)), frameskip=timing.hold + timing.release - 1)

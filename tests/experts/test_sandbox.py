@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -238,23 +240,27 @@ def test_an_ordinary_user_is_isolated_too(tmp_path: Path) -> None:
         pytest.skip(f"there is no {python}, and the one of these tests is closed to other users")
     packages = Path(np.__file__).parents[1]
     source = "import os\ndef act(state):\n    print(os.getuid())\n    os.fork()\n"
-    script = f"""
-import sys; sys.path[:0] = [{str(ROOT)!r}, {str(packages)!r}]
-import numpy, os
+    with tempfile.TemporaryDirectory() as readable:
+        # The clone may lie where only root may look; so may the packages, which are loaded before.
+        os.chmod(readable, 0o755)
+        shutil.copytree(ROOT / "pipeline", f"{readable}/pipeline")
+        program = Path(readable, "ordinary.py")
+        program.write_text(source)
+        script = f"""
+import sys; sys.path[:0] = [{readable!r}, {str(packages)!r}]
+import numpy, os, pyseccomp
 from pathlib import Path
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions
-path = Path("/dev/shm/ordinary-{os.getpid()}.py"); path.write_text({source!r})
-with ProgramExpert(path, ("A",)) as program:
-    path.unlink()
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with ProgramExpert(Path({str(program)!r}), ("A",)) as program:
     answers = program.answer(Questions({{"x": numpy.zeros(1)}}))
 print(os.getuid(), answers.logs, answers.reasons)
 """
-    done = subprocess.run(
-        [python, "-B", "-c", script],
-        user=65534, group=65534, extra_groups=[], cwd="/", env={"PATH": os.environ["PATH"]},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        done = subprocess.run(
+            [python, "-B", "-c", script],
+            cwd="/", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True,
+        )  # fmt: skip
     reason = "PermissionError: [Errno 1] Operation not permitted, line 4"
     assert done.stdout == f"65534 {{0: '65534'}} {{0: '{reason}'}}\n", done.stderr
 
