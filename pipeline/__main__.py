@@ -104,8 +104,8 @@ def _headline(command: str, result: dict[str, Any]) -> str:
 def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
     """``--section.key value``, ``--key=value``, ``--flag``: dotted keys and their values.
 
-    A key without a section is one of the top level (``--game``) or else of the stage's own
-    section (``evaluate --episodes 40`` is ``--evaluate.episodes 40``).
+    A key without a section is one of the stage's own section (``evaluate --episodes 40`` is
+    ``--evaluate.episodes 40``) or else of the top level (``--game``).
 
     Raises:
         PipelineError: an unknown key, with the nearest valid one, or a value without a key.
@@ -129,7 +129,7 @@ def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _full_key(stage: str, name: str, keys: Sequence[str]) -> str:
-    for key in (name, f"{stage}.{name}" if stage else name):
+    for key in (f"{stage}.{name}", name):
         if key in keys:
             return key
     short = [key.partition(".")[2] for key in keys if key.startswith(f"{stage}.")]
@@ -142,7 +142,8 @@ def _value(key: str, words: Sequence[str]) -> Any:
     model: type[BaseModel] = Settings
     for section in sections:
         model = section_of(model.model_fields[section].annotation) or model
-    kind = model.model_fields[name].annotation
+    named = {field.alias or key: field for key, field in model.model_fields.items()}
+    kind = named[name].annotation
     if get_origin(kind) is list:
         return list(words)
     if not words:

@@ -42,7 +42,7 @@ def valid_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]
         if section is not None:
             keys += valid_keys(section, f"{prefix}{name}.")
         else:
-            keys.append(prefix + name)
+            keys.append(prefix + (field.alias or name))
     return keys
 
 

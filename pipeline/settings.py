@@ -18,7 +18,7 @@ Mode = Literal["argmax", "sampled"]
 class Section(BaseModel):
     """A group of settings: immutable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Paths(Section):
@@ -138,6 +138,8 @@ class Train(Section):
     """Checkpoint whose weights the training starts from."""
     keep_optimizer: bool = False
     """Take the optimizer's state from ``start_from`` too."""
+    told_goal: bool = False
+    """Tell the network which milestone is next, beside showing it the screen."""
 
 
 class Label(Section):
@@ -335,6 +337,14 @@ class Settings(Section):
     """The cartridge image; none takes the one that the game brings."""
     unverified_rom: bool = False
     """Play a ROM whose title and code are right though its sha1 is not, with a warning."""
+    milestone: str | None = None
+    """Only the leg of the game that ends with this milestone and begins at the one before: who
+    plays begins in the start states that the library has of that, or at the game's own start."""
+    from_: str | None = Field(None, alias="from")
+    """With ``to``, in place of ``milestone``: the leg begins where this milestone was reached; none
+    takes the game's own start."""
+    to: str | None = None
+    """The milestone that ends the leg; none takes the game's own end."""
     track: bool = False
     """Log training to Weights & Biases too (needs the extra ``track``)."""
     paths: Paths = Paths()

@@ -13,6 +13,7 @@ from pipeline.config import Settings
 from pipeline.errors import PipelineError, printable
 from pipeline.games.description import GameDescription, StartState, load_game
 from pipeline.games.identity import find_cartridge
+from pipeline.games.legs import known_milestone
 from pipeline.reports.summary import rows_table
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         PipelineError: no such milestone; a file that is none, or is not of this cartridge, or in
             which the milestone's condition does not hold.
     """
-    from pipeline.emulator.library import known_milestone, library_of
+    from pipeline.emulator.library import library_of
 
     game, rom = find_cartridge(
         load_game(settings.game), settings.rom, unverified=settings.unverified_rom

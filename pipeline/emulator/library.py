@@ -24,8 +24,8 @@ import numpy as np
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State
 from pipeline.errors import PipelineError
-from pipeline.games.checked import nearest
-from pipeline.games.description import GameDescription, Milestone
+from pipeline.games.description import GameDescription
+from pipeline.games.legs import known_milestone
 from pipeline.games.states import note_of, with_note, without_note
 from pipeline.shards.publish import remove_leftovers
 
@@ -157,20 +157,6 @@ class Library:
 def library_of(shards: Path) -> Library:
     """That of a game, by the folder of its shards."""
     return Library(shards / "states")
-
-
-def known_milestone(game: GameDescription, name: str) -> Milestone:
-    """A milestone of the game by its name.
-
-    Raises:
-        PipelineError: there is none of that name; the nearest is named.
-    """
-    named = {one.name: one for one in game.milestones}
-    if name not in named:
-        raise PipelineError(
-            f"{game.name} has no milestone '{name}'; the nearest one is '{nearest(name, named)}'"
-        )
-    return named[name]
 
 
 def chosen_state(seed: int, count: int) -> int:

@@ -1,0 +1,105 @@
+"""A leg of a game: what lies between two milestones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from pipeline.errors import PipelineError
+from pipeline.games.checked import nearest
+from pipeline.games.description import GameDescription, Milestone
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Episodes that begin where a milestone was reached and end when another one is."""
+
+    start: str | None
+    """The milestone at whose start states episodes begin; None: the game's own start."""
+    goal: str | None
+    """The milestone that ends an episode, with success; None: the game's own end."""
+    name: str
+    """For file names: that of the goal where nothing lies between, or ``START-to-GOAL``."""
+    first: int
+    """Milestones that are reached when it begins, in the game's order."""
+    last: int
+    """Number of the goal, from 0; the number of milestones where it has none."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a shard says of it."""
+        return {"from": self.start, "to": self.goal}
+
+
+def leg_of(
+    game: GameDescription, *, milestone: str | None, start: str | None, goal: str | None
+) -> Leg | None:
+    """The leg that a user asks for; None for the whole game.
+
+    Args:
+        milestone: the leg that ends with it and begins at the one before.
+        start, goal: the two ends instead; None is the game's own.
+
+    Raises:
+        PipelineError: no such milestone (the nearest is named), both ways at once, or a goal that
+            does not come after the start.
+    """
+    names = [one.name for one in game.milestones]
+    if milestone is not None:
+        if start is not None or goal is not None:
+            raise PipelineError(
+                "--milestone says where episodes begin and end; leave out --from and --to"
+            )
+        place = names.index(known_milestone(game, milestone).name)
+        start, goal = names[place - 1] if place else None, milestone
+    if start is None and goal is None:
+        return None
+    first = 0 if start is None else names.index(known_milestone(game, start).name) + 1
+    last = len(names) if goal is None else names.index(known_milestone(game, goal).name)
+    if last < first:
+        raise PipelineError(
+            f"'{goal}' does not come after '{start}' in {game.name}'s milestones; exchange --from "
+            "and --to"
+        )
+    ends = "start" if start is None else start, "end" if goal is None else goal
+    name = goal if goal is not None and first == last else f"{ends[0]}-to-{ends[1]}"
+    return Leg(start, goal, quote(name, safe=" "), first, last)
+
+
+def told_leg(game: GameDescription, provenance: Mapping[str, Any]) -> Leg | None:
+    """The leg that a shard was recorded on, by its provenance; None for the whole game.
+
+    A leg whose milestones the game no longer has counts as none.
+    """
+    told = provenance.get("leg")
+    if not isinstance(told, Mapping):
+        return None
+    try:
+        return leg_of(game, milestone=None, start=told.get("from"), goal=told.get("to"))
+    except PipelineError:
+        return None
+
+
+def ending_with(game: GameDescription, leg: Leg | None) -> GameDescription:
+    """The game whose success is the leg's goal."""
+    if leg is None or leg.goal is None:
+        return game
+    return replace(game, success=known_milestone(game, leg.goal).when)
+
+
+def known_milestone(game: GameDescription, name: str) -> Milestone:
+    """A milestone of the game by its name.
+
+    Raises:
+        PipelineError: there is none of that name; the nearest is named.
+    """
+    named = {one.name: one for one in game.milestones}
+    if name not in named:
+        if not named:
+            raise PipelineError(f"{game.name} has no milestone '{name}': it has none at all")
+        raise PipelineError(
+            f"{game.name} has no milestone '{name}'; the nearest one is '{nearest(name, named)}'"
+        )
+    return named[name]
