@@ -9,7 +9,8 @@ import numpy as np
 from pipeline.config import Settings
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.keeping import keep_of
-from pipeline.rollouts import make_player, record
+from pipeline.players import make_player
+from pipeline.rollouts import record
 from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
 
@@ -43,11 +44,12 @@ def run(settings: Settings) -> dict[str, Any]:
         max_steps=collect.max_steps,
         patience=collect.patience,
         sticky=collect.sticky,
+        purpose="collect",
     )
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
     decisive = collect.model_dump(mode="json", exclude=_NOT_DECISIVE)
     header = player.header("collect", decisive)
-    folder, stem = settings.shard_folder(player.game.name), f"{collect.name}-raw"
+    folder, stem = settings.shard_folder(player.game.name), f"{player.named(collect.name)}-raw"
     keep = keep_of(folder, header, stem, collect.keep_states_most) if collect.keep_states else None
     before = 0 if keep is None else keep.count()
     path, up_to_date = record(

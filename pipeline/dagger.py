@@ -19,9 +19,9 @@ from pipeline.config import Dagger, Settings, change
 from pipeline.errors import PipelineError
 from pipeline.experts.opening import program_path
 from pipeline.games.description import load_game
+from pipeline.players import EXPERT
 from pipeline.policies.tracking import Tracker
 from pipeline.reports.costs import cost_figures, spent_on
-from pipeline.rollouts import EXPERT
 from pipeline.shards.catalogue import entries_of
 
 

@@ -18,19 +18,11 @@ from pipeline.errors import PipelineError
 from pipeline.experts.opening import program_path
 from pipeline.games.description import GameDescription
 from pipeline.keeping import keep_of
+from pipeline.players import EXPERT, Player, make_player, mark_of
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
-from pipeline.rollouts import (
-    EXPERT,
-    Outcome,
-    Player,
-    make_player,
-    mark_of,
-    outcomes_of,
-    play,
-    record,
-)
+from pipeline.rollouts import Outcome, outcomes_of, play, record
 from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
@@ -65,6 +57,7 @@ def run(settings: Settings) -> dict[str, Any]:
         max_steps=evaluate.max_steps,
         patience=evaluate.patience,
         sticky=evaluate.sticky,
+        purpose=evaluate.purpose,
     )
     seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
     if policy != EXPERT:
@@ -72,7 +65,7 @@ def run(settings: Settings) -> dict[str, Any]:
     decisive = evaluate.model_dump(mode="json", exclude=_NOT_DECISIVE)
     header = player.header("evaluate", decisive)
     mark = mark_of(header)
-    report = settings.run_folder() / f"{evaluate.name}.json"
+    report = settings.run_folder() / f"{player.named(evaluate.name)}.json"
     result = _read_report(report, mark)
     fresh = result is None or (evaluate.video and not result["video"])
     keep_again = evaluate.keep_states and evaluate.keep_rollouts
@@ -90,7 +83,7 @@ def _play(
 ) -> dict[str, Any]:
     evaluate = settings.evaluate
     path = None
-    folder, stem = settings.shard_folder(player.game.name), f"{evaluate.name}-raw"
+    folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"
     most = evaluate.keep_states_most
     keep = keep_of(folder, header, stem, most) if evaluate.keep_states else None
     before, workers = 0 if keep is None else keep.count(), evaluate.workers
@@ -108,7 +101,8 @@ def _play(
     result["rollouts"] = None if path is None else str(path)
     result["video"] = None
     if evaluate.video and path is not None:
-        result["video"] = str(_video(path, settings.run_folder() / f"{evaluate.name}.gif"))
+        film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
+        result["video"] = str(_video(path, film))
     return result
 
 

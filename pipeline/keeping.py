@@ -61,6 +61,7 @@ class Keep:
             "rom_sha1": env.game.rom_sha1,
             "ram_sha256": ram_sha256(env.emulator),
             "from": {**self.origin, "seed": seed, "step": step},
+            "reached": env.reached,
             "variables": summary(env.state),
         }
         for name in wanted:

@@ -16,10 +16,12 @@ from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription, load_game
+from pipeline.games.legs import Leg, leg_in, told_leg
 from pipeline.labelling import Labelling
 from pipeline.screens import screens_of
 from pipeline.shards.catalogue import Catalogue, entries_of
 from pipeline.shards.labels import expert_id, experts_of
+from pipeline.shards.legs import inside
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
@@ -39,6 +41,9 @@ def run(settings: Settings) -> dict[str, Any]:
     An expert that stops (a budget is spent, a batch is under way) ends the stage early: what it
     answered is published, ``stopped`` says why, and the same command carries on from there.
 
+    With a leg of the game (``milestone``, or ``from`` and ``to``) only the steps between its two
+    milestones are asked about; shards without any are left out.
+
     With ``label.dry_run`` nothing is asked: what a model would cost at most is returned.
 
     Raises:
@@ -52,7 +57,15 @@ def run(settings: Settings) -> dict[str, Any]:
         if settings.label.dry_run:
             return _forecast(sources, settings, game, panel)
         rows = [_label_shard(source, settings, game, panel) for source in sources]
-    return _result(rows)
+    result = _result(rows)
+    leg = leg_in(settings, game)
+    if leg is not None and not result["shards"]:
+        raise PipelineError(
+            f"{', '.join(map(str, sources))}: no step between '{leg.start or 'the start'}' and "
+            f"'{leg.goal or 'the end'}'; collect and preprocess some with the same --milestone, or "
+            "--from and --to"
+        )
+    return result
 
 
 def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -99,6 +112,8 @@ class _Plan:
     decisive: dict[str, Any]
     mark: str
     stem: str
+    leg: Leg | None = None
+    """Only steps of this leg are asked about; None where all of the shard are of it."""
 
     @property
     def begun(self) -> Path | None:
@@ -122,26 +137,39 @@ class _Plan:
         return max(found, key=lambda path: stem_and_version(path)[1], default=None)
 
 
-def _planned(source: Path, settings: Settings, expert: Expert) -> _Plan:
+def _planned(source: Path, settings: Settings, expert: Expert, game: GameDescription) -> _Plan:
     decisive = settings.label.model_dump(include={"relabel", "limit"})
     if settings.label.select != "all":
         from pipeline import selecting  # imported late: it brings torch
 
         decisive |= selecting.decisive(settings)
-    source_id = entries_of([source])[0].get().shard_id
+    facts = entries_of([source])[0].get()
+    source_id, own = facts.shard_id, told_leg(game, facts.provenance)
+    leg = leg_in(settings, game)
+    leg = None if leg == own else leg
+    if leg is not None:
+        decisive |= {"leg": leg.told}
     mark = fingerprint("label", decisive, expert.identity, source_id)
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
-    stem = f"{stem}-labelled"
-    return _Plan(source, decisive, mark, stem)
+    stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
+    return _Plan(source, decisive, mark, stem, leg)
 
 
 def _to_ask(
-    shard: Shard, begun: Path | None, labels: Labelling, settings: Settings, game: GameDescription
+    shard: Shard,
+    begun: Path | None,
+    labels: Labelling,
+    settings: Settings,
+    game: GameDescription,
+    leg: Leg | None,
 ) -> NDArray[np.intp]:
     """The steps to ask about, ascending, but for those that are answered in ``begun``, which
     ``labels`` takes over; it notes why steps were chosen, too."""
     label = settings.label
-    todo = np.flatnonzero(np.full(shard.n_frames, True) if label.relabel else ~labels.labelled)
+    asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
+    if leg is not None:
+        asked &= _inside(shard, leg)
+    todo = np.flatnonzero(asked)
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.selecting import choose  # imported late: it brings torch
@@ -156,20 +184,26 @@ def _to_ask(
     return left
 
 
+def _inside(shard: Shard, leg: Leg) -> NDArray[np.bool_]:
+    return inside(shard.milestones, shard.lengths, leg.first, leg.last)
+
+
 def _label_shard(
     source: Path, settings: Settings, game: GameDescription, panel: Panel
 ) -> dict[str, Any]:
     panel.begin()
     expert = panel.expert
-    plan = _planned(source, settings, expert)
+    plan = _planned(source, settings, expert, game)
     target, done = publish_name(source.parent, plan.stem, plan.mark)
     if done:
         return _row(target, source, up_to_date=True)
     started = perf_counter()
     begun: Path | None = plan.begun
     with Shard(source) as shard, screens_of(shard, expert.screens) as gallery:
+        if plan.leg is not None and not _inside(shard, plan.leg).any():
+            return _row(None, source)
         labels = Labelling.of(shard)
-        todo = _to_ask(shard, begun, labels, settings, game)
+        todo = _to_ask(shard, begun, labels, settings, game, plan.leg)
         who = expert_id(expert.identity)
 
         def take(rows: NDArray[np.intp], answers: Answers) -> None:
@@ -208,6 +242,9 @@ def _publish(plan: _Plan, labels: Labelling, expert: Expert, stopped: str | None
         expert=expert.identity,
         experts=_experts(header.provenance, labels, expert),
     )
+    leg = header.provenance.get("leg")
+    if leg is not None:
+        more = {**more, "leg": leg}
     relabel(plan.source, target, labels.buttons, labels.status, {**told, **more}, labels.columns)
     return target
 
@@ -255,11 +292,12 @@ def _forecast(
     """What the labels would cost; nothing is asked or published."""
     questions, few = 0, None
     for source in sources:
-        plan = _planned(source, settings, panel.expert)
+        plan = _planned(source, settings, panel.expert, game)
         if plan.done:
             continue
         with Shard(source) as shard, screens_of(shard, panel.expert.screens) as gallery:
-            todo = _to_ask(shard, plan.begun, Labelling.of(shard), settings, game)
+            labels = Labelling.of(shard)
+            todo = _to_ask(shard, plan.begun, labels, settings, game, plan.leg)
             questions += len(todo)
             if few is None and len(todo):
                 few = _held(sample(shard, todo, gallery))

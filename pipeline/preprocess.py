@@ -21,11 +21,13 @@ from pipeline.executor import array_executor, cores, in_order
 from pipeline.frames import FrameContract, resize
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import expected_sha1, find_cartridge
+from pipeline.games.legs import Leg, leg_in, told_leg
 from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
 from pipeline.settings import Preprocess, Settings
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.columns import EncodedChunk
 from pipeline.shards.facts import Facts
+from pipeline.shards.legs import inside
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.reader import Shard, check_shards
@@ -49,6 +51,9 @@ JOBS_AHEAD = 16
 
 def run(settings: Settings) -> dict[str, Any]:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
+
+    With a leg of the game (``milestone``, or ``from`` and ``to``), only the steps between its two
+    milestones are left of the episodes of other raw shards.
 
     With ``preprocess.restate`` the recordings are played again and the state is read anew, with
     the variables of today's ``game.yaml``; rewards, milestones and success stay as recorded, and
@@ -80,7 +85,8 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     _refuse_same_stem(sources)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
-    plans = list(_planned(sources, folder, options, game))
+    leg = leg_in(settings, game)
+    plans = list(_planned(sources, folder, options, game, leg))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
@@ -102,6 +108,11 @@ def run(settings: Settings) -> dict[str, Any]:
         for plan, path in zip(plans, paths, strict=True)
     ]
     made = [row["shard"] for row in rows if row["shard"]]
+    if not made and leg is not None:
+        raise PipelineError(
+            f"{folder}: no raw shard has a step between '{leg.start or 'the start'}' and "
+            f"'{leg.goal or 'the end'}'; collect some with the same --milestone, or --from and --to"
+        )
     if not made:
         raise PipelineError(
             f"{folder}: every episode is broken, so nothing is left; "
@@ -135,6 +146,8 @@ class _Plan:
     target: Path
     mark: str
     done: bool
+    cut: Leg | None = None
+    """What is left of the episodes: this leg; None where they are it, or all is asked for."""
 
 
 class _Maker:
@@ -168,6 +181,9 @@ class _Maker:
         """(N,) which steps stay."""
         raw = self._raw
         kept = np.ones(raw.n_frames, np.bool_)
+        cut = self._plan.cut
+        if cut is not None:
+            kept &= inside(raw.milestones, raw.lengths, cut.first, cut.last)
         if self._options.drop_broken_episodes:
             last = raw.starts + raw.lengths - 1
             ended = (raw.column("terminated") | raw.column("truncated"))[last]
@@ -206,19 +222,24 @@ class _Maker:
 
     def _header(self) -> ShardHeader:
         raw = self._raw.header
+        told = provenance(
+            "preprocess",
+            settings=_decisive(self._options),
+            fingerprint=self._plan.mark,
+            actor=raw.provenance.get("actor"),
+            emulator=raw.provenance.get("emulator", ""),
+            parents=[{"file": self._plan.source.name, "shard_id": raw.shard_id}],
+        )
+        cut = self._plan.cut
+        leg = raw.provenance.get("leg") if cut is None else cut.told
+        if leg is not None:
+            told["leg"] = leg
         return replace(
             raw,
             kind="processed",
             frame_contract=self._contract,
             shard_id="",
-            provenance=provenance(
-                "preprocess",
-                settings=_decisive(self._options),
-                fingerprint=self._plan.mark,
-                actor=raw.provenance.get("actor"),
-                emulator=raw.provenance.get("emulator", ""),
-                parents=[{"file": self._plan.source.name, "shard_id": raw.shard_id}],
-            ),
+            provenance=told,
         )
 
     def _episodes(self) -> Iterator[Episode]:
@@ -327,18 +348,25 @@ def _decisive(options: Preprocess) -> dict[str, Any]:
 
 
 def _planned(
-    sources: list[Path], folder: Path, options: Preprocess, game: GameDescription
+    sources: list[Path],
+    folder: Path,
+    options: Preprocess,
+    game: GameDescription,
+    leg: Leg | None,
 ) -> Iterator[_Plan]:
-    """``X-raw-v002`` gives ``X-84-v001``."""
+    """``X-raw-v002`` gives ``X-84-v001``, or cut down to a leg ``X-only-LEG-84-v001``."""
     described = []
     if options.restate:  # the state then follows the description
         text = (game.folder / "game.yaml").read_bytes()
         described.append(hashlib.sha256(text).hexdigest())
     for source, entry in zip(sources, entries_of(sources), strict=True):
         raw = entry.get()
-        mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described)
-        target, done = publish_name(folder, f"{_small_stem(source)}-{options.size}", mark)
-        yield _Plan(source, raw, target, mark, done)
+        cut = None if leg is None or leg == told_leg(game, raw.provenance) else leg
+        legs = [] if cut is None else [cut.told]
+        mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described, *legs)
+        stem = _small_stem(source) if cut is None else f"{_small_stem(source)}-only-{cut.name}"
+        target, done = publish_name(folder, f"{stem}-{options.size}", mark)
+        yield _Plan(source, raw, target, mark, done, cut)
 
 
 def _row(plan: _Plan, made: Path | None) -> dict[str, Any]:

@@ -6,60 +6,32 @@ part of its own; running it twice gives the same bytes. Parts of an interrupted 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.config import Mode, Settings
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.library import MILESTONE, KeptState, chosen_state, library_of
 from pipeline.emulator.rollout import Actor, Start, play_episodes
 from pipeline.errors import PipelineError
 from pipeline.executor import local_executor, run_jobs
 from pipeline.experts.acting import ExpertActor, MixedActor
 from pipeline.experts.opening import open_expert
-from pipeline.frames import FrameContract
-from pipeline.games.description import GameDescription, load_game
-from pipeline.games.identity import find_cartridge
-from pipeline.games.platforms import PLATFORMS
-from pipeline.games.states import check_start
+from pipeline.games.description import GameDescription
 from pipeline.keeping import Keep, harvest
-from pipeline.shards.labels import expert_id
+from pipeline.players import EXPERT, Play, Player, mark_of
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
-from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode, ShardHeader
 from pipeline.shards.writer import ShardWriter
 
-EXPERT = "expert"
 # Episodes a job plays, and how many of them side by side: a network answers several frames at once
 # faster than one by one. More would hold more native frames in memory.
 EPISODES_PER_JOB = 8
 LOCKSTEP = 8
-
-
-@dataclass(frozen=True)
-class Play:
-    """Everything that decides how an episode goes, its seed apart."""
-
-    game: GameDescription
-    rom: Path
-    policy: str
-    beta: float
-    mode: Mode
-    settings: Settings
-    """Those of the expert."""
-    start_state: str
-    max_steps: int
-    patience: int
-    sticky: float
 
 
 @dataclass(frozen=True)
@@ -82,129 +54,6 @@ class Outcome:
     length: int
     success: bool
     milestones: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Player:
-    """A game, its cartridge and its player, resolved from settings and checked."""
-
-    game: GameDescription
-    play: Play
-    actor: dict[str, Any]
-    isolation: str | None = None
-    """Where the expert's program runs: told, but no part of what decides the episodes."""
-    states: tuple[KeptState, ...] = ()
-    """The library's, of the milestone in which episodes begin; none: in a start state by name."""
-
-    def starts(self, seeds: Sequence[int]) -> dict[int, Start] | None:
-        """Where each episode begins: a function of its seed and the library's states."""
-        if not self.states:
-            return None
-        chosen = {int(seed): self.states[chosen_state(seed, len(self.states))] for seed in seeds}
-        return {seed: Start(one.label, one.state) for seed, one in chosen.items()}
-
-    def _paid(self) -> dict[str, Any] | None:
-        """The expert whose buttons cost something: each tells what, in the shard."""
-        expert = self.actor.get("expert")
-        if self.play.settings.expert.kind != "model" or expert is None:
-            return None
-        return {expert_id(expert): expert}
-
-    def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
-        """The header of the raw shard that this player fills.
-
-        ``settings`` are those that decide the result; with the game and the player they make the
-        fingerprint.
-        """
-        console = PLATFORMS[self.game.platform]
-        text = (self.game.folder / "game.yaml").read_bytes()
-        decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
-        decisive += self._begins()
-        told = provenance(
-            stage,
-            settings=settings,
-            fingerprint=fingerprint(stage, *decisive),
-            actor=self.actor,
-            emulator=f"mgba {metadata.version('mgba')}",
-            game_yaml=text.decode(),
-            experts=self._paid(),
-        )
-        if self.isolation is not None:
-            told["isolation"] = self.isolation
-        if self.states:
-            told["start_states"] = [one.file.stem for one in self.states]
-        return ShardHeader(
-            kind="raw",
-            game=self.game.name,
-            rom_sha1=self.game.rom_sha1,
-            actions=self.game.buttons,
-            timing=self.game.timing.contract,
-            frame_contract=FrameContract(console.height, console.width, "none"),
-            milestones=tuple(m.name for m in self.game.milestones),
-            provenance=told,
-        )
-
-    def _begins(self) -> list[Any]:
-        """Files that decide where episodes begin."""
-        if self.states:
-            return [[one.file.stem, _sha256(one.state)] for one in self.states]
-        kept = self.game.start_states[self.play.start_state].source
-        return [] if kept is None else [_sha256(kept.read_bytes())]
-
-
-def make_player(
-    settings: Settings,
-    *,
-    policy: str,
-    beta: float,
-    mode: Mode,
-    start_state: str | None,
-    max_steps: int,
-    patience: int,
-    sticky: float | None,
-) -> Player:
-    """Resolve and check who plays what, before any process starts.
-
-    Raises:
-        PipelineError: no game, ROM, start state, expert program or checkpoint, or a checkpoint
-            that was made for another game, ROM, timing or set of buttons.
-    """
-    game, rom = find_cartridge(
-        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
-    )
-    start = start_state or next(iter(game.start_states))
-    states = _start_states(settings, game, start)
-    if not states:
-        check_start(game.start_states[start], rom, PLATFORMS[game.platform])
-    actor: dict[str, Any] = {}
-    isolation: str | None = None
-    if policy == EXPERT or beta > 0:
-        with open_expert(settings, game) as expert:
-            actor["expert"] = expert.identity
-            isolation = getattr(expert, "isolation", None)
-    if policy != EXPERT:
-        # Imported late: the expert alone plays without torch.
-        from pipeline.policies.checkpoint import check_fits, load_checkpoint
-
-        check_fits(load_checkpoint(Path(policy)), game)
-        sha256 = _sha256(Path(policy).read_bytes())
-        actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
-    actor["beta"] = 1.0 if policy == EXPERT else beta
-    sticky = game.sticky_action_probability if sticky is None else sticky
-    play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky)
-    return Player(game, play, actor, isolation, states)
-
-
-def _start_states(settings: Settings, game: GameDescription, start: str) -> tuple[KeptState, ...]:
-    """The library's states that ``milestone:NAME`` stands for; none where a state is named."""
-    if start.startswith(MILESTONE):
-        library = library_of(settings.shard_folder(game.name))
-        return library.states(game, start[len(MILESTONE) :])
-    if start not in game.start_states:
-        raise PipelineError(
-            f"{game.name} has no start state '{start}'; it has: {', '.join(game.start_states)}"
-        )
-    return ()
 
 
 def record(
@@ -314,11 +163,6 @@ def _jobs(
     return jobs
 
 
-def mark_of(header: ShardHeader) -> str:
-    """The fingerprint in a header's provenance."""
-    return str(header.provenance["fingerprint"])
-
-
 def play_job(job: Job) -> list[Outcome]:
     """Play the job's episodes; each is published as a part of its own when it ends."""
     with ExitStack() as stack:
@@ -335,6 +179,7 @@ def play_job(job: Job) -> list[Outcome]:
         ]
         actor = _actor(play, envs[0].game, stack)
         start = b"" if job.starts else envs[0].start_state(play.start_state)
+        _check_goal(play, envs[0], job)
         outcomes = []
         for episode in play_episodes(
             envs,
@@ -356,6 +201,22 @@ def play_job(job: Job) -> list[Outcome]:
         return outcomes
 
 
+def _check_goal(play: Play, env: GBAEnv, job: Job) -> None:
+    """Refuse episodes that would be over before they begin."""
+    goal = None if play.leg is None else play.leg.goal
+    if goal is None:
+        return
+    for seed in job.parts:
+        begun = None if job.starts is None else job.starts[seed]
+        options = {"start_state": play.start_state} if begun is None else {"state": begun.state}
+        if env.reset(seed=seed, options=options)[1]["milestones"][goal] == 0:
+            where = play.start_state if begun is None else begun.label
+            raise PipelineError(
+                f"the milestone '{goal}' is reached already in the start state '{where}'; take "
+                "that one out, or choose others with --from"
+            )
+
+
 def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
     network: Actor | None = None
     if play.policy != EXPERT:
@@ -366,10 +227,6 @@ def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
             return network
     expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))
     return expert if network is None else MixedActor(expert, network, play.beta)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _outcome(episode: Episode) -> Outcome:

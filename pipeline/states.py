@@ -169,11 +169,13 @@ def _add_file(
     state = without_note(state)
     variables = env.reset(seed=0, options={"state": state})[1]["state"]
     milestone = _reached(file, known.milestone, game, variables)
+    reached = _holding(game, variables)
     about = {
         "game": game.name,
         "rom_sha1": game.rom_sha1,
         "ram_sha256": ram_sha256(env.emulator),
         "from": {"file": file.name},
+        "reached": reached,
         "variables": summary(variables),
     }
     added = library.add(milestone, state, about, most=known.most)

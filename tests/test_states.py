@@ -20,7 +20,8 @@ from pipeline.emulator.library import Library, chosen_state, library_of
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.games.description import find_rom, load_game
-from pipeline.rollouts import Job, make_player, play_job
+from pipeline.players import make_player
+from pipeline.rollouts import Job, play_job
 from pipeline.shards.parts import Parts
 from pipeline.shards.reader import Shard
 from tests.emulator.conftest import COUNTING, make_game, sounding  # noqa: F401
@@ -138,7 +139,7 @@ def test_episodes_that_an_interrupted_run_had_finished_give_their_states_too(
     keeping = settings(tmp_path, collect={"keep_states": True})
     player = make_player(
         keeping, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=60,
-        patience=0, sticky=None,
+        patience=0, sticky=None, purpose="collect",
     )  # fmt: skip
     with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
         header, seeds = replace(shard.header, shard_id=""), shard.seeds.tolist()

@@ -210,6 +210,11 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         """Every variable of the game as it is now."""
         return self._state
 
+    @property
+    def reached(self) -> list[str]:
+        """The milestones of this episode that are reached by now, in the game's order."""
+        return [name for name, step in self._milestones.items() if step >= 0]
+
     def ram_crc32(self) -> int:
         """CRC32 of the console's blocks of RAM, in their order, as they are now; about 10 us."""
         checksum = 0

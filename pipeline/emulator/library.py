@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State
+from pipeline.emulator.seeds import Purpose, purpose_of
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.legs import known_milestone
@@ -44,12 +45,25 @@ class KeptState:
     state: bytes
     """As the emulator gave it."""
     about: Mapping[str, Any]
-    """milestone, game, rom_sha1, ram_sha256, from (what it came from), variables."""
+    """milestone, game, rom_sha1, ram_sha256, from (what it came from), reached (the milestones),
+    variables."""
 
     @property
     def label(self) -> str:
         """What names it in the ``root`` of an episode that begins in it."""
         return f"{MILESTONE}{self.milestone}/{self.file.stem}"
+
+    @property
+    def purpose(self) -> Purpose | None:
+        """What the episode was played for that it is of; None where it was put in by hand."""
+        origin = self.about.get("from")
+        seed = origin.get("seed") if isinstance(origin, Mapping) else None
+        return purpose_of(seed) if isinstance(seed, int) else None
+
+    def has_reached(self, milestone: str) -> bool:
+        """Whether a later milestone is known to be reached in it, too."""
+        reached = self.about.get("reached")
+        return isinstance(reached, list) and milestone in reached
 
 
 class Library:
@@ -123,6 +137,36 @@ class Library:
                 f"{milestone}"
             )
         return states
+
+    def states_for(
+        self, game: GameDescription, milestone: str, purpose: Purpose, goal: str | None = None
+    ) -> tuple[KeptState, ...]:
+        """The states in which episodes of a purpose begin that are to reach ``goal``.
+
+        Nobody learns from states that an evaluation reached. Evaluations begin in these, if there
+        are any; else in all.
+
+        Raises:
+            PipelineError: as :meth:`states`; all are of evaluations; or the goal holds in all.
+        """
+        there = self.states(game, milestone)
+        left = [one for one in there if goal is None or not one.has_reached(goal)]
+        if not left:
+            raise PipelineError(
+                f"{self.folder}: in all {len(there)} states of '{milestone}' the milestone "
+                f"'{goal}' is reached already; begin at an earlier one with --from"
+            )
+        judged = tuple(one for one in left if one.purpose == "evaluate")
+        if purpose == "evaluate":
+            return judged or tuple(left)
+        free = tuple(one for one in left if one.purpose != "evaluate")
+        if not free:
+            raise PipelineError(
+                f"{self.folder}: all {len(left)} states of '{milestone}' were reached in "
+                "evaluations, whose games nobody learns from; keep others with: collect "
+                "--keep-states"
+            )
+        return free
 
     def read(self, milestone: str, file: Path) -> KeptState:
         """One state of the library, its provenance checked as far as that goes without a console.

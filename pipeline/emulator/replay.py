@@ -23,6 +23,7 @@ from pipeline.emulator.rollout import state_columns
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
 from pipeline.games.description import GameDescription, Names, find_rom
+from pipeline.games.legs import ending_with, told_leg
 from pipeline.games.parsing import parse_recorded
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode
@@ -105,7 +106,8 @@ def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
         )
     text = header.provenance.get("game_yaml")
     if isinstance(text, str):
-        return replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
+        recorded = replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
+        return ending_with(recorded, told_leg(recorded, header.provenance))
     if header.actions != game.buttons or dict(header.timing) != game.timing.contract:
         raise PipelineError(
             f"{path}: recorded with other buttons or another timing than {game.name} has today, "

@@ -14,6 +14,12 @@ _LOW_BITS = 30
 _MASK = (1 << _LOW_BITS) - 1
 
 
+def purpose_of(seed: int) -> Purpose | None:
+    """What an episode with this seed was played for; None of a seed that is of no purpose."""
+    codes: dict[int, Purpose] = {1: "collect", 2: "select", 3: "evaluate"}
+    return codes.get(seed >> _LOW_BITS)
+
+
 def episode_seeds(purpose: Purpose, base: int, count: int, first: int = 0) -> NDArray[np.uint32]:
     """Seeds of the episodes ``first`` .. ``first + count - 1``, (count,) u32.
 

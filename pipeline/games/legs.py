@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription, Milestone
+from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def leg_of(
     ends = "start" if start is None else start, "end" if goal is None else goal
     name = goal if goal is not None and first == last else f"{ends[0]}-to-{ends[1]}"
     return Leg(start, goal, quote(name, safe=" "), first, last)
+
+
+def leg_in(settings: Settings, game: GameDescription) -> Leg | None:
+    """The leg that the settings ask for; see :func:`leg_of`."""
+    return leg_of(game, milestone=settings.milestone, start=settings.from_, goal=settings.to)
 
 
 def told_leg(game: GameDescription, provenance: Mapping[str, Any]) -> Leg | None:

@@ -243,11 +243,15 @@ def _check_fit(paths: Sequence[Path]) -> list[ShardHeader]:
 def _described(shard: Shard) -> dict[str, str]:
     """What the header does not tell, or no check compares."""
     state = (shard.stored(f"state/{name}") for name in shard.state_names)
+    leg = shard.header.provenance.get("leg") if shard.header.kind == "raw" else None
+    ends = leg if isinstance(leg, Mapping) else {}
     kinds = (f"{s.name.removeprefix('state/')} {s.dtype}{list(s.row_shape) or ''}" for s in state)
     return {
         "milestones": " ".join(shard.header.milestones) or "none",
         "state variables": ", ".join(kinds) or "none",
         "start states": "kept" if "start_states" in shard.stored_names() else "left out",
+        # How raw episodes are played again depends on it.
+        "leg": f"{ends.get('from') or 'start'} to {ends.get('to') or 'end'}",
     }
 
 
@@ -344,6 +348,8 @@ def _header(
         game_yaml=shared("game_yaml"),
         experts=experts if any("experts" in one for one in told) else None,
     )
+    if shared("leg") is not None:
+        made["leg"] = shared("leg")
     return replace(next(iter(parents.values())), provenance=made, shard_id="")
 
 

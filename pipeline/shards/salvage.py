@@ -231,6 +231,8 @@ class _Rescue:
             game_yaml=old.get("game_yaml"),
             experts=old.get("experts"),
         )
+        if "leg" in old:
+            made["leg"] = old["leg"]
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(
             self.header, shard_id="", provenance={**made, "lost": lost, "salvaged": dict(old)}

@@ -25,9 +25,10 @@ from pipeline.emulator.replay import (
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
 from pipeline.games.description import load_game
+from pipeline.players import make_player
 from pipeline.policies.checkpoint import save_checkpoint
 from pipeline.policies.impala import ImpalaCNN
-from pipeline.rollouts import Job, make_player, play_job
+from pipeline.rollouts import Job, play_job
 from pipeline.shards.parts import Parts
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import Episode
@@ -49,7 +50,7 @@ def record(folder: Path, policy: str = "expert", game: str = "quest", **play: An
         "patience": 0,
         "sticky": 0.2,
     }
-    player = make_player(Settings(game=game), **{**keys, **play})
+    player = make_player(Settings(game=game), **{**keys, **play}, purpose="collect")
     header = player.header("collect", {"policy": policy})
     seeds = (11, 12, 4_000_000_000)
     with Parts(folder, "made-raw", header) as parts:

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.description import find_rom, load_game
 from pipeline.games.platforms import GB
 from pipeline.games.states import check_state, note_of, with_note, without_note
-from pipeline.rollouts import make_player
+from pipeline.players import make_player
 from tests.emulator.conftest import COUNTING, STANDING, write_cartridge
 from tests.game_boy import cartridge
 
@@ -187,7 +187,7 @@ def test_an_in_game_save_of_something_else_is_refused_in_one_line(make_game: Mak
     with pytest.raises(PipelineError) as error:  # known before anyone plays
         make_player(
             Settings(game=str(folder)), policy="expert", beta=1.0, mode="sampled",
-            start_state="later", max_steps=9, patience=0, sticky=None,
+            start_state="later", max_steps=9, patience=0, sticky=None, purpose="collect",
         )  # fmt: skip
     assert str(error.value) == (
         f"{folder / 'game.yaml'}, line 13: start_states.later: {file}: 0 bytes, but this "
