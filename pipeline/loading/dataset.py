@@ -17,8 +17,12 @@ from pipeline.loading.memory import SharedArray
 from pipeline.loading.source import Frames, FrameSource, Indices
 from pipeline.loading.weights import Weights
 from pipeline.shards.facts import round_of
+from pipeline.shards.legs import inside, next_goals
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import NO_ACTION, LabelStatus
+
+MOST_GOALS = 255
+"""Milestones whose numbers, and one more, fit into a byte."""
 
 
 class Batch(NamedTuple):
@@ -37,17 +41,20 @@ class Batch(NamedTuple):
     mask: Tensor | None = None
     """(B,k) bool, with ``window``: which steps are there and chosen. The others repeat the
     episode's last frame, with button 0."""
+    goals: Tensor | None = None
+    """(B,) or (B,k) i64: the number of the milestone that is next; that of milestones where all
+    are reached."""
 
 
-Labels = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+Labels = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """The fields of a `Batch` but its frames."""
 
 
 def some_of(labels: Labels, which: slice) -> Labels:
     """Those of some samples."""
     buttons, *others = labels
-    weights, previous, mask = (None if one is None else one[which] for one in others)
-    return buttons[which], weights, previous, mask
+    weights, previous, mask, goals = (None if one is None else one[which] for one in others)
+    return buttons[which], weights, previous, mask, goals
 
 
 class Steps(Dataset[tuple[Tensor, int]]):
@@ -58,7 +65,8 @@ class Steps(Dataset[tuple[Tensor, int]]):
     while is cheap, any other decodes a chunk for each step: `pipeline.loading.loader.load_batches`
     knows such orders, and caches.
 
-    Memory: 1 byte a step, 24 a chunk of 16, 16 an episode, shared by all processes.
+    Memory: 1 byte a step (and 1 for ``previous``, 1 for ``goals``), 24 a chunk of 16, 16 an
+    episode, shared by all processes.
 
     Args:
         paths: shards with frames of one size, checked by `check_shards`.
@@ -72,9 +80,15 @@ class Steps(Dataset[tuple[Tensor, int]]):
         window: steps of a sample, from the chosen one on; ``mask`` tells where the episode ends.
         previous: give the button executed in the step before, too.
         weights: of the samples, by class, round and shard.
+        leg: only steps between two milestones: (first, last) as `pipeline.shards.legs.inside`
+            takes them.
+        goals: give the milestone that is next, too.
+        reached: for each path, how many milestones count as reached when its episodes begin;
+            None is 0 throughout.
 
     Raises:
-        PipelineError: no shard of these rounds, or chunks that do not fit together.
+        PipelineError: no shard of these rounds, chunks that do not fit together, or, where a leg
+            or goals are asked for, shards with different milestones.
     """
 
     def __init__(
@@ -89,6 +103,9 @@ class Steps(Dataset[tuple[Tensor, int]]):
         window: int = 1,
         previous: bool = False,
         weights: Weights | None = None,
+        leg: tuple[int, int] | None = None,
+        goals: bool = False,
+        reached: Sequence[int] | None = None,
     ) -> None:
         if min(stack, window) < 1 or (stack > 1 and window > 1):
             raise ValueError("stack and window are at least 1, and one of them is 1")
@@ -103,8 +120,11 @@ class Steps(Dataset[tuple[Tensor, int]]):
             )
         self.paths = [Path(paths[i]) for i in kept]
         self.rounds = [self.rounds[i] for i in kept]
-        choice = _Choice(split, labelled, previous)
-        frames = [choice.add(path, 0 if i else max_labels) for i, path in enumerate(self.paths)]
+        choice = _Choice(split, labelled, previous, leg, goals)
+        begun = [0 if reached is None else reached[i] for i in kept]
+        frames = [
+            choice.add(path, 0 if i else max_labels, begun[i]) for i, path in enumerate(self.paths)
+        ]
         self.source = FrameSource(self.paths, frames)
         self.actions = choice.actions
         """Names of the buttons."""
@@ -112,6 +132,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
         rows = self.source.chunk_rows
         self._buttons = SharedArray.of(np.concatenate(choice.buttons))
         self._executed = SharedArray.of(np.concatenate(choice.executed)) if previous else None
+        self._goals = SharedArray.of(np.concatenate(choice.goals)) if goals else None
         self._starts = SharedArray.of(np.concatenate(choice.starts))
         self._stops = SharedArray.of(np.concatenate(choice.stops))
         chosen = (self._buttons.array != NO_ACTION).reshape(-1, rows)
@@ -218,6 +239,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
             None if weights is None else torch.from_numpy(weights),
             None if self._executed is None else torch.from_numpy(self._previous(rows)),
             mask,
+            None if self._goals is None else torch.from_numpy(self._goals.array[rows]).long(),
         )
 
     def close(self) -> None:
@@ -240,33 +262,58 @@ class Steps(Dataset[tuple[Tensor, int]]):
 class _Choice:
     """Reads the columns of one shard after the other, and chooses."""
 
-    def __init__(self, split: int | None, labelled: bool, previous: bool) -> None:
+    def __init__(
+        self,
+        split: int | None,
+        labelled: bool,
+        previous: bool,
+        leg: tuple[int, int] | None,
+        goals: bool,
+    ) -> None:
         self._split, self._labelled, self._previous = split, labelled, previous
+        self._leg, self._told = leg, goals
+        self._milestones: tuple[str, ...] | None = None
         self.actions: tuple[str, ...] = ()
         self.shard_ids: list[str] = []
         self.buttons: list[NDArray[np.uint8]] = []
         self.executed: list[NDArray[np.uint8]] = []
+        self.goals: list[NDArray[np.uint8]] = []
         self.starts: list[Indices] = []
         self.stops: list[Indices] = []
         self._rows = 0
 
-    def add(self, path: Path, limit: int) -> Any:
+    def add(self, path: Path, limit: int, reached: int) -> Any:
         """Returns where the frames lie."""
         with Shard(path) as shard:
             self.actions = shard.header.actions
             self.shard_ids.append(shard.header.shard_id)
             frames = shard.stored("frames")
-            buttons = self._chosen(shard)
+            buttons, milestones = self._chosen(shard), self._reached(shard, reached)
+            if self._leg is not None:
+                buttons[~inside(milestones, shard.lengths, *self._leg)] = NO_ACTION
             if 0 < limit < np.count_nonzero(buttons != NO_ACTION):
                 buttons[np.flatnonzero(buttons != NO_ACTION)[limit - 1] + 1 :] = NO_ACTION
             padded = len(frames.offsets) * frames.chunk_rows
             self.buttons.append(_padded(buttons, padded))
             if self._previous:
                 self.executed.append(_padded(shard.column("actions"), padded))
+            if self._told:
+                goals = next_goals(milestones, shard.lengths, reached)
+                self.goals.append(_padded(goals, padded))
             self.starts.append(self._rows + shard.starts)
             self.stops.append(self._rows + shard.starts + shard.lengths)
             self._rows += padded
         return frames
+
+    def _reached(self, shard: Shard, reached: int) -> NDArray[np.int32]:
+        """(E,M) the step at which each milestone was reached, 0 for those that count as such."""
+        names = shard.header.milestones
+        if self._leg is not None or self._told:
+            check_milestones(shard.path, names, self._milestones or names)
+            self._milestones = names
+        steps: NDArray[np.int32] = shard.milestones.copy()
+        steps[:, :reached] = 0
+        return steps
 
     def _chosen(self, shard: Shard) -> NDArray[np.uint8]:
         buttons: NDArray[np.uint8]
@@ -278,6 +325,25 @@ class _Choice:
         if self._split is not None:
             buttons[np.repeat(shard.splits != self._split, shard.lengths)] = NO_ACTION
         return buttons
+
+
+def check_milestones(path: Path, names: Sequence[str], due: Sequence[str]) -> None:
+    """Check that a shard's milestones are those that legs and goals are counted in.
+
+    Raises:
+        PipelineError: they are others, or more than fit into a byte.
+    """
+    if tuple(names) != tuple(due):
+        raise PipelineError(
+            f"{path}: its milestones are {' '.join(names) or 'none'}, not "
+            f"{' '.join(due) or 'none'}; a leg, or a network that is told its goal, takes shards "
+            "of the same milestones only: name them with --train.shards"
+        )
+    if len(names) > MOST_GOALS:
+        raise PipelineError(
+            f"{path}: it has {len(names)} milestones; legs, and networks that are told their "
+            f"goal, take up to {MOST_GOALS}"
+        )
 
 
 def _padded(values: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:

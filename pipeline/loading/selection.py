@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import expected_sha1
-from pipeline.loading.dataset import Batch, Steps
+from pipeline.games.legs import Leg, leg_of, told_leg
+from pipeline.loading.dataset import Batch, Steps, check_milestones
 from pipeline.loading.loader import Loader
 from pipeline.loading.plan import choose_plan
 from pipeline.loading.sampling import Permutation
@@ -40,6 +41,10 @@ class Selection:
     """Steps of `validation` that are looked at, rising."""
     seeds: NDArray[np.uint32]
     """Seed of every episode, whatever its split."""
+    leg: Leg | None = None
+    """None: steps of the whole game."""
+    goals: tuple[str, ...] = ()
+    """The milestones whose numbers batches carry, in order; (): batches carry no goals."""
 
     def loader(self, train: Train, device: str, order: str | None, **options: Any) -> Loader:
         """The loader of a training; what the settings leave open is chosen.
@@ -96,12 +101,16 @@ class Selection:
 def select_shards(settings: Settings, game: GameDescription) -> Selection:
     """The shards of ``train.shards``, or every labelled one of the game.
 
-    Of a shard that was labelled, the labelled version counts, not the one it was made from.
+    Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
+    leg only the steps inside it count; a shard may have none of them.
 
     Raises:
-        PipelineError: none there, none labelled, or one that does not fit the game or the others.
+        PipelineError: none there, none labelled, or one that does not fit the game or the others;
+            no such leg; or goals of a game without milestones.
     """
     train = settings.train
+    leg = leg_of(game, milestone=settings.milestone, start=settings.from_, goal=settings.to)
+    goals = _goals(game) if train.told_goal else ()
     paths = [Path(shard) for shard in train.shards]
     paths = paths or _labelled_shards(settings.shard_folder(game.name))
     headers = check_shards(
@@ -113,24 +122,70 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         timing=game.timing.contract,
         labelled=True,
     )
-    steps = Steps(
-        paths,
-        split=TRAIN,
-        rounds=train.rounds or None,
-        max_labels=train.max_labels,
-        weights=_weights(train),
-    )
+    told: dict[str, Any] = {"rounds": train.rounds or None}
+    if leg is not None or goals:
+        told |= _of_milestones(game, leg, bool(goals), paths, headers)
+    steps = Steps(paths, split=TRAIN, max_labels=train.max_labels, weights=_weights(train), **told)
+    unseen = Steps(paths, split=VALIDATION, **told)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
+        if leg is not None and not len(unseen):
+            raise PipelineError(
+                f"{names}: no labelled step lies in the leg {leg.name}; collect and label some "
+                "with the same --milestone, --from and --to"
+            )
         raise PipelineError(
             f"{names}: every labelled step is in the validation split; "
             "lower preprocess.validation, or collect more episodes"
         )
-    unseen = Steps(paths, split=VALIDATION, rounds=train.rounds or None)
     chosen = np.arange(len(unseen))
     if 0 < train.validate_steps < len(unseen):
         chosen = np.sort(_some(unseen, train.validate_steps))
-    return Selection(paths, headers, steps, unseen if len(unseen) else None, chosen, _seeds(paths))
+    return Selection(
+        paths,
+        headers,
+        steps,
+        unseen if len(unseen) else None,
+        chosen,
+        _seeds(paths),
+        leg,
+        goals,
+    )
+
+
+def _goals(game: GameDescription) -> tuple[str, ...]:
+    """The milestones that a network can be told of."""
+    names = tuple(one.name for one in game.milestones)
+    if not names:
+        raise PipelineError(
+            f"train.told_goal: {game.name} has no milestones, so a network cannot be told which "
+            "is next; give its game.yaml some, or leave told_goal out"
+        )
+    return names
+
+
+def _of_milestones(
+    game: GameDescription,
+    leg: Leg | None,
+    goals: bool,
+    paths: list[Path],
+    headers: list[ShardHeader],
+) -> dict[str, Any]:
+    """What `Steps` must know of legs and goals; numbers are those of the game's milestones."""
+    names = [one.name for one in game.milestones]
+    for path, header in zip(paths, headers, strict=True):
+        check_milestones(path, header.milestones, names)
+    return {
+        "leg": None if leg is None else (leg.first, leg.last),
+        "goals": goals,
+        "reached": [reached_before(game, header) for header in headers],
+    }
+
+
+def reached_before(game: GameDescription, header: ShardHeader) -> int:
+    """How many milestones count as reached when a shard's episodes begin."""
+    leg = told_leg(game, header.provenance)
+    return 0 if leg is None else leg.first
 
 
 def _weights(train: Train) -> Weights | None:

@@ -63,9 +63,17 @@ def number_of(frame: Any) -> int:
 
 
 def episode(
-    length: int, seed: int, *, first: int = 0, split: int = TRAIN, every: int = 1, size: int = 84
+    length: int,
+    seed: int,
+    *,
+    first: int = 0,
+    split: int = TRAIN,
+    every: int = 1,
+    size: int = 84,
+    reached: tuple[int, ...] = (),
 ) -> Episode:
-    """Steps numbered from ``first``; one in ``every`` is labelled, with (number * 7) % 10."""
+    """Steps numbered from ``first``; one in ``every`` is labelled, with (number * 7) % 10.
+    ``reached`` are the steps at which it came to each milestone."""
     numbers = np.arange(first, first + length)
     right = (numbers * 7 % len(BUTTONS)).astype(np.uint8)
     labelled = numbers % every == 0
@@ -86,6 +94,7 @@ def episode(
         success=True,
         root=f"made-{seed}",
         split=split,
+        milestones=np.array(reached, np.int32),
     )
 
 
@@ -97,15 +106,22 @@ def shard(
     first: int = 0,
     seed: int = 0,
     every: int = 1,
+    reached: tuple[tuple[int, ...], ...] = (),
     **changes: Any,
 ) -> Path:
-    """Write a shard; the episodes ``validation`` have that split."""
+    """Write a shard; the episodes ``validation`` have that split, and ``reached`` is by episode."""
     contract: FrameContract = changes.get("frame_contract", CONTRACT)
     with ShardWriter(path, header(**changes)) as writer:
         for i, length in enumerate(lengths):
             split = int(i in validation)
             made = episode(
-                length, seed + i, first=first, split=split, every=every, size=contract.height
+                length,
+                seed + i,
+                first=first,
+                split=split,
+                every=every,
+                size=contract.height,
+                reached=reached[i] if reached else (),
             )
             writer.append(made)
             first += length

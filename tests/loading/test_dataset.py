@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_a_batch_comes_in_the_order_asked_for(tmp_path: Path) -> None:
     batch = steps.batch(wanted)
     assert [made.number_of(frame) for frame in batch.frames] == wanted.tolist()
     assert batch.buttons.tolist() == (wanted * 7 % 10).tolist()
-    assert batch[2:] == (None, None, None)
+    assert batch[2:] == (None, None, None, None)
 
 
 def test_a_stack_ends_with_the_steps_frame_and_does_not_leave_its_episode(tmp_path: Path) -> None:
@@ -157,6 +158,96 @@ def test_weights_of_what_is_not_there_are_refused(
     with pytest.raises(PipelineError) as refused:
         Steps([made.shard(tmp_path / "a.h5", (20,))], weights=weights)
     assert str(refused.value) == line
+
+
+def on_the_way(path: Path, **changes: Any) -> Path:
+    """A shard of three episodes, with the milestones near and far reached at other steps."""
+    reached = ((3, 8), (0, -1), (-1, -1))
+    changes = {"milestones": ("near", "far"), "reached": reached, **changes}
+    return made.shard(path, (10, 6, 4), **changes)
+
+
+@pytest.mark.parametrize(
+    ("leg", "inside"),
+    [
+        ((0, 0), [0, 1, 2, 16, 17, 18, 19]),
+        ((1, 1), [*range(3, 8), *range(10, 16)]),
+        ((0, 1), [*range(8), *range(10, 20)]),
+        ((1, 2), [*range(3, 16)]),
+        ((2, 2), [8, 9]),
+    ],
+)
+def test_a_leg_has_the_steps_between_its_milestones(
+    tmp_path: Path, leg: tuple[int, int], inside: list[int]
+) -> None:
+    paths = [on_the_way(tmp_path / "a.h5")]
+    assert numbers_of(Steps(paths, leg=leg)) == inside
+    some = Steps(paths, leg=leg, max_labels=3)
+    assert numbers_of(some) == inside[:3]
+
+
+def test_a_shard_without_a_step_of_the_leg_is_empty(tmp_path: Path) -> None:
+    never = on_the_way(tmp_path / "a.h5", reached=((-1, -1),) * 3)
+    there = on_the_way(tmp_path / "b.h5", first=20, seed=5)
+    assert len(Steps([never], leg=(1, 2))) == 0
+    assert numbers_of(Steps([never, there], leg=(2, 2))) == [28, 29]
+
+
+def test_what_an_episode_began_with_counts_as_reached(tmp_path: Path) -> None:
+    path = on_the_way(tmp_path / "a.h5", reached=((-1, 8), (-1, -1), (-1, 0)))
+    assert len(Steps([path], leg=(1, 1))) == 0
+    steps = Steps([path], leg=(1, 1), goals=True, reached=[1])
+    assert numbers_of(steps) == [*range(8), *range(10, 16)]
+    assert goals_of(steps) == [1] * 14
+    assert len(Steps([path], leg=(0, 0), reached=[1])) == 0
+
+
+def goals_of(steps: Steps, which: list[int] | None = None) -> list[Any]:
+    goals = steps.batch(np.arange(len(steps)) if which is None else np.array(which)).goals
+    assert goals is not None
+    assert goals.dtype == torch.int64
+    return goals.tolist()
+
+
+def test_a_step_s_goal_is_the_milestone_that_is_next(tmp_path: Path) -> None:
+    steps = Steps([on_the_way(tmp_path / "a.h5")], goals=True)
+    assert goals_of(steps) == [0] * 3 + [1] * 5 + [2] * 2 + [1] * 6 + [0] * 4
+    assert Steps([on_the_way(tmp_path / "b.h5")]).batch(np.arange(3)).goals is None
+
+
+def test_a_stack_has_the_goal_of_its_step_and_a_window_one_a_step(tmp_path: Path) -> None:
+    path = on_the_way(tmp_path / "a.h5")
+    assert goals_of(Steps([path], goals=True, stack=3), [2, 3, 8]) == [0, 1, 2]
+    assert goals_of(Steps([path], goals=True, window=3), [1, 7, 9]) == [
+        [0, 0, 1],
+        [1, 2, 2],
+        [2, 2, 2],
+    ]
+
+
+def test_milestones_that_differ_are_refused_where_they_are_counted(tmp_path: Path) -> None:
+    paths = [on_the_way(tmp_path / "a.h5"), made.shard(tmp_path / "b.h5", (5,), first=20, seed=5)]
+    assert len(Steps(paths)) == 25
+    for asked in ({"goals": True}, {"leg": (0, 0)}):
+        with pytest.raises(PipelineError) as refused:
+            Steps(paths, **asked)  # type: ignore[arg-type]
+        assert str(refused.value) == (
+            f"{paths[1]}: its milestones are none, not near far; a leg, or a network that is told "
+            "its goal, takes shards of the same milestones only: name them with --train.shards"
+        )
+
+
+def test_more_milestones_than_fit_into_a_byte_are_refused(tmp_path: Path) -> None:
+    names = tuple(f"m{i}" for i in range(256))
+    path = made.shard(tmp_path / "a.h5", (5,), milestones=names, reached=((-1,) * 256,))
+    with pytest.raises(PipelineError) as refused:
+        Steps([path], goals=True)
+    assert str(refused.value) == (
+        f"{path}: it has 256 milestones; legs, and networks that are told their goal, take up to "
+        "255"
+    )
+    most = made.shard(tmp_path / "b.h5", (5,), milestones=names[1:], reached=((0,) * 255,))
+    assert goals_of(Steps([most], goals=True)) == [255] * 5
 
 
 def test_an_index_outside_is_refused(tmp_path: Path) -> None:

@@ -22,10 +22,13 @@ KINDS = ["none", "ram", "disk"]
 POOL = 8 * 16 * 84 * 84 * 3
 
 
+NEAR: dict[str, Any] = {"milestones": ("near",), "reached": ((20,), (-1,), (0,))}
+
+
 def steps_of(folder: Path, **options: Any) -> Steps:
     paths = [
-        made.shard(folder / "a.h5", (100, 45, 61), every=options.pop("every", 1)),
-        made.shard(folder / "b.h5", (90, 30), first=206, seed=3),
+        made.shard(folder / "a.h5", (100, 45, 61), every=options.pop("every", 1), **NEAR),
+        made.shard(folder / "b.h5", (90, 30), first=206, seed=3, **NEAR),
     ]
     return Steps(paths, **options)
 
@@ -156,7 +159,7 @@ def test_stacks_and_windows_come_through_every_way_of_reading(
     tmp_path: Path, cache: str, workers: int
 ) -> None:
     for kind in ({"stack": 4}, {"window": 3}):
-        steps = steps_of(tmp_path / str(kind), every=3, previous=True, **kind)
+        steps = steps_of(tmp_path / str(kind), every=3, previous=True, goals=True, **kind)
         loader = loader_of(steps, cache=cache, workers=workers)
         place = {n: i for i, n in enumerate(_first_numbers(steps))}
         seen = 0
