@@ -20,7 +20,12 @@ from pipeline.games.description import load_game
 from pipeline.loading.augment import Augmentation
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection, select_shards
-from pipeline.policies.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.policies.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    number_of_goals,
+    save_checkpoint,
+)
 from pipeline.policies.impala import ImpalaCNN
 from pipeline.policies.machine import (
     choose_device,
@@ -67,7 +72,8 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     selection = select_shards(settings, load_game(settings.game))
     device = choose_device(train.device)
     dtype = choose_precision(train.precision, device)
-    inputs = inputs_of(train, selection.headers, str(dtype).removeprefix("torch."))
+    precision = str(dtype).removeprefix("torch.")
+    inputs = inputs_of(train, selection.headers, precision, selection.leg)
     folder = settings.run_folder()
     before = carry_on_from(folder, inputs, train) if train.resume else None
     if before is not None and before.step == train.steps and (folder / "final.pt").exists():
@@ -147,6 +153,7 @@ class _Training:
             "hidden": (start.hidden, self.train.hidden),
             "actions": (" ".join(start.actions), " ".join(header.actions)),
             "frames": (str(start.frame_contract), str(header.frame_contract)),
+            "goals": (" ".join(start.goals) or "none", " ".join(self.selection.goals) or "none"),
         }
         wrong = [f"{name} {is_}, not {due}" for name, (is_, due) in pairs.items() if is_ != due]
         if wrong:
@@ -166,6 +173,7 @@ class _Training:
                 height=contract.height,
                 width=contract.width,
                 hidden=train.hidden,
+                goals=number_of_goals(self.selection.goals),
             )
         else:
             network = checkpoint.network()
@@ -208,13 +216,14 @@ class _Training:
         train = self.train
         frames = batch.frames.to(self.device, non_blocking=True)
         buttons = batch.buttons.to(self.device, non_blocking=True)
-        weights = batch.weights
-        if weights is not None:
-            weights = weights.to(self.device, non_blocking=True)
+        weights, goals = (
+            None if one is None else one.to(self.device, non_blocking=True)
+            for one in (batch.weights, batch.goals)
+        )
         augmentation = Augmentation(train.shift, train.brightness, train.cutout)
         frames = augmentation(frames, seed=train.seed, step=self.step)
         rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
-        self.recent.append(self.cloner.update(frames, buttons, rate, weights))
+        self.recent.append(self.cloner.update(frames, buttons, rate, weights, goals))
         self.step += 1
 
     def _due(self, every: int | None = None) -> bool:
@@ -257,7 +266,9 @@ class _Training:
         steps = self.selection.validation
         if steps is not None:
             batches = self.selection.validation_batches()
-            self.progress.validation = self.cloner.agreement(batch[:2] for batch in batches)
+            self.progress.validation = self.cloner.agreement(
+                (batch.frames, batch.buttons, batch.goals) for batch in batches
+            )
             self.tracker.scalars(
                 {f"validation/{k}": v for k, v in self.progress.validation.items()}, self.step
             )
@@ -267,9 +278,11 @@ class _Training:
 
     def _picture(self, steps: Steps) -> None:
         chosen = np.unique(np.linspace(0, len(steps) - 1, PICTURED).astype(np.int64))
-        frames, buttons = steps.batch(chosen)[:2]
+        batch = steps.batch(chosen)
+        frames, buttons = batch.frames, batch.buttons
+        goals = None if batch.goals is None else batch.goals.to(self.device)
         with torch.inference_mode():
-            logits = self.cloner.logits(frames.to(self.device))
+            logits = self.cloner.logits(frames.to(self.device), goals)
         probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
         names = self.selection.headers[0].actions
         picture = answers_picture(frames.numpy(), probabilities, buttons.numpy(), names)
@@ -339,6 +352,7 @@ class _Training:
             game=header.game,
             rom_sha1=header.rom_sha1,
             timing=header.timing,
+            goals=self.selection.goals,
             step=self.step,
             settings=self.settings.model_dump(mode="json"),
             inputs=self.inputs,

@@ -270,3 +270,28 @@ def test_without_shards_named_it_takes_every_labelled_one_in_its_newest_form(
         "demo-labelled-v002.h5",
         "other-84-v001.h5",
     ]
+
+
+def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
+    settings: Settings,
+) -> None:
+    shard = made.shard(
+        settings.paths.datasets / "paper/way-labelled-v001.h5",
+        (70, 45, 61),
+        validation=(1,),
+        seed=20,
+        milestones=("far",),
+        reached=((30,), (20,), (0,)),
+    )
+    told = change(settings, train={"told_goal": True, "shards": [str(shard)]})
+    train.run(change(told, run="whole"))
+    train.run(change(told, run="parts", train={"steps": 15}))
+    assert train.run(change(told, run="parts"))["steps"] == 30
+    folder = settings.paths.checkpoints
+    assert same_training(folder / "whole/last.pt", folder / "parts/last.pt")
+    kept = load_checkpoint(folder / "whole/final.pt")
+    assert kept.goals == ("far",)
+    assert (kept.inputs["told_goal"], kept.weights["goals.weight"].shape) == (True, (2, 16))
+    assert (kept.weights["goals.weight"] != 0).any(dim=1).tolist() == [True, True]
+    train.run(change(told, run="workers", train={"workers": 2}))
+    assert same_training(folder / "whole/final.pt", folder / "workers/final.pt")

@@ -8,7 +8,7 @@ import os
 import pickle
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,8 @@ from pipeline.games.description import GameDescription
 from pipeline.policies.impala import ImpalaCNN
 
 FORMAT = "pokemon-il checkpoint"
-VERSION = 1
+VERSION = 2
+"""Version 1 has no goals."""
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -55,6 +56,9 @@ class Checkpoint:
     game: str
     rom_sha1: str
     timing: Mapping[str, int]
+    goals: tuple[str, ...] = ()
+    """The milestones whose number the network is told, in order, while they are next; one more
+    number says that all are reached. (): it is told none."""
     step: int = 0
     """Updates done."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +83,11 @@ class Checkpoint:
         """
         contract = self.frame_contract
         network = ImpalaCNN(
-            len(self.actions), height=contract.height, width=contract.width, hidden=self.hidden
+            len(self.actions),
+            height=contract.height,
+            width=contract.width,
+            hidden=self.hidden,
+            goals=number_of_goals(self.goals),
         )
         try:
             network.load_state_dict(self.weights)
@@ -89,6 +97,11 @@ class Checkpoint:
                 f"{self.path}: the weights do not fit the network ({reason}); train anew"
             ) from None
         return network.eval()
+
+
+def number_of_goals(names: Sequence[str]) -> int:
+    """How many a network is told apart that is told of these milestones; 0 where it is not."""
+    return len(names) + 1 if names else 0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -104,6 +117,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "frame_contract": checkpoint.frame_contract.as_dict(),
         "actions": list(checkpoint.actions),
         "timing": dict(checkpoint.timing),
+        "goals": list(checkpoint.goals),
         "shard_ids": list(checkpoint.shard_ids),
         "trained_seeds": torch.from_numpy(checkpoint.trained_seeds.astype(np.uint32)),
     }
@@ -179,6 +193,9 @@ def check_fits(checkpoint: Checkpoint, game: GameDescription) -> None:
         ("actions", " ".join(checkpoint.actions), " ".join(game.buttons)),
         ("timing", _words(checkpoint.timing), _words(game.timing.contract)),
     ]
+    if checkpoint.goals:
+        milestones = " ".join(one.name for one in game.milestones)
+        pairs.append(("goals", " ".join(checkpoint.goals), milestones or "none"))
     wrong = [f"its {what} {is_} is not the game's {due}" for what, is_, due in pairs if is_ != due]
     contract = checkpoint.frame_contract
     if contract.colour != "RGB" or contract.resampling not in ("none", "bilinear"):
@@ -202,6 +219,7 @@ def _from_content(content: dict[str, Any], path: Path) -> Checkpoint:
         frame_contract=FrameContract(**content["frame_contract"]),
         actions=tuple(content["actions"]),
         timing=content["timing"],
+        goals=tuple(content["goals"]) if content["version"] > 1 else (),
         shard_ids=tuple(content["shard_ids"]),
         trained_seeds=content["trained_seeds"].numpy(),
         path=path,

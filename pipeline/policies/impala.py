@@ -72,6 +72,9 @@ class ImpalaCNN(nn.Module):
         actions: number of buttons.
         height, width: size of the frames; three colours.
         hidden: width of the hidden layer.
+        goals: how many goals there are to be told of, each a vector that is added to the hidden
+            layer's input; 0 makes a network that is told none. At first the vectors are 0, so that
+            it begins as the same network that is not told.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class ImpalaCNN(nn.Module):
         width: int = 84,
         hidden: int = 256,
         channels: Sequence[int] = CHANNELS,
+        goals: int = 0,
     ) -> None:
         super().__init__()
         self.size = (height, width)
@@ -92,23 +96,42 @@ class ImpalaCNN(nn.Module):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.hidden = nn.Linear(channels[-1] * height * width, hidden)
         self.head = nn.Linear(hidden, actions)
+        self.goals: nn.Embedding | None = None
+        if goals:
+            zeros = torch.zeros(goals, hidden)
+            self.goals = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+                zeros, freeze=False
+            )
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Logits (N, actions) of frames (N,H,W,3) or (N,3,H,W), uint8 or float in 0..1.
+    def forward(self, frames: Tensor, goals: Tensor | None = None) -> Tensor:
+        """Logits (N, actions) of frames (N,H,W,3) or (N,3,H,W), uint8 or float in 0..1, and of
+        goals (N,) i64 where the network is told them.
 
         Frames as (N,H,W,3) cost nothing to turn: seen as (N,3,H,W) they already lie in the
         channels_last order that convolutions are fastest with.
 
         Raises:
-            ValueError: frames of another shape.
+            ValueError: frames of another shape, a network that is told goals without them, or
+                one that is not with them.
         """
-        logits: Tensor = self.head(self.features(self.as_planes(frames)))
+        logits: Tensor = self.head(self.features(self.as_planes(frames), goals))
         return logits
 
-    def features(self, planes: Tensor) -> Tensor:
-        """The hidden layer's output (N, hidden) of float planes (N,3,H,W) in 0..1."""
+    def features(self, planes: Tensor, goals: Tensor | None = None) -> Tensor:
+        """The hidden layer's output (N, hidden) of float planes (N,3,H,W) in 0..1.
+
+        Raises:
+            ValueError: as that of ``forward``.
+        """
         x = functional.relu_(self._convolved(planes))
-        return functional.relu_(self.hidden(x.flatten(1)))
+        inner: Tensor = self.hidden(x.flatten(1))
+        if self.goals is not None and goals is not None:
+            inner = inner + self.goals(goals).to(inner.dtype)
+        elif self.goals is not None:
+            raise ValueError("this network is told its goals, and there are none")
+        elif goals is not None:
+            raise ValueError("this network is told no goals, and there are some")
+        return functional.relu_(inner)
 
     def _convolved(self, planes: Tensor) -> Tensor:
         """The blocks' output; when training in bfloat16, in oneDNN's blocked layout.

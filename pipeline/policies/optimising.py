@@ -57,19 +57,24 @@ class Cloner:
     optimizer: torch.optim.Optimizer
     gradient_clip: float = 0.0
 
-    def logits(self, frames: Tensor) -> Tensor:
-        """(B,A) f32 of frames (B,H,W,3) u8 on the device."""
+    def logits(self, frames: Tensor, goals: Tensor | None = None) -> Tensor:
+        """(B,A) f32 of frames (B,H,W,3) u8 and goals (B,) i64 on the device."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.network(frames).float()  # type: ignore[no-any-return]
+            return self.network(frames, goals).float()  # type: ignore[no-any-return]
 
     def update(
-        self, frames: Tensor, buttons: Tensor, rate: float, weights: Tensor | None = None
+        self,
+        frames: Tensor,
+        buttons: Tensor,
+        rate: float,
+        weights: Tensor | None = None,
+        goals: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One update, each sample's loss times its weight (B,); returns loss and number of right
         answers before it, both still on the device, so that nobody waits for them."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        logits = self.logits(frames)
+        logits = self.logits(frames, goals)
         if weights is None:
             loss = functional.cross_entropy(logits, buttons)
         else:
@@ -81,14 +86,17 @@ class Cloner:
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == buttons).sum()
 
-    def agreement(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def agreement(
+        self, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]]
+    ) -> dict[str, float]:
         """``loss`` and ``agreement`` (share of steps where the likeliest button is the expert's)
-        over batches of frames and buttons."""
+        over batches of frames, buttons and, for a network that is told them, goals."""
         loss = right = count = 0.0
         self.network.eval()
         with torch.inference_mode():
-            for frames, buttons in batches:
-                logits = self.logits(frames.to(self.device))
+            for frames, buttons, goals in batches:
+                told = None if goals is None else goals.to(self.device)
+                logits = self.logits(frames.to(self.device), told)
                 answers = buttons.to(self.device)
                 loss += float(functional.cross_entropy(logits, answers, reduction="sum"))
                 right += float((logits.argmax(dim=1) == answers).sum())

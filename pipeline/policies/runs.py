@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.games.legs import Leg
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
 from pipeline.settings import Train
 from pipeline.shards.schema import ShardHeader
 
+_WHERE_SET = ("told_goal", "leg")
+"""Inputs that only trainings with them have: those begun before they existed carry on."""
 
-def inputs_of(train: Train, headers: Sequence[ShardHeader], precision: str) -> dict[str, Any]:
+
+def inputs_of(
+    train: Train, headers: Sequence[ShardHeader], precision: str, leg: Leg | None = None
+) -> dict[str, Any]:
     """All that decides the weights, as JSON; two trainings with the same inputs are one."""
     decisive = (
         "batch_size", "learning_rate", "weight_decay", "optimizer", "schedule", "gradient_clip",
@@ -33,6 +41,8 @@ def inputs_of(train: Train, headers: Sequence[ShardHeader], precision: str) -> d
         "actions": list(headers[0].actions),
         "frames": str(headers[0].frame_contract),
         "shards": [header.shard_id for header in headers],
+        **({"told_goal": True} if train.told_goal else {}),
+        **({"leg": leg.told} if leg is not None else {}),
     }
 
 
@@ -42,9 +52,10 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
     if path is None:
         return None
     checkpoint = load_checkpoint(path)
+    unset = {name: None for name in _WHERE_SET if name not in inputs}
     other = [
         f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
-        for name, value in inputs.items()
+        for name, value in {**inputs, **unset}.items()
         if checkpoint.inputs.get(name) != value
     ]
     if checkpoint.step > train.steps:
@@ -58,6 +69,8 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict):  # a leg
+        return f"{value['from'] or 'start'} to {value['to'] or 'end'}"
     if isinstance(value, list):
         shown = " ".join(str(one)[:8] for one in value[:3])
         return f"{shown} ... ({len(value)})" if len(value) > 3 else shown
@@ -75,3 +88,10 @@ def remove_leftovers(folder: Path) -> None:
     """Take away what a killed training was writing; a run folder has one writer at a time."""
     for path in folder.glob(".*.pt.tmp-*"):
         path.unlink()
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Let ``target`` be a copy of a checkpoint, whole or not at all."""
+    half = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    shutil.copyfile(source, half)
+    os.replace(half, target)

@@ -156,8 +156,48 @@ def test_a_newer_version_is_refused_with_both_versions(saved: Path) -> None:
     content = torch.load(saved, weights_only=True)
     torch.save({**content, "version": 9}, saved)
     assert message(saved) == (
-        f"{saved}: checkpoint version 9, but this pipeline reads up to version 1; "
+        f"{saved}: checkpoint version 9, but this pipeline reads up to version 2; "
         "update the pipeline"
+    )
+
+
+def told(**changes: Any) -> Checkpoint:
+    """A checkpoint of a network that is told which of the milestones is next."""
+    goals = changes.setdefault("goals", ("far",))
+    torch.manual_seed(0)
+    network = ImpalaCNN(10, hidden=8, goals=len(goals) + 1)
+    return checkpoint(**{"weights": network.state_dict(), **changes})
+
+
+def test_the_goals_that_a_network_is_told_come_back_with_it(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "told.pt", told())
+    kept = load_checkpoint(tmp_path / "told.pt")
+    assert kept.goals == ("far",)
+    frames = torch.zeros(2, 84, 84, 3, dtype=torch.uint8)
+    assert kept.network()(frames, torch.tensor([0, 1])).shape == (2, 10)
+
+
+def test_a_checkpoint_of_version_1_is_told_no_goals(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    del content["goals"]
+    torch.save({**content, "version": 1}, saved)
+    assert load_checkpoint(saved).goals == ()
+    assert load_checkpoint(saved).network().goals is None
+    torch.save(content, saved)
+    assert message(saved) == f"{saved}: damaged; remove it and train again"
+
+
+def test_goals_that_are_not_the_milestones_of_the_game_are_a_mismatch(tmp_path: Path) -> None:
+    game = load_game(made.game_folder(tmp_path / "paper"))
+    path = tmp_path / "told.pt"
+    save_checkpoint(path, told())
+    check_fits(load_checkpoint(path), game)
+    save_checkpoint(path, told(goals=("near", "far")))
+    with pytest.raises(PipelineError) as caught:
+        check_fits(load_checkpoint(path), game)
+    assert str(caught.value) == (
+        f"{path}: does not fit paper: its goals near far is not the game's far; "
+        "give a checkpoint that was trained for it"
     )
 
 

@@ -166,3 +166,28 @@ def test_of_equal_maxima_the_first_gets_the_gradient_as_in_torch(size: int) -> N
         return torch.autograd.grad(pooled.to_dense() if blocked else pooled, leaf, inside)[0]
 
     assert torch.equal(gradient(blocked=True), gradient(blocked=False))
+
+
+def test_a_network_that_is_told_its_goal_begins_as_one_that_is_not() -> None:
+    torch.manual_seed(0)
+    plain = ImpalaCNN(4, height=24, width=24, hidden=16)
+    after = torch.rand(3)
+    torch.manual_seed(0)
+    told = ImpalaCNN(4, height=24, width=24, hidden=16, goals=3)
+    assert torch.equal(torch.rand(3), after)
+    weights = told.state_dict()
+    assert weights.pop("goals.weight").shape == (3, 16)
+    assert weights.keys() == plain.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    frames = torch.randint(0, 256, (5, 24, 24, 3), dtype=torch.uint8)
+    assert torch.equal(told(frames, torch.tensor([0, 1, 2, 0, 1])), plain(frames))
+
+
+def test_goals_are_given_to_a_network_that_is_told_them_and_to_no_other() -> None:
+    frames = torch.zeros(1, 24, 24, 3, dtype=torch.uint8)
+    told = ImpalaCNN(4, height=24, width=24, hidden=16, goals=3)
+    with pytest.raises(ValueError, match=r"^this network is told its goals, and there are none$"):
+        told(frames)
+    plain = ImpalaCNN(4, height=24, width=24, hidden=16)
+    with pytest.raises(ValueError, match=r"^this network is told no goals, and there are some$"):
+        plain(frames, torch.tensor([0]))

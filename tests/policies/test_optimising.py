@@ -88,11 +88,25 @@ def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
     assert float(norm) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_a_told_network_learns_to_answer_one_frame_by_the_goal() -> None:
+    torch.manual_seed(0)
+    network = ImpalaCNN(4, height=24, width=24, hidden=16, goals=4)
+    optimizer = make_optimizer(network, decoupled=False, rate=1e-3, weight_decay=0)
+    told = Cloner(network, CPU, torch.float32, optimizer)
+    frames, goals = batch()[0][:1].expand(8, -1, -1, -1), torch.arange(8) % 4
+    buttons = (goals + 1) % 4
+    assert told.agreement([(frames, buttons, goals)])["agreement"] == 0.25
+    for _ in range(60):
+        told.update(frames, buttons, 1e-2, goals=goals)
+    assert told.agreement([(frames, buttons, goals)])["agreement"] == 1
+    assert told.logits(frames, goals).argmax(1).tolist() == buttons.tolist()
+
+
 def test_agreement_counts_each_step_once_and_changes_nothing() -> None:
     mine, (frames, buttons) = cloner(), batch()
     with torch.no_grad():
         logits = mine.network(frames)
-    measured = mine.agreement([(frames[:5], buttons[:5]), (frames[5:], buttons[5:])])
+    measured = mine.agreement([(frames[:5], buttons[:5], None), (frames[5:], buttons[5:], None)])
     assert measured["agreement"] == float((logits.argmax(1) == buttons).float().mean())
     assert measured["loss"] == pytest.approx(float(functional.cross_entropy(logits, buttons)))
     assert mine.network.training
