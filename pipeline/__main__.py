@@ -28,6 +28,7 @@ STAGES = {
     "label": "the expert's button for every step of a shard",
     "evaluate": "a checkpoint plays unseen games",
     "dagger": "rounds of the five stages",
+    "curriculum": "milestone after milestone: gate, rounds, and a table of them",
     "compare": "cloning against DAgger at equal labels",
     "author": "a model writes programs that play, a milestone at a time",
 }

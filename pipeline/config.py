@@ -88,11 +88,24 @@ def validated(tree: Mapping[str, Any], where: str) -> Settings:
         raise PipelineError(_one_line(error, where)) from None
 
 
-def change(settings: Settings, run: str | None = None, **sections: dict[str, Any]) -> Settings:
-    """Settings with some keys of some sections replaced; ``run`` renames the run."""
+def change(
+    settings: Settings,
+    run: str | None = None,
+    *,
+    leg: tuple[str | None, str | None] | None = None,
+    **sections: dict[str, Any],
+) -> Settings:
+    """Settings with some keys of some sections replaced.
+
+    Args:
+        run: renames the run.
+        leg: the milestones from which and to which the game is played; (None, None) is all of it.
+    """
     tree = settings.model_dump()
     for section, values in sections.items():
         tree[section].update(values)
+    if leg is not None:
+        tree |= {"milestone": None, "from_": leg[0], "to": leg[1]}
     if run is not None:
         tree["run"] = run
     return Settings.model_validate(tree)

@@ -8,20 +8,19 @@ interrupted loop carries on where it stood.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pipeline import collect, evaluate, label, preprocess, train
+from pipeline import evaluate, train
 from pipeline.config import Dagger, Settings, change
-from pipeline.errors import PipelineError
 from pipeline.experts.opening import program_path
 from pipeline.games.description import load_game
-from pipeline.players import EXPERT
+from pipeline.policies.runs import copy_checkpoint
 from pipeline.policies.tracking import Tracker
 from pipeline.reports.costs import cost_figures, spent_on
+from pipeline.rounds import label_round
 from pipeline.shards.catalogue import entries_of
 
 
@@ -62,7 +61,7 @@ def run(settings: Settings) -> dict[str, Any]:
     assert checkpoint is not None
     _track(settings, rows)
     final = settings.run_folder() / "final.pt"
-    _copy(checkpoint, final)
+    copy_checkpoint(checkpoint, final)
     result = evaluate.run(
         change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
     )
@@ -90,32 +89,17 @@ def _round(
         f" plays {dagger.episodes} episodes (beta {share:g})",
         flush=True,
     )
-    played = collect.run(
-        change(
-            settings,
-            collect={
-                "name": name,
-                "episodes": dagger.episodes,
-                "first": settings.collect.first + round_ * dagger.episodes,
-                "policy": EXPERT if checkpoint is None else str(checkpoint),
-                "beta": share,
-            },
-        )
+    labelled += label_round(
+        settings,
+        name=name,
+        title=f"round {round_ + 1}",
+        played={
+            "episodes": dagger.episodes,
+            "first": settings.collect.first + round_ * dagger.episodes,
+            "beta": share,
+        },
+        checkpoint=checkpoint,
     )
-    small = preprocess.run(change(settings, preprocess={"shards": [played["shard"]]}))
-    asked: dict[str, Any] = {"shards": small["shards"]}
-    if settings.label.select != "all":
-        # The first round has no student yet: its labels are spread evenly.
-        student = settings.label.student or str(checkpoint)
-        asked |= {"select": "all"} if checkpoint is None else {"student": student}
-    answers = label.run(change(settings, label=asked))
-    if "stopped" in answers:
-        raise PipelineError(
-            f"round {round_ + 1}: the expert stopped after {answers['asked']:,} of "
-            f"{answers['frames']:,} steps ({answers['stopped']}); all so far is kept, and the "
-            "same command carries on from there"
-        )
-    labelled += answers["shards"]
     # The steps of all rounds so far: a network that goes on from the last round's has had them.
     trained = train.run(
         change(
@@ -178,9 +162,3 @@ def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:
             if row[name] is not None:
                 tracker.scalars({f"rounds/{name}": float(row[name])}, row["labels"])
     tracker.close()
-
-
-def _copy(source: Path, target: Path) -> None:
-    half = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    shutil.copyfile(source, half)
-    os.replace(half, target)

@@ -1,4 +1,8 @@
-"""Stage 5, evaluate: a checkpoint plays games that it never saw, and is counted."""
+"""Stage 5, evaluate: a checkpoint plays games that it never saw, and is counted.
+
+With ``milestone all`` it plays every leg of the game, each from the start states of the milestone
+before, and is put beside the expert.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,11 @@ from pipeline.config import Settings, change
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.experts.opening import program_path
-from pipeline.games.description import GameDescription
+from pipeline.games.description import GameDescription, load_game
 from pipeline.keeping import keep_of
 from pipeline.players import EXPERT, Player, make_player, mark_of
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
+from pipeline.reports.legs import leg_row, write_table
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts import Outcome, outcomes_of, play, record
@@ -27,6 +32,7 @@ from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
 
+ALL = "all"
 _NOT_DECISIVE = {"name", "workers", "checkpoint", "video", "keep_states", "keep_states_most"}
 """Settings that do not change the rollouts, or are told otherwise."""
 
@@ -34,18 +40,55 @@ _NOT_DECISIVE = {"name", "workers", "checkpoint", "video", "keep_states", "keep_
 def run(settings: Settings) -> dict[str, Any]:
     """Play ``evaluate.episodes`` unseen games and report how it went.
 
+    With a leg of the game (``milestone``, or ``from`` and ``to``) each begins in a start state that
+    an evaluation kept, as far as the library has such, and success is to reach the leg's end.
+    ``milestone all`` does so for every leg, and for the expert, if that is a program.
+
     The seeds come from a set that no other stage plays; were one of them trained on all the same
     (rollouts of an evaluation can be labelled), the evaluation is refused.
 
     Returns:
         ``episodes, success_rate, success_low, success_high`` (Wilson, 95 %), ``return_mean,
-        return_std, length_mean, milestones_mean, milestones``; where labels or the program were
-        paid for, ``dollars, dollars_per_milestone, dollars_per_success_point``; and where report,
-        rollouts (a raw shard) and video lie.
+        return_std, length_mean, milestones_mean, milestones``; for who judges ``sees, input,
+        starts`` (see `_rules`); where labels or the program were paid for, ``dollars,
+        dollars_per_milestone, dollars_per_success_point``; and where report, rollouts (a raw shard)
+        and video lie. Of all legs ``legs``, a row each, and where their table lies.
 
     Raises:
         PipelineError: see `make_player`; seeds that were trained on.
     """
+    return _each_leg(settings) if settings.milestone == ALL else _evaluate(settings)
+
+
+def _each_leg(settings: Settings) -> dict[str, Any]:
+    """The table of all legs, also as ``NAME-legs.json`` and ``.csv``."""
+    game, evaluate = load_game(settings.game), settings.evaluate
+    rows: list[dict[str, Any]] = []
+    start: str | None = None
+    up_to_date = True
+    for milestone in game.milestones:
+        leg = change(settings, leg=(start, milestone.name))
+        judged = _evaluate(leg)
+        expert = None
+        if settings.expert.kind == "program":
+            expert = _evaluate(change(leg, evaluate=of_expert(evaluate.name)))
+        up_to_date &= judged["up_to_date"]
+        rows.append(leg_row(milestone.name, start, judged, expert))
+        start = milestone.name
+    if not rows:
+        raise PipelineError(f"{game.name} has no milestones, so there are no legs to evaluate")
+    told = {"mode": evaluate.mode, "sticky": judged["sticky"], "input": judged["input"]}
+    files = write_table(settings.run_folder(), f"{evaluate.name}-legs", told, rows)
+    return {"up_to_date": up_to_date, **told, **files, "legs": rows}
+
+
+def of_expert(name: str) -> dict[str, Any]:
+    """The settings that let the expert be evaluated in place of the network."""
+    one = {"checkpoint": EXPERT, "name": f"{name}-expert"}
+    return {**one, "keep_rollouts": False, "keep_states": False, "video": False}
+
+
+def _evaluate(settings: Settings) -> dict[str, Any]:
     evaluate = settings.evaluate
     policy = evaluate.checkpoint or str(settings.run_folder() / "final.pt")
     player = make_player(
@@ -96,6 +139,7 @@ def _play(
     if keep is not None:
         result |= {"states": str(keep.folder), "new_states": keep.count() - before}
     result |= cost_figures(_dollars(settings, player), result)
+    result |= _rules(player)
     result["mode"] = evaluate.mode
     result["sticky"] = player.play.sticky
     result["rollouts"] = None if path is None else str(path)
@@ -104,6 +148,40 @@ def _play(
         film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
         result["video"] = str(_video(path, film))
     return result
+
+
+def _rules(player: Player) -> dict[str, Any]:
+    """What judges of a contest ask: what the player sees, what reaches the game, where it begins.
+
+    That this is so is not taken on trust: `data replay` executes the rollouts' buttons again and
+    compares every frame and the whole RAM.
+    """
+    game, leg = player.game, player.play.leg
+    place = game.reset.seed
+    wrote = "buttons only"
+    if place is not None:
+        where = "" if place.address is None else f" to 0x{place.address:08X}"
+        wrote = f"buttons only, after the episode's seed was written{where} at the reset"
+    told: dict[str, Any] = {"sees": _sees(player), "input": wrote}
+    if leg is not None:
+        told["leg"] = f"{leg.start or 'start'} to {leg.goal or 'end'}"
+    if player.states:
+        kept = sum(one.purpose == "evaluate" for one in player.states)
+        unseen = kept == len(player.states)
+        told["starts"] = f"{len(player.states)} states of the library, " + (
+            "in none of which anybody learns" if unseen else "in which trainings may begin, too"
+        )
+    return told
+
+
+def _sees(player: Player) -> str:
+    if player.play.policy == EXPERT:
+        return "what the expert sees"
+    from pipeline.policies.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(Path(player.play.policy))
+    contract = checkpoint.frame_contract
+    return f"the screen alone, {contract.height}x{contract.width}"
 
 
 def _dollars(settings: Settings, player: Player) -> float:

@@ -309,6 +309,33 @@ class Dagger(Section):
     """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
 
 
+class Curriculum(Section):
+    network: Literal["one", "each"] = "one"
+    """One network for all milestones, or one for each, begun as that of the milestone before."""
+    gate: float = Field(0.9, ge=0, le=1)
+    """Success rate that the expert must have on a leg before anyone learns from it there."""
+    expert_episodes: int = Field(40, ge=1)
+    """Episodes that measure the expert; the states where they arrive are those in which the next
+    leg is judged."""
+    limit: float = Field(3.0, ge=1)
+    """Steps that an episode has, in medians of the expert's (and 20 more)."""
+    target: float = Field(0.95, ge=0, le=1)
+    """Success rate at which a leg is learned."""
+    rounds: int = Field(4, ge=1)
+    """Rounds of a leg at most: the expert plays in the first, then the student."""
+    episodes: int = Field(12, ge=1)
+    """Episodes played in a round."""
+    steps: int = Field(400, ge=1)
+    """Training steps in a round."""
+    last_steps: int = Field(0, ge=0)
+    """Training steps on the shards of all legs at the end, of one network for all."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes after each round, which say whether the target is reached."""
+    states: int = Field(24, ge=1)
+    """Start states that are kept where a leg ends: for those who judge, and as many of each
+    round."""
+
+
 class Compare(Section):
     seeds: list[int] = [0, 1, 2]
     """Training seeds; each has demonstrations, rollouts and a network of its own."""
@@ -359,6 +386,7 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
     dagger: Dagger = Dagger()
     compare: Compare = Compare()
+    curriculum: Curriculum = Curriculum()
 
     def shard_folder(self, game_name: str) -> Path:
         return self.paths.datasets / game_name

@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PIPELINE = ROOT / "pipeline"
 ROOMS = ("shards", "loading", "emulator", "games", "experts", "policies", "reports")
-STAGES = ("collect", "preprocess", "train", "label", "evaluate", "dagger", "compare", "author")
+STAGES = (
+    "collect",
+    "preprocess",
+    "train",
+    "label",
+    "evaluate",
+    "dagger",
+    "compare",
+    "author",
+    "curriculum",
+)
 
 
 def imports_of(path: Path) -> set[str]:

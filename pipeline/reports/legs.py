@@ -1,0 +1,88 @@
+"""A table of legs: how a network does from milestone to milestone, beside the expert."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+Row = dict[str, Any]
+
+
+def leg_row(
+    milestone: str, start: str | None, judged: Mapping[str, Any], expert: Mapping[str, Any] | None
+) -> Row:
+    """One leg's row.
+
+    Args:
+        milestone: that ends the leg; ``start`` the one where it begins, None for the game's start.
+        judged: the evaluation of the network on it.
+        expert: the expert's, from the same start states and seeds, where there is one.
+
+    Returns:
+        success with its Wilson interval (95 %), ``steps`` (median of the episodes that succeeded),
+        ``expert_steps`` and ``gap``, the difference of the two medians.
+    """
+    steps = _median_step(judged, milestone)
+    expert_steps = None if expert is None else _median_step(expert, milestone)
+    return {
+        "milestone": milestone,
+        "from": start or "start",
+        "episodes": judged["episodes"],
+        "success_rate": judged["success_rate"],
+        "success_low": judged["success_low"],
+        "success_high": judged["success_high"],
+        "steps": steps,
+        "expert_success": None if expert is None else expert["success_rate"],
+        "expert_steps": expert_steps,
+        "gap": None if steps is None or expert_steps is None else steps - expert_steps,
+    }
+
+
+def _median_step(figures: Mapping[str, Any], milestone: str) -> float | None:
+    named = {row["milestone"]: row["median_step"] for row in figures["milestones"]}
+    found: float | None = named[milestone]
+    return found
+
+
+def write_table(folder: Path, name: str, told: Mapping[str, Any], rows: Sequence[Row]) -> Row:
+    """Write ``NAME.json`` (``told``, and the rows as ``legs``) and ``NAME.csv`` (the rows).
+
+    Returns:
+        The two paths, as ``json`` and ``csv``.
+
+    Raises:
+        PipelineError: the disk refuses; the old files are untouched.
+    """
+    text = io.StringIO()
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    table = csv.DictWriter(text, keys, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    whole = json.dumps({**told, "legs": list(rows)}, indent=2) + "\n"
+    paths = {"json": folder / f"{name}.json", "csv": folder / f"{name}.csv"}
+    for path, content in zip(paths.values(), (whole, text.getvalue()), strict=True):
+        _write(path, content)
+    return {kind: str(path) for kind, path in paths.items()}
+
+
+def _write(path: Path, content: str) -> None:
+    half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(content)
+        os.replace(half, path)
+    except OSError as error:
+        with suppress(OSError):
+            half.unlink()
+        raise PipelineError(
+            f"{path}: cannot write the table ({os.strerror(error.errno or 0)}); make room, or mend "
+            "paths.checkpoints, and run the same command again"
+        ) from None

@@ -1,0 +1,49 @@
+"""A round of labels: someone plays, the frames are made small, the expert says what was right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import collect, label, preprocess
+from pipeline.config import Settings, change
+from pipeline.errors import PipelineError
+from pipeline.players import EXPERT
+
+
+def label_round(
+    settings: Settings,
+    *,
+    name: str,
+    title: str,
+    played: dict[str, Any],
+    checkpoint: Path | None,
+) -> list[str]:
+    """Collect, preprocess and label; the labelled shards.
+
+    Args:
+        name: stem of the shards.
+        title: what the round is called where the expert stops in it.
+        played: more settings of ``collect``.
+        checkpoint: the student that plays; None lets the expert play.
+
+    Raises:
+        PipelineError: what the stages raise; and an expert that stopped before all was labelled.
+    """
+    policy = EXPERT if checkpoint is None else str(checkpoint)
+    raw = collect.run(change(settings, collect={"name": name, "policy": policy, **played}))
+    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    asked: dict[str, Any] = {"shards": small["shards"]}
+    if settings.label.select != "all":
+        # The first round has no student yet: its labels are spread evenly.
+        student = settings.label.student or str(checkpoint)
+        asked |= {"select": "all"} if checkpoint is None else {"student": student}
+    answers = label.run(change(settings, label=asked))
+    if "stopped" in answers:
+        raise PipelineError(
+            f"{title}: the expert stopped after {answers['asked']:,} of "
+            f"{answers['frames']:,} steps ({answers['stopped']}); all so far is kept, and the "
+            "same command carries on from there"
+        )
+    shards: list[str] = answers["shards"]
+    return shards
