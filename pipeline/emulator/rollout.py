@@ -13,6 +13,7 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.shards.labels import Labels, no_labels
+from pipeline.shards.legs import next_goal
 from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
 
 Frames = NDArray[np.uint8]
@@ -47,7 +48,11 @@ class Actor(Protocol):
     """Whoever plays."""
 
     def act(
-        self, frames: Frames, states: list[State], rngs: list[np.random.Generator]
+        self,
+        frames: Frames,
+        states: list[State],
+        rngs: list[np.random.Generator],
+        goals: list[int],
     ) -> list[Choice]:
         """One choice for each of B games.
 
@@ -55,6 +60,7 @@ class Actor(Protocol):
             frames: (B,160,240,3) u8, the screens.
             states: the variables of each game.
             rngs: each episode's own source of randomness; take no other.
+            goals: number of each game's next milestone; that of milestones where all are reached.
         """
         ...
 
@@ -107,6 +113,7 @@ def play_episodes(
     starts: Mapping[int, Start] | None = None,
     keep_state: KeepState | None = None,
     tell: bool = False,
+    first_goal: int = 0,
 ) -> Iterator[Episode]:
     """Play one episode for each seed and give them as they end.
 
@@ -129,6 +136,7 @@ def play_episodes(
             ``start_state`` is then 0.
         keep_state: called when an episode has just reached milestones.
         tell: keep of each of the expert's buttons what it cost (``Episode.labels``).
+        first_goal: milestones that count as reached when an episode begins, for the actor's goals.
     """
     waiting = iter([int(seed) for seed in seeds])
 
@@ -151,6 +159,7 @@ def play_episodes(
             np.stack([play.screen for play in plays]),
             [play.info["state"] for play in plays],
             [play.rng for play in plays],
+            [next_goal(list(play.info["milestones"].values()), first_goal) for play in plays],
         )
         going: list[_Play] = []
         for play, choice in zip(plays, choices, strict=True):

@@ -40,7 +40,11 @@ class ExpertActor:
         self._expert = expert
 
     def act(
-        self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
+        self,
+        frames: Frames,
+        states: Sequence[State],
+        rngs: Sequence[np.random.Generator],
+        goals: Sequence[int],
     ) -> list[Choice]:
         screens = None if self._expert.screens == "none" else list(frames)
         answers = self._expert.answer(Questions(_stack(states), screens, len(states)))
@@ -87,13 +91,18 @@ class MixedActor:
         self._beta = beta
 
     def act(
-        self, frames: Frames, states: Sequence[State], rngs: Sequence[np.random.Generator]
+        self,
+        frames: Frames,
+        states: Sequence[State],
+        rngs: Sequence[np.random.Generator],
+        goals: Sequence[int],
     ) -> list[Choice]:
         by_expert = [rng.random() < self._beta for rng in rngs]
         choices: dict[int, Choice] = {}
         for actor, turn in ((self._expert, True), (self._network, False)):
             rows = [i for i, expert in enumerate(by_expert) if expert is turn]
             if rows:
-                chosen = actor.act(frames[rows], [states[i] for i in rows], [rngs[i] for i in rows])
+                theirs = [(states[i], rngs[i], goals[i]) for i in rows]
+                chosen = actor.act(frames[rows], *map(list, zip(*theirs, strict=True)))
                 choices.update(zip(rows, chosen, strict=True))
         return [choices[i] for i in range(len(states))]

@@ -32,7 +32,8 @@ class PolicyExpert:
     Side effect: torch computes with one thread in this process from then on (see NetworkActor).
 
     Raises:
-        PipelineError: no checkpoint is given, it cannot be read, or it does not fit the game.
+        PipelineError: no checkpoint is given, it cannot be read, it does not fit the game, or its
+            network is told a goal.
     """
 
     screens: Screens = "processed"
@@ -48,6 +49,11 @@ class PolicyExpert:
         from pipeline.policies.acting import NetworkActor
 
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
+        if self._actor.told:
+            raise PipelineError(
+                f"{path}: its network is told which milestone is next, but an expert is shown the "
+                "screen alone; give a checkpoint that was trained without train.told_goal"
+            )
         self._path = path
         console = PLATFORMS[game.platform]
         self._screen = (console.height, console.width)
@@ -88,7 +94,7 @@ class PolicyExpert:
     def _buttons(self, frames: Frames) -> list[int]:
         """Those of frames as the checkpoint sees them."""
         rngs = [np.random.default_rng(_seed(frame)) for frame in frames]
-        return [choice.button for choice in self._actor.act(frames, [], rngs)]
+        return [choice.button for choice in self._actor.act(frames, [], rngs, [])]
 
     def close(self) -> None:
         """Nothing was started."""

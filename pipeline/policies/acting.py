@@ -54,6 +54,8 @@ class NetworkActor:
         torch.set_num_threads(1)
         keep_freed_memory()
         self.contract = loaded.frame_contract
+        self.told = bool(loaded.goals)
+        """Whether the network is told the next milestone."""
         self.mode = mode
         self.device = choose_device(device)
         # The weights themselves in bfloat16: autocast would convert them anew at every step.
@@ -62,7 +64,11 @@ class NetworkActor:
         self.network = network.to(memory_format=torch.channels_last)
 
     def act(
-        self, frames: Frames, states: list[dict[str, Any]], rngs: list[np.random.Generator]
+        self,
+        frames: Frames,
+        states: list[dict[str, Any]],
+        rngs: list[np.random.Generator],
+        goals: list[int],
     ) -> list[Choice]:
         """One choice for each of B games.
 
@@ -70,8 +76,9 @@ class NetworkActor:
             frames: (B,H,W,3) u8, as the console drew them.
             states: not looked at: the network sees the screen alone.
             rngs: each game's own randomness; one number of it is drawn in mode ``sampled``.
+            goals: number of each game's next milestone; looked at where the network is told it.
         """
-        probabilities = self.probabilities(frames)
+        probabilities = self.probabilities(frames, goals if self.told else None)
         if self.mode == "argmax":
             buttons = probabilities.argmax(axis=1)
         else:
@@ -82,14 +89,24 @@ class NetworkActor:
             buttons = reached.argmax(axis=1)
         return [Choice(int(button)) for button in buttons]
 
-    def probabilities(self, frames: Frames) -> NDArray[np.float64]:
-        """(B,A) how likely the network takes each button to be the expert's."""
+    def probabilities(self, frames: Frames, goals: list[int] | None = None) -> NDArray[np.float64]:
+        """(B,A) how likely the network takes each button to be the expert's.
+
+        Raises:
+            ValueError: goals of a network that is not told them, or none of one that is.
+        """
         small = resize(frames, self.contract)
         blank = np.zeros((-len(small) % TOGETHER, *small.shape[1:]), np.uint8)
         asked = torch.from_numpy(np.concatenate([small, blank])).to(self.device)
+        told = None
+        if goals is not None:
+            told = torch.tensor(goals + [0] * len(blank), device=self.device)
         with torch.inference_mode():
             logits = [
-                self.network(asked[first : first + TOGETHER]).double()
+                self.network(
+                    asked[first : first + TOGETHER],
+                    None if told is None else told[first : first + TOGETHER],
+                ).double()
                 for first in range(0, len(asked), TOGETHER)
             ]
             answers = torch.softmax(torch.cat(logits), dim=1).cpu().numpy()

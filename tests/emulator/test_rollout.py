@@ -20,13 +20,19 @@ class RandomActor:
     def __init__(self, buttons: int) -> None:
         self.buttons = buttons
         self.batches: list[int] = []
+        self.goals: list[list[int]] = []
 
     def act(
-        self, frames: Frames, states: list[State], rngs: list[np.random.Generator]
+        self,
+        frames: Frames,
+        states: list[State],
+        rngs: list[np.random.Generator],
+        goals: list[int],
     ) -> list[Choice]:
         assert len(frames) == len(states) == len(rngs)
         assert frames.shape[1:] == (160, 240, 3)
         self.batches.append(len(frames))
+        self.goals.append(goals)
         return [self.choose(rng) for rng in rngs]
 
     def choose(self, rng: np.random.Generator) -> Choice:
@@ -92,7 +98,11 @@ class Winner:
         self.env, self.left, self.address = env, steps, address
 
     def act(
-        self, frames: Frames, states: list[State], rngs: list[np.random.Generator]
+        self,
+        frames: Frames,
+        states: list[State],
+        rngs: list[np.random.Generator],
+        goals: list[int],
     ) -> list[Choice]:
         self.left -= 1
         if self.left == 0:
@@ -122,6 +132,24 @@ def test_patience_truncates_a_game_that_gets_nowhere(make_game: MakeGame) -> Non
 
     (episode,) = play_episodes([env], Finder(10), [1], patience=7)
     assert (len(episode), episode.milestones.tolist()) == (8, [1, -1])
+
+
+@pytest.mark.parametrize("first_goal, goals", [(0, [0, 0, 0, 0, 2]), (1, [1, 1, 2, 2, 2])])
+def test_the_actor_is_told_the_number_of_the_next_milestone(
+    make_game: MakeGame, first_goal: int, goals: list[int]
+) -> None:
+    partner = '"has_partner == 1 and hp[0] > 0"'
+    env = GBAEnv(make_game(('"money > 100"', '"lost == 2"'), (partner, '"lost == 3"')))
+
+    class Finder(RandomActor):
+        def choose(self, rng: np.random.Generator) -> Choice:
+            # The second milestone in the second step, the first one in the fourth.
+            env.emulator.write(0x02000101, {2: 3, 4: 2}.get(len(self.batches), 0), 1)
+            return super().choose(rng)
+
+    actor = Finder(10)
+    list(play_episodes([env], actor, [1], max_steps=5, first_goal=first_goal))
+    assert actor.goals == [[goal] for goal in goals]
 
 
 def test_the_environment_s_own_limit_holds_without_another(make_game: MakeGame) -> None:

@@ -21,7 +21,7 @@ from pipeline.policies.checkpoint import Checkpoint, save_checkpoint
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import LabelStatus
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint
+from tests.policies.test_checkpoint import checkpoint, told
 
 
 def sharp(**changes: object) -> Checkpoint:
@@ -120,6 +120,13 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
     assert str(caught.value) == (
         f"{tmp_path / 'foreign.pt'}: does not fit paper: its ROM sha1 {'0' * 40} is not the "
         f"game's {made.ROM}; give a checkpoint that was trained for it"
+    )
+    save_checkpoint(tmp_path / "told.pt", told())
+    with pytest.raises(PipelineError) as caught:
+        open_expert(change(settings, expert={"path": tmp_path / "told.pt"}), game)
+    assert str(caught.value) == (
+        f"{tmp_path / 'told.pt'}: its network is told which milestone is next, but an expert is "
+        "shown the screen alone; give a checkpoint that was trained without train.told_goal"
     )
     with pytest.raises(PipelineError) as caught:
         PolicyExpert(teacher, game).answer(questions(np.zeros((2, 64, 64, 3), np.uint8)))

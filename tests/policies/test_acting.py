@@ -15,7 +15,7 @@ from pipeline.policies.acting import NetworkActor
 from pipeline.policies.checkpoint import save_checkpoint
 from pipeline.policies.machine import has_bf16
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint
+from tests.policies.test_checkpoint import checkpoint, told
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def rngs(count: int) -> list[np.random.Generator]:
 
 def test_argmax_presses_the_likeliest_button(saved: Path, game: GameDescription) -> None:
     actor, frames = NetworkActor(saved, game), screens(6)
-    choices = actor.act(frames, [{}] * 6, rngs(6))
+    choices = actor.act(frames, [{}] * 6, rngs(6), [0] * 6)
     assert [c.button for c in choices] == actor.probabilities(frames).argmax(axis=1).tolist()
     assert [c.expert for c in choices] == [255] * 6
     assert np.allclose(actor.probabilities(frames).sum(axis=1), 1)
@@ -65,7 +65,7 @@ def test_sampling_follows_the_probabilities(saved: Path, game: GameDescription) 
         choice.button
         for start in range(0, 400, 10)
         for choice in actor.act(
-            frames, [{}] * 10, [np.random.default_rng(start + i) for i in range(10)]
+            frames, [{}] * 10, [np.random.default_rng(start + i) for i in range(10)], [0] * 10
         )
     ]
     seen = np.bincount(chosen, minlength=10) / 400
@@ -78,7 +78,7 @@ def test_sampling_takes_one_number_of_each_games_own_randomness(
     saved: Path, game: GameDescription
 ) -> None:
     actor, mine = NetworkActor(saved, game, mode="sampled"), rngs(2)
-    actor.act(screens(2), [{}] * 2, mine)
+    actor.act(screens(2), [{}] * 2, mine, [0, 0])
     fresh = rngs(2)
     for rng in fresh:
         rng.random()
@@ -108,3 +108,26 @@ def test_a_checkpoint_of_another_game_does_not_play(saved: Path, tmp_path: Path)
     )
     with pytest.raises(PipelineError, match="does not fit other: its game paper is not the game"):
         NetworkActor(saved, load_game(folder))
+
+
+def test_a_told_network_answers_by_the_goal_and_no_other_looks_at_it(
+    saved: Path, game: GameDescription, tmp_path: Path
+) -> None:
+    kept, path = told(), tmp_path / "told.pt"
+    kept.weights["goals.weight"] = torch.randn(2, 8) * 9
+    kept.weights["head.weight"] = kept.weights["head.weight"] * 40
+    save_checkpoint(path, kept)
+    actor, frames = NetworkActor(path, game), np.repeat(screens(1), 5, axis=0)
+    assert actor.told
+    goals = [0, 1, 1, 0, 0]
+    by_goal = actor.probabilities(frames, goals)
+    assert (by_goal[0] != by_goal[1]).any()
+    assert (by_goal[[0, 1, 1, 0, 0]] == by_goal).all()
+    pressed = [choice.button for choice in actor.act(frames, [{}] * 5, rngs(5), goals)]
+    assert pressed == by_goal.argmax(axis=1).tolist()
+    assert len(set(pressed)) == 2
+    plain = NetworkActor(saved, game)
+    assert not plain.told
+    assert plain.act(frames, [{}] * 5, rngs(5), goals) == plain.act(
+        frames, [{}] * 5, rngs(5), [0] * 5
+    )
