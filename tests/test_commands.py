@@ -46,6 +46,19 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             ("collect", "--start_state", "moon"),
             "error: quest has no start state 'moon'; it has: power_on",
         ),
+        (
+            ("collect", "--milestone", "left_hoem"),
+            "error: quest has no milestone 'left_hoem'; the nearest one is 'left_home'",
+        ),
+        (
+            ("collect", "--milestone", "left_home", "--to", "orb_found"),
+            "error: --milestone says where episodes begin and end; leave out --from and --to",
+        ),
+        (
+            ("collect", "--from", "orb_found", "--to", "left_home"),
+            "error: 'left_home' does not come after 'orb_found' in quest's milestones; exchange "
+            "--from and --to",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(

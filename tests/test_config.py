@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.__main__ import read_overrides
+from pipeline.__main__ import STAGES, read_overrides
 from pipeline.config import Settings, change, load_settings
 from pipeline.errors import PipelineError
 
@@ -95,6 +95,52 @@ def test_lists_and_switches_are_read_from_the_command_line() -> None:
     assert read_overrides("train", ["--shards", "a.h5"]) == {"train.shards": ["a.h5"]}
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_leg_is_a_setting_of_every_stage(stage: str) -> None:
+    ends = read_overrides(stage, ["--from", "left_home", "--to=orb_found"])
+    assert ends == {"from": "left_home", "to": "orb_found"}
+    settings = load_settings(None, ends)
+    assert (settings.milestone, settings.from_, settings.to) == (None, "left_home", "orb_found")
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "author"])
+def test_a_milestone_is_a_setting_of_every_stage_but_author(stage: str) -> None:
+    one = read_overrides(stage, ["--milestone", "orb_found"])
+    assert one == {"milestone": "orb_found"}
+    settings = load_settings(None, one)
+    assert (settings.milestone, settings.author.milestone) == ("orb_found", "all")
+
+
+def test_the_author_has_a_milestone_of_its_own() -> None:
+    one = read_overrides("author", ["--milestone", "orb_found"])
+    assert one == {"author.milestone": "orb_found"}
+    settings = load_settings(None, one)
+    assert (settings.milestone, settings.author.milestone) == (None, "orb_found")
+
+
+def test_a_leg_is_read_from_yaml_and_the_command_line_lies_upon_it(tmp_path: Path) -> None:
+    path = tmp_path / "leg.yaml"
+    path.write_text("from: left_home\nto: orb_found\n")
+    settings = load_settings(path)
+    assert (settings.milestone, settings.from_, settings.to) == (None, "left_home", "orb_found")
+    changed = load_settings(path, read_overrides("collect", ["--from", "game_started"]))
+    assert (changed.from_, changed.to) == ("game_started", "orb_found")
+    path.write_text("milestone: orb_found\n")
+    assert load_settings(path).milestone == "orb_found"
+
+
+def test_a_wrong_end_of_a_leg_is_named_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "leg.yaml"
+    path.write_text("from: [left_home]\n")
+    assert _refusal(path) == f"{path}: from is ['left_home']: input should be a valid string"
+    with pytest.raises(PipelineError) as caught:
+        read_overrides("collect", ["--form", "left_home"])
+    assert str(caught.value) == ("the command line: unknown key '--form'; the nearest is '--from'")
+    with pytest.raises(PipelineError) as caught:
+        read_overrides("collect", ["--from", "--to", "orb_found"])
+    assert str(caught.value) == "the command line: --from needs a value"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -118,3 +164,10 @@ def test_changed_settings_leave_the_old_ones_alone() -> None:
     new = change(old, run="other", train={"steps": 5})
     assert (new.run, new.train.steps, new.train.batch_size) == ("other", 5, 64)
     assert (old.run, old.train.steps) == ("default", 10_000)
+
+
+@pytest.mark.parametrize("leg", [{"from": "left_home", "to": "orb_found"}, {"milestone": "a"}])
+def test_changed_settings_keep_the_leg(leg: dict[str, str]) -> None:
+    new = change(load_settings(None, leg), run="other", train={"steps": 5})
+    kept = {"milestone": new.milestone, "from": new.from_, "to": new.to}
+    assert kept == {"milestone": None, "from": None, "to": None, **leg}

@@ -82,8 +82,11 @@ def told_leg(game: GameDescription, provenance: Mapping[str, Any]) -> Leg | None
     told = provenance.get("leg")
     if not isinstance(told, Mapping):
         return None
+    start, goal = told.get("from"), told.get("to")
+    if not all(end is None or isinstance(end, str) for end in (start, goal)):
+        return None
     try:
-        return leg_of(game, milestone=None, start=told.get("from"), goal=told.get("to"))
+        return leg_of(game, milestone=None, start=start, goal=goal)
     except PipelineError:
         return None
 

@@ -1,0 +1,196 @@
+"""Legs: which part of a game a user asks for, and what a shard says that it was recorded on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.games.description import GameDescription, Milestone, load_game
+from pipeline.games.legs import Leg, ending_with, known_milestone, leg_in, leg_of, told_leg
+from pipeline.settings import Settings
+
+QUEST = load_game("quest")
+NAMES = [one.name for one in QUEST.milestones]
+
+
+def game_with(*names: str) -> GameDescription:
+    """Quest with other milestones."""
+    return replace(QUEST, milestones=tuple(Milestone(name, "in_game == 1") for name in names))
+
+
+def leg(
+    milestone: str | None = None,
+    start: str | None = None,
+    goal: str | None = None,
+    game: GameDescription = QUEST,
+) -> Leg | None:
+    return leg_of(game, milestone=milestone, start=start, goal=goal)
+
+
+def refusal(*ends: str | None, game: GameDescription = QUEST) -> str:
+    with pytest.raises(PipelineError) as caught:
+        leg(*ends, game=game)
+    return str(caught.value)
+
+
+def test_who_asks_for_nothing_plays_the_whole_game() -> None:
+    assert leg() is None
+    assert leg(game=game_with()) is None
+
+
+def test_the_leg_of_the_first_milestone_begins_at_the_games_own_start() -> None:
+    assert leg("game_started") == Leg(None, "game_started", "game_started", 0, 0)
+
+
+def test_the_leg_of_a_milestone_begins_at_the_one_before() -> None:
+    assert leg("orb_found") == Leg("route_entered", "orb_found", "orb_found", 4, 4)
+    assert leg("badge_received") == Leg("leader_beaten", "badge_received", "badge_received", 9, 9)
+
+
+@pytest.mark.parametrize(("before", "name"), list(zip([None, *NAMES], NAMES, strict=False)))
+def test_a_milestone_is_the_same_leg_as_from_the_one_before_it(
+    before: str | None, name: str
+) -> None:
+    assert leg(name) == leg(None, before, name)
+
+
+def test_a_leg_of_several_milestones_is_named_by_both_ends() -> None:
+    found = leg(None, "left_home", "orb_found")
+    assert found == Leg("left_home", "orb_found", "left_home-to-orb_found", 2, 4)
+
+
+def test_an_end_that_is_left_out_is_the_games_own() -> None:
+    assert leg(None, "left_home") == Leg("left_home", None, "left_home-to-end", 2, len(NAMES))
+    assert leg(None, None, "orb_found") == Leg(None, "orb_found", "start-to-orb_found", 0, 4)
+
+
+def test_a_leg_may_begin_at_the_last_milestone() -> None:
+    found = leg(None, "badge_received")
+    assert found == Leg("badge_received", None, "badge_received-to-end", 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("goal", "name"),
+    [
+        ("a b/c", "a b%2Fc"),
+        ("../up", "..%2Fup"),
+        ("Höhle %41", "H%C3%B6hle %2541"),
+        ("two\nlines", "two%0Alines"),
+        ("a:b*?", "a%3Ab%2A%3F"),
+    ],
+)
+def test_a_milestone_with_odd_characters_gives_a_name_for_one_file(goal: str, name: str) -> None:
+    game = game_with("first", goal, "last")
+    assert leg(goal, game=game) == Leg("first", goal, name, 1, 1)
+    assert leg(None, goal, game=game) == Leg(goal, None, f"{name}-to-end", 2, 3)
+    told = leg(None, None, goal, game)
+    assert told is not None
+    assert told_leg(game, {"leg": told.told}) == told
+
+
+def test_an_unknown_milestone_names_the_nearest_wherever_it_stands() -> None:
+    line = "quest has no milestone 'orb_fuond'; the nearest one is 'orb_found'"
+    assert refusal("orb_fuond") == line
+    assert refusal(None, "orb_fuond") == line
+    assert refusal(None, None, "orb_fuond") == line
+    assert refusal(None, "left_home", "orb_fuond") == line
+
+
+def test_a_game_without_milestones_has_no_legs() -> None:
+    line = "quest has no milestone 'orb_found': it has none at all"
+    assert refusal("orb_found", game=game_with()) == line
+    assert refusal(None, "orb_found", game=game_with()) == line
+
+
+@pytest.mark.parametrize("ends", [("left_home", None), (None, "left_home"), ("nowhere", "nothing")])
+def test_a_milestone_and_an_end_together_are_refused(ends: tuple[str | None, str | None]) -> None:
+    line = "--milestone says where episodes begin and end; leave out --from and --to"
+    assert refusal("orb_found", *ends) == line
+
+
+@pytest.mark.parametrize(
+    ("start", "goal"), [("orb_found", "left_home"), ("left_home", "left_home")]
+)
+def test_a_goal_that_does_not_come_after_the_start_is_refused(start: str, goal: str) -> None:
+    assert refusal(None, start, goal) == (
+        f"'{goal}' does not come after '{start}' in quest's milestones; exchange --from and --to"
+    )
+
+
+def test_a_known_milestone_is_given_whole() -> None:
+    assert known_milestone(QUEST, "orb_found") is QUEST.milestones[4]
+
+
+@pytest.mark.parametrize(
+    ("asked", "ends"),
+    [
+        ({}, (None, None, None)),
+        ({"milestone": "orb_found"}, ("orb_found", None, None)),
+        ({"from": "left_home", "to": "orb_found"}, (None, "left_home", "orb_found")),
+        ({"from": "left_home"}, (None, "left_home", None)),
+    ],
+)
+def test_settings_ask_for_the_leg_that_they_name(
+    asked: dict[str, Any], ends: tuple[str | None, str | None, str | None]
+) -> None:
+    assert leg_in(Settings.model_validate(asked), QUEST) == leg(*ends)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [(name, None, None) for name in NAMES]
+    + [(None, "left_home", None), (None, None, "orb_found"), (None, "left_home", "badge_received")],
+)
+def test_a_shard_tells_the_leg_that_it_was_recorded_on(
+    ends: tuple[str | None, str | None, str | None],
+) -> None:
+    found = leg(*ends)
+    assert found is not None
+    assert told_leg(QUEST, {"stage": "collect", "leg": found.told}) == found
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {},
+        {"leg": None},
+        {"leg": "orb_found"},
+        {"leg": ["left_home", "orb_found"]},
+        {"leg": {}},
+        {"leg": {"from": None, "to": None}},
+        {"leg": {"from": "left_home", "to": "a milestone of an older game.yaml"}},
+        {"leg": {"from": "gone", "to": "orb_found"}},
+        {"leg": {"from": "orb_found", "to": "left_home"}},
+        {"leg": {"from": 5, "to": "orb_found"}},
+        {"leg": {"from": ["left_home"], "to": None}},
+        {"leg": {"from": None, "to": {"name": "orb_found"}}},
+        {"leg": {"from": True}},
+    ],
+)
+def test_what_a_foreign_shard_says_of_a_leg_that_is_none_counts_as_none(
+    provenance: dict[str, Any],
+) -> None:
+    assert told_leg(QUEST, provenance) is None
+
+
+@pytest.mark.parametrize("ends", [("orb_found", None, None), (None, "left_home", "orb_found")])
+def test_a_leg_changes_the_success_of_the_game_and_nothing_else(
+    ends: tuple[str | None, str | None, str | None],
+) -> None:
+    ended = ending_with(QUEST, leg(*ends))
+    assert ended.success == "has_orb == 1" != QUEST.success
+    assert replace(ended, success=QUEST.success) == QUEST
+
+
+def test_a_leg_to_the_games_own_end_and_the_whole_game_leave_its_success() -> None:
+    assert ending_with(QUEST, leg(None, "left_home")) is QUEST
+    assert ending_with(QUEST, None) is QUEST
+
+
+def test_a_leg_whose_goal_the_game_no_longer_has_cannot_be_played() -> None:
+    with pytest.raises(PipelineError) as caught:
+        ending_with(game_with("first"), leg("orb_found"))
+    assert str(caught.value) == ("quest has no milestone 'orb_found'; the nearest one is 'first'")
