@@ -177,11 +177,9 @@ def _rules(player: Player) -> dict[str, Any]:
 def _sees(player: Player) -> str:
     if player.play.policy == EXPERT:
         return "what the expert sees"
-    from pipeline.policies.checkpoint import load_checkpoint
+    from pipeline.policies.playing import sees
 
-    checkpoint = load_checkpoint(Path(player.play.policy))
-    contract = checkpoint.frame_contract
-    return f"the screen alone, {contract.height}x{contract.width}"
+    return sees(Path(player.play.policy))
 
 
 def _dollars(settings: Settings, player: Player) -> float:
@@ -193,9 +191,9 @@ def _dollars(settings: Settings, player: Player) -> float:
     program = program_path(settings, player.game)
     if player.play.policy == EXPERT:
         return program_dollars(program)
-    from pipeline.policies.checkpoint import load_checkpoint
+    from pipeline.policies.playing import shard_ids
 
-    trained = set(load_checkpoint(Path(player.play.policy)).shard_ids)
+    trained = shard_ids(Path(player.play.policy))
     entries = Catalogue(settings.shard_folder(player.game.name)).entries()
     found = [entry.facts for entry in entries if entry.facts is not None]
     return spent_on([facts for facts in found if facts.shard_id in trained], program)
@@ -251,10 +249,9 @@ def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any
 
 
 def _refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
-    from pipeline.policies.checkpoint import load_checkpoint
+    from pipeline.policies.playing import trained_seeds
 
-    trained = np.asarray(load_checkpoint(checkpoint).trained_seeds, np.uint32)
-    common = np.intersect1d(trained, seeds)
+    common = np.intersect1d(trained_seeds(checkpoint), seeds)
     if len(common):
         raise PipelineError(
             f"{checkpoint}: was trained on {len(common)} of these {len(seeds)} games; "

@@ -165,10 +165,10 @@ def make_player(
             isolation = getattr(expert, "isolation", None)
     if policy != EXPERT:
         # Imported late: the expert alone plays without torch.
-        from pipeline.policies.checkpoint import check_fits, load_checkpoint
+        from pipeline.policies.playing import check_policy, policy_sha256
 
-        check_fits(load_checkpoint(Path(policy)), game)
-        sha256 = _sha256(Path(policy).read_bytes())
+        check_policy(Path(policy), game)
+        sha256 = policy_sha256(Path(policy))
         actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
     actor["beta"] = 1.0 if policy == EXPERT else beta
     sticky = game.sticky_action_probability if sticky is None else sticky

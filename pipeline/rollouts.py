@@ -191,6 +191,7 @@ def play_job(job: Job) -> list[Outcome]:
             starts=job.starts,
             keep_state=None if job.keep is None else job.keep.state,
             tell=job.header.provenance.get("experts") is not None,
+            first_goal=0 if play.leg is None else play.leg.first,
         ):
             outcomes.append(_outcome(episode))
             part = job.parts[episode.seed]
@@ -220,9 +221,9 @@ def _check_goal(play: Play, env: GBAEnv, job: Job) -> None:
 def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
     network: Actor | None = None
     if play.policy != EXPERT:
-        from pipeline.policies.acting import NetworkActor
+        from pipeline.policies.playing import make_actor
 
-        network = NetworkActor(Path(play.policy), game, mode=play.mode)
+        network = make_actor(Path(play.policy), game, play.mode)
         if play.beta == 0:
             return network
     expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))

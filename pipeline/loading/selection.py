@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import expected_sha1
-from pipeline.games.legs import Leg, leg_of, told_leg
+from pipeline.games.legs import Leg, leg_in, told_leg
 from pipeline.loading.dataset import Batch, Steps, check_milestones
 from pipeline.loading.loader import Loader
 from pipeline.loading.plan import choose_plan
@@ -109,7 +109,7 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
             no such leg; or goals of a game without milestones.
     """
     train = settings.train
-    leg = leg_of(game, milestone=settings.milestone, start=settings.from_, goal=settings.to)
+    leg = leg_in(settings, game)
     goals = _goals(game) if train.told_goal else ()
     paths = [Path(shard) for shard in train.shards]
     paths = paths or _labelled_shards(settings.shard_folder(game.name))

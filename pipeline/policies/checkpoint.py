@@ -28,6 +28,9 @@ FORMAT = "pokemon-il checkpoint"
 VERSION = 2
 """Version 1 has no goals."""
 
+RELAY_SUFFIX = ".json"
+"""Of the name of a relay, which is no checkpoint (`pipeline.policies.relay`)."""
+
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -124,11 +127,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content["digest"] = _digest(content)
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    replace_file(path, buffer.getbuffer(), "checkpoint")
+
+
+def replace_file(path: Path, content: bytes | memoryview, what: str) -> None:
+    """Write beside, make durable, rename: ``path`` is the old file or the new one, whole.
+
+    Raises:
+        PipelineError: the disk refuses to take the ``what``; the old one is untouched.
+    """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -137,7 +149,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise PipelineError(
-            f"{path}: cannot write the checkpoint ({os.strerror(error.errno or 0)}); "
+            f"{path}: cannot write the {what} ({os.strerror(error.errno or 0)}); "
             "mend that, then the same command carries on"
         ) from None
 
@@ -149,6 +161,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         PipelineError: no such file, damaged, foreign, or written by a newer pipeline.
     """
     path = Path(path)
+    if path.suffix == RELAY_SUFFIX:
+        raise PipelineError(
+            f"{path}: no single network, but a relay of several; give one of its checkpoints"
+        )
     if not path.is_file():
         raise PipelineError(f"{path}: no such checkpoint; run the train stage first")
     try:
