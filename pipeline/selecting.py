@@ -20,7 +20,9 @@ from pipeline.errors import PipelineError
 from pipeline.executor import cores
 from pipeline.frames import FrameContract, Frames
 from pipeline.games.description import GameDescription, load_game
+from pipeline.games.legs import told_leg
 from pipeline.loading.dataset import Steps
+from pipeline.loading.selection import reached_before
 from pipeline.policies.checkpoint import Checkpoint, check_fits, load_checkpoint
 from pipeline.policies.machine import threads
 from pipeline.policies.uncertainty import (
@@ -36,13 +38,15 @@ from pipeline.policies.uncertainty import (
     nearest,
 )
 from pipeline.settings import Settings
-from pipeline.shards.catalogue import Catalogue
+from pipeline.shards.catalogue import Catalogue, entries_of
 from pipeline.shards.facts import round_of
+from pipeline.shards.legs import next_goals
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import TRAIN, LabelStatus
 
 Rows = NDArray[np.intp]
 Scores = NDArray[np.float32]
+Goals = NDArray[np.uint8]
 
 WINDOW = 1024
 """Steps whose frames are held at a time."""
@@ -63,7 +67,8 @@ def choose(
 
     Cost: each picture once through each network. Memory: a window of frames, and about 200 bytes
     a picture; ``novel`` holds its features too, twice 1 KiB with 256 of them, and looks at all
-    that the student was trained on.
+    that the student was trained on. A student that is told the next milestone is told that of each
+    step; the same picture with another one is another to it.
 
     Returns:
         The rows (k,) ascending, and the score of each: nats, 1 - (p1 - p2), or distance.
@@ -82,11 +87,15 @@ def choose(
     count = min(label.limit, len(todo))
     if not count:
         return todo[:0], np.empty(0, np.float32)
+    goals: Goals | None = None
+    if any(student.told for student in students):
+        first = reached_before(game, shard.header)
+        goals = next_goals(shard.milestones, shard.lengths, first)
     with threads(settings.train.threads or cores()):
         if label.select == "novel":
-            places, scores = _newest(shard, todo, count, students[0], settings, game)
+            places, scores = _newest(shard, todo, count, students[0], goals, settings, game)
         else:
-            places, scores = _least_sure(shard, todo, count, students, settings)
+            places, scores = _least_sure(shard, todo, count, students, goals, settings)
     order = np.argsort(places)
     return todo[places[order]], scores[order]
 
@@ -145,6 +154,7 @@ def _student(path: Path, shard: Shard, game: GameDescription, settings: Settings
     checkpoint = load_checkpoint(path)
     check_fits(checkpoint, game)
     _check_frames(checkpoint, shard.path, shard.header.frame_contract)
+    _check_goals(checkpoint, shard)
     return Student(checkpoint, device=settings.train.device)
 
 
@@ -153,6 +163,16 @@ def _check_frames(checkpoint: Checkpoint, path: Path, contract: FrameContract) -
         raise PipelineError(
             f"{checkpoint.path}: it sees frames of {checkpoint.frame_contract}, but those of "
             f"{path} are {contract}; preprocess them alike"
+        )
+
+
+def _check_goals(checkpoint: Checkpoint, shard: Shard) -> None:
+    there = shard.header.milestones
+    if checkpoint.goals and checkpoint.goals != there:
+        raise PipelineError(
+            f"{checkpoint.path}: it is told which of the milestones {' '.join(checkpoint.goals)} "
+            f"is next, but those of {shard.path} are {' '.join(there) or 'none'}; ask a network "
+            "that is told none"
         )
 
 
@@ -169,9 +189,13 @@ def _windows(shard: Shard, rows: Rows) -> Iterator[tuple[slice, Frames]]:
 
 
 def _pictures(
-    shard: Shard, rows: Rows, look: Callable[[Frames], NDArray[Any]]
+    shard: Shard,
+    rows: Rows,
+    look: Callable[[Frames, Goals | None], NDArray[Any]],
+    goals: Goals | None,
 ) -> tuple[NDArray[Any], Rows, Rows]:
-    """What ``look`` says of frames (n,H,W,3), asked once about each picture among ``rows``.
+    """What ``look`` says of frames (n,H,W,3) and ``goals`` (N,), those of all steps of the shard,
+    if it is told them; asked once about each picture among ``rows``.
 
     A student that stands before a wall sees the same picture again and again: in a round of the
     default game two steps in three repeat one.
@@ -186,34 +210,43 @@ def _pictures(
     said: list[NDArray[Any]] = []
     for place, frames in _windows(shard, rows):
         new: list[int] = []
+        told = None if goals is None else goals[rows[place]]
         for i, frame in enumerate(frames):
-            digest = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
+            goal = b"" if told is None else told[i].tobytes()
+            digest = hashlib.blake2b(frame.tobytes() + goal, digest_size=16).digest()
             picture = seen.setdefault(digest, len(seen))
             if picture == len(times):
                 times.append(0)
                 new.append(i)
             which[place.start + i], again[place.start + i] = picture, times[picture]
             times[picture] += 1
-        said.append(look(frames[new]))
+        said.append(look(frames[new], None if told is None else told[new]))
     return np.concatenate(said), which, again
 
 
 def _least_sure(
-    shard: Shard, todo: Rows, count: int, students: Sequence[Student], settings: Settings
+    shard: Shard,
+    todo: Rows,
+    count: int,
+    students: Sequence[Student],
+    goals: Goals | None,
+    settings: Settings,
 ) -> tuple[Rows, Scores]:
     """Places in ``todo`` of the highest scores, each picture once before any is taken again."""
 
-    def look(frames: Frames) -> Scores:
-        return _scores(frames, students, settings).astype(np.float32)
+    def look(frames: Frames, told: Goals | None) -> Scores:
+        return _scores(frames, told, students, settings).astype(np.float32)
 
-    by_picture, which, again = _pictures(shard, todo, look)
+    by_picture, which, again = _pictures(shard, todo, look, goals)
     scores = by_picture[which]
     best = np.lexsort((-scores, again))[:count]  # stable: of equals the first
     return best, scores[best]
 
 
-def _scores(frames: Frames, students: Sequence[Student], settings: Settings) -> Array:
-    features = [student.features(frames) for student in students]
+def _scores(
+    frames: Frames, goals: Goals | None, students: Sequence[Student], settings: Settings
+) -> Array:
+    features = [student.features(frames, goals) for student in students]
     if settings.label.select == "uncertain":
         probabilities = students[0].probabilities(features[0])
         score = entropy if settings.label.uncertainty == "entropy" else margin
@@ -229,13 +262,14 @@ def _newest(
     todo: Rows,
     count: int,
     student: Student,
+    goals: Goals | None,
     settings: Settings,
     game: GameDescription,
 ) -> tuple[Rows, Scores]:
     """Places in ``todo`` of the steps that are farthest from all known and from one another."""
-    features, _, again = _pictures(shard, todo, student.features)
+    features, _, again = _pictures(shard, todo, student.features, goals)
     distances = np.full(len(features), np.inf, np.float32)
-    for known in _known(shard, todo, student, settings, game):
+    for known in _known(shard, todo, student, goals, settings, game):
         distances = nearest(features, known, distances)
     chosen, scores = farthest_first(features, distances, min(count, len(features)))
     by_turn = np.argsort(again, kind="stable")  # first those of new pictures, in their order
@@ -245,14 +279,19 @@ def _newest(
 
 
 def _known(
-    shard: Shard, todo: Rows, student: Student, settings: Settings, game: GameDescription
+    shard: Shard,
+    todo: Rows,
+    student: Student,
+    goals: Goals | None,
+    settings: Settings,
+    game: GameDescription,
 ) -> Iterator[Features]:
     """Features of the labelled steps of ``shard`` and of those the student was trained on."""
     labelled = shard.column("label_status") == LabelStatus.LABELLED
     labelled[todo] = False  # to be asked again
     rows = np.flatnonzero(labelled)
     if len(rows):
-        yield _pictures(shard, rows, student.features)[0]
+        yield _pictures(shard, rows, student.features, goals)[0]
     checkpoint = load_checkpoint(_student_path(settings))
     found = _known_shards(checkpoint, settings.shard_folder(game.name))
     rounds = checkpoint.inputs.get("rounds")
@@ -261,11 +300,21 @@ def _known(
         return
     # The steps that it learned from; a limit was one on its first shard.
     limit = checkpoint.inputs.get("max_labels", 0) if checkpoint.shard_ids[0] in found else 0
-    steps = Steps(paths, split=TRAIN, max_labels=limit)
+    leg = told_leg(game, checkpoint.inputs)
+    steps = Steps(
+        paths,
+        split=TRAIN,
+        max_labels=limit,
+        leg=None if leg is None else (leg.first, leg.last),
+        goals=student.told,
+        reached=[reached_before(game, entry.get().header) for entry in entries_of(paths)],
+    )
     try:
         for low in range(0, len(steps), WINDOW):
             some = np.arange(low, min(low + WINDOW, len(steps)))
-            yield student.features(steps.batch(some).frames.numpy())
+            batch = steps.batch(some)
+            told = None if batch.goals is None else batch.goals.numpy().astype(np.uint8)
+            yield student.features(batch.frames.numpy(), told)
     finally:
         steps.close()
 

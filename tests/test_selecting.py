@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline import label
 from pipeline.config import Settings, change
@@ -21,7 +22,7 @@ from pipeline.shards.reader import Shard
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 from pipeline.shards.writer import ShardWriter
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint
+from tests.policies.test_checkpoint import checkpoint, told
 
 PERIOD = 70
 """Made frames so many steps apart differ in four pixels only."""
@@ -211,21 +212,94 @@ def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
 
 
 def test_what_decides_a_choice_is_told(settings: Settings) -> None:
-    def told(**keys: Any) -> dict[str, Any]:
+    def asked(**keys: Any) -> dict[str, Any]:
         return decisive(change(settings, label=keys))
 
-    assert told(select="all") == {}
-    student = told()["student"]
+    assert asked(select="all") == {}
+    student = asked()["student"]
     assert student["path"] == "final.pt"
     assert len(student["sha256"]) == 64
-    assert told() == {"select": "uncertain", "student": student, "uncertainty": "entropy"}
-    assert told(select="disagree", seed=4)["dropout"] == {"share": 0.2, "networks": 32, "seed": 4}
+    assert asked() == {"select": "uncertain", "student": student, "uncertainty": "entropy"}
+    assert asked(select="disagree", seed=4)["dropout"] == {"share": 0.2, "networks": 32, "seed": 4}
     other = str(settings.run_folder() / "other.pt")
-    assert told(student=other)["student"]["sha256"] != student["sha256"]
-    ensemble = told(select="disagree", ensemble=[other])
+    assert asked(student=other)["student"]["sha256"] != student["sha256"]
+    ensemble = asked(select="disagree", ensemble=[other])
     assert [one["path"] for one in ensemble["ensemble"]] == ["other.pt"]
     assert "dropout" not in ensemble
-    assert told(select="novel")["known"] == []
+    assert asked(select="novel")["known"] == []
+
+
+def on_the_way(
+    settings: Settings, numbers: list[int], reached: int, name: str = "way", **changes: Any
+) -> Shard:
+    """An unlabelled episode that comes to the milestone ``far`` at a step."""
+    full = source(settings, numbers, f"bare-{name}-84-v001.h5").episode(0)
+    path = settings.shard_folder("paper") / f"{name}-84-v001.h5"
+    with ShardWriter(path, made.header(milestones=("far",), **changes)) as writer:
+        writer.append(replace(full, milestones=np.array([reached], np.int32)))
+    return Shard(path)
+
+
+def told_student(settings: Settings, **changes: Any) -> None:
+    """Let the run's network be one that is told whether ``far`` was reached."""
+    kept = told(**changes)
+    kept.weights["head.weight"] = kept.weights["head.weight"] * 60
+    kept.weights["goals.weight"] = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    save_checkpoint(settings.run_folder() / "final.pt", kept)
+
+
+def test_a_student_that_is_told_its_goal_is_told_that_of_each_step(
+    settings: Settings, game: GameDescription
+) -> None:
+    told_student(settings)
+    shard = on_the_way(settings, list(range(60)), reached=25)
+    rows, scores = choose(shard, np.arange(60), settings, game)
+    student = Student(load_checkpoint(settings.run_folder() / "final.pt"), device="cpu")
+    goals = (np.arange(60) >= 25).astype(np.uint8)
+    seen = student.features(shard.read_frames(0, 60), goals)
+    assert scores == pytest.approx(entropy(student.probabilities(seen))[rows], abs=1e-6)
+    other = student.features(shard.read_frames(0, 60), 1 - goals)
+    assert scores != pytest.approx(entropy(student.probabilities(other))[rows], abs=1e-3)
+    begun = {"leg": {"from": "far", "to": None}, "parents": []}
+    after = on_the_way(settings, list(range(60)), reached=-1, name="after", provenance=begun)
+    everything = change(settings, label={"limit": 60})
+    _, scores = choose(after, np.arange(60), everything, game)
+    seen = student.features(shard.read_frames(0, 60), np.ones(60, np.uint8))
+    assert scores == pytest.approx(entropy(student.probabilities(seen)), abs=1e-6)
+
+
+@pytest.mark.parametrize("select", ["uncertain", "disagree", "novel"])
+def test_one_picture_with_two_goals_is_two_to_a_student_that_is_told_them(
+    settings: Settings, game: GameDescription, select: str
+) -> None:
+    numbers = [3] * 20 + [5] * 20
+    shard = on_the_way(settings, numbers, reached=10)
+    mine = change(settings, label={"select": select, "limit": 3})
+    rows, _ = choose(shard, np.arange(40), mine, game)
+    assert len({numbers[row] for row in rows}) == 2
+    told_student(settings)
+    rows, _ = choose(shard, np.arange(40), mine, game)
+    assert {(numbers[row], row >= 10) for row in rows.tolist()} == {
+        (3, False), (3, True), (5, True),
+    }  # fmt: skip
+
+
+def test_what_a_told_student_was_trained_on_is_known_with_its_goals_and_its_leg(
+    settings: Settings, game: GameDescription
+) -> None:
+    known = made.shard(
+        settings.shard_folder("paper") / "known-labelled-v001.h5",
+        (60,),
+        milestones=("far",),
+        reached=((30,),),
+    )
+    with Shard(known) as shard:
+        ids = (shard.header.shard_id,)
+    told_student(settings, shard_ids=ids, inputs={"leg": {"from": "far", "to": None}})
+    same = on_the_way(settings, list(range(60)), reached=30)
+    mine = change(settings, label={"select": "novel", "limit": 12})
+    rows, _ = choose(same, np.arange(60), mine, game)
+    assert rows.max() < 30  # those after far were learned from
 
 
 def refusal(settings: Settings, game: GameDescription, shard: Shard, **keys: Any) -> str:
@@ -255,6 +329,11 @@ def test_what_cannot_be_chosen_is_refused_in_one_line(
     assert refusal(settings, game, shard, student=str(run / "small.pt")) == (
         f"{run / 'small.pt'}: it sees frames of 64x64 RGB, resampling none, but those of "
         f"{shard.path} are 84x84 RGB, resampling bilinear; preprocess them alike"
+    )
+    save_checkpoint(run / "told.pt", told())
+    assert refusal(settings, game, shard, student=str(run / "told.pt")) == (
+        f"{run / 'told.pt'}: it is told which of the milestones far is next, but those of "
+        f"{shard.path} are none; ask a network that is told none"
     )
     save_checkpoint(run / "foreign.pt", checkpoint(game="other", actions=made.BUTTONS[:9]))
     assert refusal(settings, game, shard, student=str(run / "foreign.pt")) == (

@@ -72,19 +72,35 @@ class Student:
         network = checkpoint.network().to(self.device, torch.float32)
         self.network = network.to(memory_format=torch.channels_last)
         self.hidden = checkpoint.hidden
+        self.told = bool(checkpoint.goals)
+        """Whether its network is told the next milestone."""
         self._weight = network.head.weight.detach().cpu().double().numpy()
         self._bias = network.head.bias.detach().cpu().double().numpy()
 
-    def features(self, frames: Frames) -> Features:
-        """The hidden layer's output (n,hidden) of frames (n,H,W,3) u8 as the contract says."""
+    def features(self, frames: Frames, goals: NDArray[np.uint8] | None = None) -> Features:
+        """The hidden layer's output (n,hidden) of frames (n,H,W,3) u8 as the contract says.
+
+        Args:
+            goals: (n,) number of each frame's next milestone, for a network that is told it.
+
+        Raises:
+            ValueError: a network that is told goals, and there are none.
+        """
         blank = np.zeros((-len(frames) % TOGETHER, *frames.shape[1:]), np.uint8)
         asked = np.concatenate([frames, blank])
+        told: NDArray[np.int64] | None = None
+        if self.told and goals is not None:
+            told = np.zeros(len(asked), np.int64)
+            told[: len(goals)] = goals
         seen = np.empty((len(asked), self.hidden), np.float32)
         with torch.inference_mode():
             for first in range(0, len(asked), TOGETHER):
                 some = torch.from_numpy(asked[first : first + TOGETHER]).to(self.device)
-                planes = self.network.as_planes(some)
-                seen[first : first + TOGETHER] = self.network.features(planes).cpu().numpy()
+                goal = None
+                if told is not None:
+                    goal = torch.from_numpy(told[first : first + TOGETHER]).to(self.device)
+                features = self.network.features(self.network.as_planes(some), goal)
+                seen[first : first + TOGETHER] = features.cpu().numpy()
         return seen[: len(frames)]
 
     def probabilities(self, features: Features) -> Array:
