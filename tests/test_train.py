@@ -295,3 +295,15 @@ def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
     assert (kept.weights["goals.weight"] != 0).any(dim=1).tolist() == [True, True]
     train.run(change(told, run="workers", train={"workers": 2}))
     assert same_training(folder / "whole/final.pt", folder / "workers/final.pt")
+
+
+def test_a_training_begun_before_there_were_goals_carries_on(settings: Settings) -> None:
+    train.run(change(settings, run="whole"))
+    train.run(change(settings, run="old", train={"steps": 15}))
+    folder = settings.paths.checkpoints
+    for path in (folder / "old").glob("*.pt"):
+        content = torch.load(path, weights_only=True)
+        del content["goals"]
+        torch.save({**content, "version": 1}, path)
+    assert train.run(change(settings, run="old"))["steps"] == 30
+    assert same_training(folder / "whole/last.pt", folder / "old/last.pt")
