@@ -48,6 +48,8 @@ class _Leg:
     """Those of the run, with the leg."""
     start: str | None
     goal: str
+    name: str
+    """For the names of files."""
     limit: int
     expert: dict[str, Any]
     """The expert's evaluation."""
@@ -128,7 +130,9 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
             "expert, or lower curriculum.gate"
         )
     limit = math.ceil(options.limit * medians[goal]) + SLACK
-    return _Leg(settings, start, goal, limit, expert)
+    leg = leg_in(settings, load_game(settings.game))
+    assert leg is not None
+    return _Leg(settings, start, goal, leg.name, limit, expert)
 
 
 def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
@@ -153,7 +157,7 @@ def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
             checkpoint=student,
         )
         shards = mine if options.network == "each" else learned.shards + mine
-        trained = _train(settings, f"{leg.goal}/round-{round_:02d}", shards, learned)
+        trained = _train(settings, f"{leg.name}/round-{round_:02d}", shards, learned)
         student = learned.checkpoint
         asked = trained["labels"] + trained["validation_labels"]
         success = _chosen(leg, student)

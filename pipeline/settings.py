@@ -331,9 +331,9 @@ class Curriculum(Section):
     """Training steps on the shards of all legs at the end, of one network for all."""
     evaluate_episodes: int = Field(20, ge=1)
     """Episodes after each round, which say whether the target is reached."""
-    states: int = Field(24, ge=1)
+    states: int = Field(40, ge=1)
     """Start states that are kept where a leg ends: for those who judge, and as many of each
-    round."""
+    round. Where more arrive, those are kept that come first."""
 
 
 class Compare(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,13 +61,16 @@ def leg_of(
     first = 0 if start is None else names.index(known_milestone(game, start).name) + 1
     last = len(names) if goal is None else names.index(known_milestone(game, goal).name)
     if last < first:
+        if start == goal:
+            raise PipelineError(f"--from and --to are both '{goal}'; give two milestones")
         raise PipelineError(
             f"'{goal}' does not come after '{start}' in {game.name}'s milestones; exchange --from "
             "and --to"
         )
     ends = "start" if start is None else start, "end" if goal is None else goal
     name = goal if goal is not None and first == last else f"{ends[0]}-to-{ends[1]}"
-    return Leg(start, goal, quote(name, safe=" "), first, last)
+    # No path, nor a hidden file, whatever a milestone is called.
+    return Leg(start, goal, re.sub(r"^\.", "%2E", quote(name, safe=" ")), first, last)
 
 
 def leg_in(settings: Settings, game: GameDescription) -> Leg | None:

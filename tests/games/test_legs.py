@@ -76,7 +76,7 @@ def test_a_leg_may_begin_at_the_last_milestone() -> None:
     ("goal", "name"),
     [
         ("a b/c", "a b%2Fc"),
-        ("../up", "..%2Fup"),
+        ("../up", "%2E.%2Fup"),
         ("Höhle %41", "H%C3%B6hle %2541"),
         ("two\nlines", "two%0Alines"),
         ("a:b*?", "a%3Ab%2A%3F"),
@@ -111,12 +111,13 @@ def test_a_milestone_and_an_end_together_are_refused(ends: tuple[str | None, str
     assert refusal("orb_found", *ends) == line
 
 
-@pytest.mark.parametrize(
-    ("start", "goal"), [("orb_found", "left_home"), ("left_home", "left_home")]
-)
-def test_a_goal_that_does_not_come_after_the_start_is_refused(start: str, goal: str) -> None:
-    assert refusal(None, start, goal) == (
-        f"'{goal}' does not come after '{start}' in quest's milestones; exchange --from and --to"
+def test_a_goal_that_does_not_come_after_the_start_is_refused() -> None:
+    assert refusal(None, "orb_found", "left_home") == (
+        "'left_home' does not come after 'orb_found' in quest's milestones; exchange --from and "
+        "--to"
+    )
+    assert refusal(None, "left_home", "left_home") == (
+        "--from and --to are both 'left_home'; give two milestones"
     )
 
 

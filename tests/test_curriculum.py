@@ -1,0 +1,211 @@
+"""The curriculum on the first legs of quest, with a tiny budget, and interrupted for good."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import curriculum
+from pipeline.config import Settings, change
+from pipeline.emulator.library import library_of
+from pipeline.errors import PipelineError
+from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.shards.reader import Shard
+from tests.trained import same_training
+
+ROOT = Path(__file__).parent.parent
+GOALS = ["game_started", "left_home"]
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    return {
+        "run": "tiny",
+        "to": "left_home",
+        "paths": {"datasets": str(folder / "datasets"), "checkpoints": str(folder / "checkpoints")},
+        "collect": {"workers": 2},
+        "preprocess": {"workers": 1},
+        "train": {"batch_size": 8, "threads": 1, "hidden": 16, "log_every": 2},
+        "evaluate": {"episodes": 3, "workers": 2, "max_steps": 60},
+        "curriculum": {
+            "expert_episodes": 4,
+            "target": 1.0,
+            "rounds": 2,
+            "episodes": 2,
+            "steps": 4,
+            "evaluate_episodes": 2,
+            "states": 8,
+        },
+    }
+
+
+def settings_in(folder: Path, **sections: Any) -> Settings:
+    return change(Settings.model_validate(tree(folder)), **sections)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("curriculum")
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> dict[str, Any]:
+    return curriculum.run(settings_in(folder))
+
+
+def shards(folder: Path) -> dict[str, str]:
+    """By name, the content of each shard."""
+    found = {}
+    for path in sorted((folder / "datasets/quest").glob("*.h5")):
+        with Shard(path) as shard:
+            found[path.name] = shard.header.shard_id
+    return found
+
+
+def played(folder: Path) -> dict[str, list[bytes]]:
+    """By name, what was played and labelled in each shard. (Who played is known by the file of his
+    checkpoint, which holds the seconds that it took.)"""
+    found = {}
+    for path in sorted((folder / "datasets/quest").glob("*.h5")):
+        with Shard(path) as shard:
+            columns = [shard.column(name) for name in ("actions", "expert_actions", "rewards")]
+            columns += [shard.seeds, shard.milestones, shard.read_frames(0, shard.n_frames)]
+            found[path.name] = [column.tobytes() for column in columns]
+    return found
+
+
+def test_each_leg_has_a_row_with_the_expert_beside_the_network(
+    told: dict[str, Any], folder: Path
+) -> None:
+    first, second = told["legs"]
+    assert [first["milestone"], second["milestone"]] == GOALS
+    assert [first["from"], second["from"]] == ["start", "game_started"]
+    assert first["expert_steps"] == 1
+    assert 10 < second["expert_steps"] < 40
+    assert first["limit"] == 3 * 1 + 20
+    assert second["limit"] == -(-3 * second["expert_steps"] // 1) + 20
+    assert second["rounds"] == 2  # eight updates do not find the way out of the house
+    assert second["updates"] == 8
+    assert not second["reached_target"]
+    assert told["labels"] == first["labels"] + second["labels"]
+    assert told["updates"] == first["updates"] + second["updates"]
+    written = json.loads(Path(told["json"]).read_text())
+    assert written["legs"] == told["legs"]
+    assert written["success_rate"] == told["success_rate"]
+    with Path(told["csv"]).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["milestone"] for row in rows] == GOALS
+    assert float(rows[1]["expert_steps"]) == second["expert_steps"]
+
+
+def test_a_leg_begins_where_the_one_before_ended(told: dict[str, Any], folder: Path) -> None:
+    kept = library_of(folder / "datasets/quest")
+    purposes = {
+        file.stem: kept.read("game_started", file).purpose for file in kept.files("game_started")
+    }
+    with Shard(folder / "datasets/quest/tiny-round-00-left_home-raw-v001.h5") as shard:
+        begun = shard.header.provenance["start_states"]
+        assert shard.header.provenance["actor"]["beta"] == 1.0
+    assert {purposes[stem] for stem in begun} == {"collect"}
+    assert sum(purpose == "evaluate" for purpose in purposes.values()) == 4
+    with Shard(folder / "datasets/quest/tiny-round-01-left_home-raw-v001.h5") as shard:
+        assert shard.header.provenance["actor"]["beta"] == 0.0
+        assert shard.lengths.max() <= told["legs"][1]["limit"]
+
+
+def test_one_network_learns_from_all_legs(told: dict[str, Any], folder: Path) -> None:
+    final = load_checkpoint(Path(told["policy"]))
+    ids = shards(folder)
+    labelled = {name: one for name, one in ids.items() if "-labelled-" in name}
+    assert set(final.shard_ids) == set(labelled.values())
+    assert len(labelled) == told["legs"][0]["rounds"] + told["legs"][1]["rounds"]
+
+
+def test_the_same_command_has_nothing_to_do_again(told: dict[str, Any], folder: Path) -> None:
+    before = shards(folder)
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")}
+    again = curriculum.run(settings_in(folder))
+    keep = {key: value for key, value in told.items() if key != "seconds"}
+    assert {key: value for key, value in again.items() if key != "seconds"} == keep
+    assert shards(folder) == before
+    final = Path(told["policy"])
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt") if path != final} == {
+        path: stamp for path, stamp in stamps.items() if path != final
+    }
+
+
+def test_a_network_for_each_milestone_is_a_relay(tmp_path: Path) -> None:
+    mine = settings_in(tmp_path, curriculum={"network": "each", "rounds": 1})
+    made = curriculum.run(mine)
+    relay = json.loads(Path(made["policy"]).read_text())
+    assert list(relay["checkpoints"]) == GOALS
+    networks = [load_checkpoint(Path(made["policy"]).parent / p)
+                for p in relay["checkpoints"].values()]  # fmt: skip
+    assert [len(network.shard_ids) for network in networks] == [1, 1]
+    assert networks[0].shard_ids != networks[1].shard_ids
+    assert [row["milestone"] for row in made["legs"]] == GOALS
+
+
+def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:
+    program = tmp_path / "stands.py"
+    program.write_text("def act(state):\n    return 'B'\n")
+    mine = settings_in(tmp_path, expert={"path": str(program)}, evaluate={"max_steps": 3})
+    with pytest.raises(PipelineError) as caught:
+        curriculum.run(mine)
+    assert str(caught.value) == (
+        "game_started: the expert reaches it in 0.00 of 4 games, which is below the gate of 0.90; "
+        "mend the expert, or lower curriculum.gate"
+    )
+
+
+def test_a_game_without_milestones_has_no_curriculum(tmp_path: Path) -> None:
+    from tests.loading import made
+
+    made.game_folder(tmp_path / "paper")
+    text = (tmp_path / "paper/game.yaml").read_text()
+    head, _, rest = text.partition("milestones:")
+    if rest:
+        rest = rest[rest.index("success:") :]
+        (tmp_path / "paper/game.yaml").write_text(head + rest)
+    mine = Settings.model_validate({"game": str(tmp_path / "paper")})
+    with pytest.raises(PipelineError) as caught:
+        curriculum.run(mine)
+    assert str(caught.value) == (
+        "paper has no milestones, so there is nothing to learn one after the other; give its "
+        "game.yaml some"
+    )
+
+
+def test_killed_and_started_again_it_ends_with_the_same_shards(
+    told: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(json.dumps(tree(tmp_path)))
+    command = [sys.executable, "-m", "pipeline", "curriculum", "--config", str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    watched = tmp_path / "datasets/quest"
+    for pattern in ("*left_home-raw-v001.h5", "tiny-round-01-left_home-84-v001.h5"):
+        running = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and running.poll() is None:
+            if list(watched.glob(pattern)):
+                break
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert played(tmp_path) == played(folder)
+    (one, other) = (folder_ / "checkpoints/tiny/final.pt" for folder_ in (folder, tmp_path))
+    assert same_training(one, other)
