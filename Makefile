@@ -6,7 +6,7 @@ ARGS ?=
 PYTHON ?= $(firstword $(foreach v,3.11 3.10,$(shell command -v python$(v) >/dev/null 2>&1 && python$(v) -c 'import sys' >/dev/null 2>&1 && echo python$(v))) python3)
 BIN := .venv/bin
 PIPELINE := $(BIN)/python -m pipeline
-STAGES := collect preprocess train label evaluate dagger compare author
+STAGES := collect preprocess train label evaluate dagger curriculum compare author
 
 .DEFAULT_GOAL := help
 .PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader bench-experts clean
@@ -57,6 +57,8 @@ label: venv  ## the expert's button for every step
 train: venv  ## behavioural cloning on the labelled shards
 evaluate: venv  ## the network plays unseen games
 dagger: venv  ## the main job: rounds of all five, with a table at the end
+curriculum: CONFIG = configs/curriculum.yaml
+curriculum: venv  ## milestone after milestone: expert's gate, rounds, a table at the end
 compare: CONFIG = configs/compare.yaml
 compare: venv  ## cloning against DAgger at equal labels (an hour on 2 cores; CONFIG=configs/compare-select.yaml: which steps to ask)
 author: venv  ## a language model writes the expert's programs, a milestone at a time

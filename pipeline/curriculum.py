@@ -257,7 +257,8 @@ def _judged(leg: _Leg, policy: Path) -> dict[str, Any]:
 
 def _whole(settings: Settings, policy: Path) -> dict[str, Any]:
     """The policy on unseen games from the first leg's start to the last one's end."""
-    judged = evaluate.run(change(settings, evaluate={"checkpoint": str(policy)}))
+    name = f"{settings.run}-evaluate"
+    judged = evaluate.run(change(settings, evaluate={"checkpoint": str(policy), "name": name}))
     kept = (
         "episodes", "success_rate", "success_low", "success_high", "length_mean",
         "milestones_mean", "mode", "sticky", "sees", "input", "rollouts", "video",

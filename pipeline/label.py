@@ -114,9 +114,18 @@ class _Plan:
     stem: str
     leg: Leg | None = None
     """Only steps of this leg are asked about; None where all of the shard are of it."""
+    begun: int = 0
+    """Milestones that count as reached where the episodes begin."""
+
+    def asks_about(self, shard: Shard) -> NDArray[np.bool_]:
+        """(N,) which steps of the source are of the leg."""
+        leg = self.leg
+        if leg is None:
+            return np.ones(shard.n_frames, np.bool_)
+        return inside(shard.milestones, shard.lengths, leg.first, leg.last, self.begun)
 
     @property
-    def begun(self) -> Path | None:
+    def left_off(self) -> Path | None:
         """The newest of those that an expert left off, to be carried on."""
         return self._newest("unfinished")
 
@@ -152,7 +161,7 @@ def _planned(source: Path, settings: Settings, expert: Expert, game: GameDescrip
     mark = fingerprint("label", decisive, expert.identity, source_id)
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
     stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
-    return _Plan(source, decisive, mark, stem, leg)
+    return _Plan(source, decisive, mark, stem, leg, 0 if own is None else own.first)
 
 
 def _to_ask(
@@ -161,15 +170,13 @@ def _to_ask(
     labels: Labelling,
     settings: Settings,
     game: GameDescription,
-    leg: Leg | None,
+    plan: _Plan,
 ) -> NDArray[np.intp]:
     """The steps to ask about, ascending, but for those that are answered in ``begun``, which
     ``labels`` takes over; it notes why steps were chosen, too."""
     label = settings.label
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
-    if leg is not None:
-        asked &= _inside(shard, leg)
-    todo = np.flatnonzero(asked)
+    todo = np.flatnonzero(asked & plan.asks_about(shard))
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.selecting import choose  # imported late: it brings torch
@@ -184,10 +191,6 @@ def _to_ask(
     return left
 
 
-def _inside(shard: Shard, leg: Leg) -> NDArray[np.bool_]:
-    return inside(shard.milestones, shard.lengths, leg.first, leg.last)
-
-
 def _label_shard(
     source: Path, settings: Settings, game: GameDescription, panel: Panel
 ) -> dict[str, Any]:
@@ -198,12 +201,12 @@ def _label_shard(
     if done:
         return _row(target, source, up_to_date=True)
     started = perf_counter()
-    begun: Path | None = plan.begun
+    begun: Path | None = plan.left_off
     with Shard(source) as shard, screens_of(shard, expert.screens) as gallery:
-        if plan.leg is not None and not _inside(shard, plan.leg).any():
+        if not plan.asks_about(shard).any():
             return _row(None, source)
         labels = Labelling.of(shard)
-        todo = _to_ask(shard, begun, labels, settings, game, plan.leg)
+        todo = _to_ask(shard, begun, labels, settings, game, plan)
         who = expert_id(expert.identity)
 
         def take(rows: NDArray[np.intp], answers: Answers) -> None:
@@ -297,7 +300,7 @@ def _forecast(
             continue
         with Shard(source) as shard, screens_of(shard, panel.expert.screens) as gallery:
             labels = Labelling.of(shard)
-            todo = _to_ask(shard, plan.begun, labels, settings, game, plan.leg)
+            todo = _to_ask(shard, plan.left_off, labels, settings, game, plan)
             questions += len(todo)
             if few is None and len(todo):
                 few = _held(sample(shard, todo, gallery))

@@ -148,6 +148,8 @@ class _Plan:
     done: bool
     cut: Leg | None = None
     """What is left of the episodes: this leg; None where they are it, or all is asked for."""
+    begun: int = 0
+    """Milestones that count as reached where the episodes begin."""
 
 
 class _Maker:
@@ -183,7 +185,8 @@ class _Maker:
         kept = np.ones(raw.n_frames, np.bool_)
         cut = self._plan.cut
         if cut is not None:
-            kept &= inside(raw.milestones, raw.lengths, cut.first, cut.last)
+            begun = self._plan.begun
+            kept &= inside(raw.milestones, raw.lengths, cut.first, cut.last, begun)
         if self._options.drop_broken_episodes:
             last = raw.starts + raw.lengths - 1
             ended = (raw.column("terminated") | raw.column("truncated"))[last]
@@ -361,12 +364,13 @@ def _planned(
         described.append(hashlib.sha256(text).hexdigest())
     for source, entry in zip(sources, entries_of(sources), strict=True):
         raw = entry.get()
-        cut = None if leg is None or leg == told_leg(game, raw.provenance) else leg
+        own = told_leg(game, raw.provenance)
+        cut = None if leg is None or leg == own else leg
         legs = [] if cut is None else [cut.told]
         mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described, *legs)
         stem = _small_stem(source) if cut is None else f"{_small_stem(source)}-only-{cut.name}"
         target, done = publish_name(folder, f"{stem}-{options.size}", mark)
-        yield _Plan(source, raw, target, mark, done, cut)
+        yield _Plan(source, raw, target, mark, done, cut, 0 if own is None else own.first)
 
 
 def _row(plan: _Plan, made: Path | None) -> dict[str, Any]:

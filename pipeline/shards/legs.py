@@ -23,18 +23,25 @@ def reached_by(
 
 
 def inside(
-    milestones: NDArray[np.int32], lengths: NDArray[np.int64], first: int, last: int
+    milestones: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    first: int,
+    last: int,
+    before: int = 0,
 ) -> NDArray[np.bool_]:
     """(N,) which steps lie in the leg that begins when ``first`` milestones are reached.
 
     It begins with the step at which milestone ``first - 1`` had been reached (with 0: at the start)
-    and ends before the first at which milestone ``last`` has (with M: at the end).
+    and ends before the first at which milestone ``last`` has (with M: at the end). The first
+    ``before`` milestones count as reached at the start: of a shard whose episodes begin there.
     """
     n = int(lengths.sum())
     chosen = np.ones(n, np.bool_)
-    if first > 0:
+    if first > before:
         chosen &= reached_by(milestones, lengths, first - 1)
-    if last < milestones.shape[1]:
+    if last < before:
+        chosen[:] = False
+    elif last < milestones.shape[1]:
         chosen &= ~reached_by(milestones, lengths, last)
     return chosen
 
