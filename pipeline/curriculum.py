@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline import evaluate, train
 from pipeline.config import Settings, change
+from pipeline.emulator.library import library_of
 from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
 from pipeline.games.legs import leg_in
@@ -71,7 +72,13 @@ def run(settings: Settings) -> dict[str, Any]:
     options, learned = settings.curriculum, _Learned()
     legs: list[_Leg] = []
     rows: list[dict[str, Any]] = []
+    library = library_of(settings.shard_folder(load_game(settings.game).name))
     for start, goal in _ends(settings):
+        if start is not None and library.passes(start, goal):
+            print(f"{goal}: is reached with {start} or before it; nothing lies between", flush=True)
+            if learned.checkpoint is not None:
+                learned.networks[goal] = learned.checkpoint
+            continue
         leg = _measured(settings, start, goal)
         legs.append(leg)
         rows.append(_learn(leg, learned))

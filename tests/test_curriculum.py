@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pipeline.shards.reader import Shard
 from tests.trained import same_training
 
 ROOT = Path(__file__).parent.parent
+QUEST = ROOT / "pipeline/games/quest"
 GOALS = ["game_started", "left_home"]
 
 
@@ -152,6 +154,28 @@ def test_a_network_for_each_milestone_is_a_relay(tmp_path: Path) -> None:
     assert [len(network.shard_ids) for network in networks] == [1, 1]
     assert networks[0].shard_ids != networks[1].shard_ids
     assert [row["milestone"] for row in made["legs"]] == GOALS
+
+
+def test_milestones_that_come_together_are_one_leg(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "together"
+    shutil.copytree(QUEST, folder, ignore=shutil.ignore_patterns("source"))
+    text = (folder / "game.yaml").read_text()
+    text = text.replace(
+        "  - {name: left_home", '  - {name: awake, when: "in_game == 1"}\n  - {name: left_home', 1
+    )
+    (folder / "game.yaml").write_text(text)
+    mine = {**tree(tmp_path), "game": str(folder), "to": "awake"}
+    settings = Settings.model_validate(mine)
+    settings = change(settings, curriculum={"network": "each", "rounds": 1, "target": 0.0})
+    told = curriculum.run(settings)
+    assert [row["milestone"] for row in told["legs"]] == ["game_started"]
+    said = "awake: is reached with game_started or before it; nothing lies between"
+    assert said in capsys.readouterr().out
+    relay = json.loads(Path(told["policy"]).read_text())
+    assert len(set(relay["checkpoints"].values())) == 1
+    assert list(relay["checkpoints"]) == ["game_started", "awake"]
 
 
 def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:

@@ -138,6 +138,12 @@ class Library:
             )
         return states
 
+    def passes(self, milestone: str, goal: str) -> bool:
+        """Whether ``goal`` is known to be reached in all states of ``milestone``: in the game as
+        it was played they come together, or in another order, and nothing lies between."""
+        states = [self.read(milestone, file) for file in self.files(milestone)]
+        return bool(states) and all(one.has_reached(goal) for one in states)
+
     def states_for(
         self, game: GameDescription, milestone: str, purpose: Purpose, goal: str | None = None
     ) -> tuple[KeptState, ...]:
