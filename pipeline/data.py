@@ -60,14 +60,17 @@ def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards.facts import Parent
 
     path, title = Path(known.file), ""
-    if path.suffix == ".pt":
+    if path.suffix in (".pt", ".json"):
         # Imported late: torch is for checkpoints alone.
-        from pipeline.policies.checkpoint import load_checkpoint
+        from pipeline.policies.playing import checkpoints_of
 
-        checkpoint = load_checkpoint(path)
-        title = f"{path}: {checkpoint.game}, {checkpoint.step:,} steps of training"
-        roots = [Parent("", shard_id) for shard_id in checkpoint.shard_ids]
-        rows = lineage.lineage(settings.shard_folder(checkpoint.game), roots)
+        checkpoints = checkpoints_of(path)
+        several = f", {len(checkpoints)} networks" if len(checkpoints) > 1 else ""
+        steps = sum(one.step for one in checkpoints)
+        title = f"{path}: {checkpoints[0].game}{several}, {steps:,} steps of training"
+        ids = dict.fromkeys(shard_id for one in checkpoints for shard_id in one.shard_ids)
+        roots = [Parent("", shard_id) for shard_id in ids]
+        rows = lineage.lineage(settings.shard_folder(checkpoints[0].game), roots)
     else:
         rows = lineage.lineage_of(path)
     print(lineage.draw(rows, title))
@@ -275,7 +278,9 @@ ACTIONS = {
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
     "lineage": Action(
         "what a shard or checkpoint was made from, and what of it is stale",
-        lambda parser: parser.add_argument("file", help="a shard, or a checkpoint (*.pt)"),
+        lambda parser: parser.add_argument(
+            "file", help="a shard, a checkpoint (*.pt) or a relay of several (*.json)"
+        ),
         _lineage,
     ),
     "diff": Action("where two labellings agree", _diff_arguments, _diff),

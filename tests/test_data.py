@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.policies.checkpoint import save_checkpoint
+from pipeline.policies.relay import write_relay
 from pipeline.shards.catalogue import entries_of
 from tests.policies.test_checkpoint import checkpoint
 from tests.shards.factory import MADE, processed_shard, raw_shard
@@ -110,6 +111,22 @@ def test_lineage_of_a_checkpoint_leads_to_its_shards(data: Data, tmp_path: Path)
     assert lines[2].startswith("   └─ a-round-01-raw-v001.h5 (")
     assert lines[-1] == "2 shards, 1 stale, 0 missing"
     assert data.json("lineage", str(saved))["stale"] == 1
+
+
+def test_lineage_of_a_relay_leads_to_the_shards_of_all_its_networks(
+    data: Data, tmp_path: Path
+) -> None:
+    names = ("a-round-01-84-v001.h5", "a-round-01-labelled-v001.h5")
+    networks = {}
+    for milestone, name in zip(("near", "far"), names, strict=True):
+        shard_id = entries_of([data.folder / name])[0].get().shard_id
+        networks[milestone] = tmp_path / f"{milestone}.pt"
+        save_checkpoint(networks[milestone], checkpoint(game="tiny", shard_ids=(shard_id,)))
+    relay = tmp_path / "relay.json"
+    write_relay(relay, networks)
+    lines = data("lineage", str(relay)).splitlines()
+    assert lines[0] == f"{relay}: tiny, 2 networks, 14 steps of training"
+    assert all(any(name in line for line in lines) for name in names)
 
 
 def test_lineage_of_a_checkpoint_that_is_not_there_is_one_line(data: Data) -> None:

@@ -24,7 +24,7 @@ def check_policy(path: Path, game: GameDescription) -> None:
     """
     if is_relay(path):
         load_relay(path, game)
-    for checkpoint in _checkpoints(path):
+    for checkpoint in checkpoints_of(path):
         check_fits(checkpoint, game)
 
 
@@ -56,12 +56,12 @@ def trained_seeds(path: Path) -> NDArray[np.uint32]:
     Raises:
         PipelineError: a file that cannot be read; so do the functions below.
     """
-    return np.unique(np.concatenate([one.trained_seeds for one in _checkpoints(path)]))
+    return np.unique(np.concatenate([one.trained_seeds for one in checkpoints_of(path)]))
 
 
 def shard_ids(path: Path) -> set[str]:
     """The shards that any network of the policy was trained on."""
-    return {shard for one in _checkpoints(path) for shard in one.shard_ids}
+    return {shard for one in checkpoints_of(path) for shard in one.shard_ids}
 
 
 def told_goal(path: Path) -> bool:
@@ -71,13 +71,14 @@ def told_goal(path: Path) -> bool:
 
 def sees(path: Path) -> str:
     """What the policy is shown and told, in words."""
-    contracts = [one.frame_contract for one in _checkpoints(path)]
+    contracts = [one.frame_contract for one in checkpoints_of(path)]
     sizes = dict.fromkeys(f"{one.height}x{one.width}" for one in contracts)
     if told_goal(path):
         return f"the screen, {' and '.join(sizes)}, and which milestone is next"
     return f"the screen alone, {' and '.join(sizes)}"
 
 
-def _checkpoints(path: Path) -> list[Checkpoint]:
+def checkpoints_of(path: Path) -> list[Checkpoint]:
+    """The networks of a policy, each once."""
     files = distinct(read_relay(path)) if is_relay(path) else [Path(path)]
     return [load_checkpoint(file) for file in files]
