@@ -23,7 +23,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
 from pipeline.games.legs import leg_in
 from pipeline.policies.runs import copy_checkpoint
-from pipeline.reports.legs import leg_row, write_table
+from pipeline.reports.legs import leg_row, shown, write_table
 from pipeline.rounds import label_round
 
 SLACK = 20
@@ -95,7 +95,7 @@ def run(settings: Settings) -> dict[str, Any]:
         **whole,
     }
     files = _write(settings, rows, told)
-    return {**told, **files, "seconds": perf_counter() - started, "legs": rows}
+    return {**told, **files, "seconds": perf_counter() - started, "legs": shown(rows)}
 
 
 def _ends(settings: Settings) -> list[tuple[str | None, str]]:

@@ -25,7 +25,7 @@ from pipeline.games.description import GameDescription, load_game
 from pipeline.keeping import keep_of
 from pipeline.players import EXPERT, Player, make_player, mark_of
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
-from pipeline.reports.legs import leg_row, write_table
+from pipeline.reports.legs import leg_row, shown, write_table
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts import Outcome, outcomes_of, play, record
@@ -82,9 +82,10 @@ def _each_leg(settings: Settings) -> dict[str, Any]:
         start = milestone.name
     if not rows:
         raise PipelineError(f"{game.name} has no milestones, so there are no legs to evaluate")
-    told = {"mode": evaluate.mode, "sticky": judged["sticky"], "input": judged["input"]}
+    same = ("episodes", "mode", "sticky", "sees", "input")
+    told = {name: judged[name] for name in same}
     files = write_table(settings.run_folder(), f"{evaluate.name}-legs", told, rows)
-    return {"up_to_date": up_to_date, **told, **files, "legs": rows}
+    return {"up_to_date": up_to_date, **told, **files, "legs": shown(rows)}
 
 
 def of_expert(name: str) -> dict[str, Any]:

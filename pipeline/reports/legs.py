@@ -46,6 +46,19 @@ def leg_row(
     }
 
 
+def shown(rows: Sequence[Row]) -> list[Row]:
+    """The rows as they are printed: the interval in one column, the same in all left out."""
+    out = []
+    for row in rows:
+        told = {key: value for key, value in row.items() if key != "episodes"}
+        low, high = told.pop("success_low"), told.pop("success_high")
+        place = list(told).index("success_rate") + 1
+        items = list(told.items())
+        items.insert(place, ("interval", f"{low:.2f}-{high:.2f}"))
+        out.append(dict(items))
+    return out
+
+
 def _median_step(figures: Mapping[str, Any], milestone: str) -> float | None:
     named = {row["milestone"]: row["median_step"] for row in figures["milestones"]}
     found: float | None = named[milestone]
