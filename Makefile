@@ -76,7 +76,7 @@ lint: dev  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: lint  ## all checks and tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 bench: .venv/.bench  ## speed, as ratios against named baselines
 	@$(BIN)/python -m tests.bench $(ARGS)

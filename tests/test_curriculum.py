@@ -24,6 +24,8 @@ from pipeline.reports.legs import shown
 from pipeline.shards.reader import Shard
 from tests.trained import same_training
 
+# In one process, or what all of them look at would be made twice.
+pytestmark = pytest.mark.xdist_group("curriculum")
 ROOT = Path(__file__).parent.parent
 QUEST = ROOT / "pipeline/games/quest"
 GOALS = ["game_started", "left_home"]
