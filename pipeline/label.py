@@ -51,6 +51,7 @@ def run(settings: Settings) -> dict[str, Any]:
             or screens that are not there.
     """
     game = load_game(settings.game)
+    leg = leg_in(settings, game)
     sources = _sources(settings, game)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
     with Panel(settings, game) as panel:
@@ -58,7 +59,6 @@ def run(settings: Settings) -> dict[str, Any]:
             return _forecast(sources, settings, game, panel)
         rows = [_label_shard(source, settings, game, panel) for source in sources]
     result = _result(rows)
-    leg = leg_in(settings, game)
     if leg is not None and not result["shards"]:
         raise PipelineError(
             f"{', '.join(map(str, sources))}: no step between '{leg.start or 'the start'}' and "

@@ -74,6 +74,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     started = perf_counter()
     game = load_game(settings.game)
+    leg = leg_in(settings, game)
     sources = _sources(settings, game)
     check_shards(
         sources,
@@ -85,7 +86,6 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     _refuse_same_stem(sources)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
-    leg = leg_in(settings, game)
     plans = list(_planned(sources, folder, options, game, leg))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
