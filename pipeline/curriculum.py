@@ -118,17 +118,14 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     options = settings.curriculum
     settings = change(settings, leg=(start, goal))
     print(f"{goal}: the expert is measured", flush=True)
-    expert = evaluate.run(
-        change(
-            settings,
-            evaluate={
-                **evaluate.of_expert(settings.evaluate.name),
-                "episodes": options.expert_episodes,
-                "keep_states": True,
-                "keep_states_most": options.states,
-            },
-        )
-    )
+    of_expert = evaluate.of_expert(settings.evaluate.name)
+    keep: dict[str, Any] = {"keep_states": True, "keep_states_most": options.states}
+    told: dict[str, Any] = {"episodes": options.expert_episodes}
+    expert = evaluate.run(change(settings, evaluate={**of_expert, **keep, **told}))
+    # Where the rounds of the next leg are judged: in states of their own, too.
+    told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
+    keep["keep_states_most"] = 2 * options.states
+    evaluate.run(change(settings, evaluate={**of_expert, **keep, **told}))
     medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
     if expert["success_rate"] < options.gate or medians[goal] is None:
         raise PipelineError(
@@ -159,7 +156,7 @@ def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
                 "beta": 1.0 if student is None else 0.0,
                 "max_steps": leg.limit,
                 "keep_states": True,
-                "keep_states_most": (2 + round_) * options.states,
+                "keep_states_most": (3 + round_) * options.states,
             },
             checkpoint=student,
         )

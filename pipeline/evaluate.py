@@ -172,8 +172,7 @@ def _rules(player: Player) -> dict[str, Any]:
     if leg is not None:
         told["leg"] = f"{leg.start or 'start'} to {leg.goal or 'end'}"
     if player.states:
-        kept = sum(one.purpose == "evaluate" for one in player.states)
-        unseen = kept == len(player.states)
+        unseen = all(one.purpose in ("evaluate", "select") for one in player.states)
         told["starts"] = f"{len(player.states)} states of the library, " + (
             "in none of which anybody learns" if unseen else "in which trainings may begin, too"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Mode, Settings
-from pipeline.emulator.library import MILESTONE, KeptState, chosen_state, library_of
+from pipeline.emulator.library import MILESTONE, KeptState, begun_in, library_of
 from pipeline.emulator.rollout import Start
 from pipeline.emulator.seeds import Purpose
 from pipeline.errors import PipelineError
@@ -65,11 +65,13 @@ class Player:
         return name if leg is None else f"{name}-{leg.name}"
 
     def starts(self, seeds: Sequence[int]) -> dict[int, Start] | None:
-        """Where each episode begins: a function of its seed and the library's states."""
+        """Where each episode begins: a function of all seeds and the library's states."""
         if not self.states:
             return None
-        chosen = {int(seed): self.states[chosen_state(seed, len(self.states))] for seed in seeds}
-        return {seed: Start(one.label, one.state) for seed, one in chosen.items()}
+        chosen = [self.states[number] for number in begun_in(seeds, len(self.states))]
+        return {
+            int(seed): Start(one.label, one.state) for seed, one in zip(seeds, chosen, strict=True)
+        }
 
     def _paid(self) -> dict[str, Any] | None:
         """The expert whose buttons cost something: each tells what, in the shard."""

@@ -155,11 +155,12 @@ def _jobs(
     parts: Parts | None,
     keep: Keep | None,
 ) -> list[Job]:
-    jobs = []
+    jobs, starts = [], player.starts(seeds)
     for first in range(0, len(numbers), EPISODES_PER_JOB):
         some = {int(seeds[number]): number for number in numbers[first : first + EPISODES_PER_JOB]}
         files = {seed: parts.path(number) if parts else None for seed, number in some.items()}
-        jobs.append(Job(player.play, files, header, player.starts(list(some)), keep))
+        mine = None if starts is None else {seed: starts[seed] for seed in some}
+        jobs.append(Job(player.play, files, header, mine, keep))
     return jobs
 
 

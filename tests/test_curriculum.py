@@ -120,7 +120,8 @@ def test_a_leg_begins_where_the_one_before_ended(told: dict[str, Any], folder: P
         begun = shard.header.provenance["start_states"]
         assert shard.header.provenance["actor"]["beta"] == 1.0
     assert {purposes[stem] for stem in begun} == {"collect"}
-    assert sum(purpose == "evaluate" for purpose in purposes.values()) == 4
+    judges = [purpose for purpose in purposes.values() if purpose != "collect"]
+    assert sorted(judges) == ["evaluate"] * 4 + ["select"] * 2
     with Shard(folder / "datasets/quest/tiny-round-01-left_home-raw-v001.h5") as shard:
         assert shard.header.provenance["actor"]["beta"] == 0.0
         assert shard.lengths.max() <= told["legs"][1]["limit"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,7 +17,7 @@ from pipeline import collect, evaluate, replay
 from pipeline.__main__ import main
 from pipeline.config import Settings, change
 from pipeline.emulator.core import Emulator
-from pipeline.emulator.library import Library, chosen_state, library_of
+from pipeline.emulator.library import Library, begun_in, library_of
 from pipeline.emulator.seeds import episode_seeds
 from pipeline.errors import PipelineError
 from pipeline.games.description import find_rom, load_game
@@ -211,7 +212,7 @@ def test_episodes_begin_in_the_states_of_a_milestone_and_are_played_again(copy: 
     alone = collect.run(settings(copy, collect={**begun, "name": "alone", "workers": 1}))
     states = library(copy).states(QUEST, "left_home")
     seeds = episode_seeds("collect", 0, 7, 0).tolist()
-    chosen = [states[chosen_state(seed, len(states))] for seed in seeds]
+    chosen = [states[number] for number in begun_in(seeds, len(states))]
     with Shard(Path(told["shard"])) as shard:
         recorded = shard.start_states()
         assert recorded == list(dict.fromkeys(one.state for one in chosen))
@@ -226,6 +227,14 @@ def test_episodes_begin_in_the_states_of_a_milestone_and_are_played_again(copy: 
         assert shard.header.provenance["start_states"] == [one.file.stem for one in states]
     again = replay.run(settings(copy), Path(told["shard"]), workers=1)
     assert (again["identical"], again["different"]) == (7, 0)
+
+
+def test_no_state_is_begun_in_twice_before_each_is_begun_in_once() -> None:
+    for count, episodes in ((5, 5), (7, 4), (3, 10), (1, 4)):
+        times = np.bincount(begun_in(range(9, 9 + episodes), count), minlength=count)
+        assert times.max() - times.min() <= 1
+    assert begun_in(range(20), 20) != begun_in(range(1, 21), 20)
+    assert begun_in([], 3) == []
 
 
 def test_another_set_of_states_is_another_collection(copy: Path) -> None:

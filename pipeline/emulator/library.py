@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +149,8 @@ class Library:
     ) -> tuple[KeptState, ...]:
         """The states in which episodes of a purpose begin that are to reach ``goal``.
 
-        Nobody learns from states that an evaluation reached. Evaluations begin in these, if there
-        are any; else in all.
+        Who judges begins in states that were reached by who judged for the same purpose, if there
+        are any. Nobody learns from these.
 
         Raises:
             PipelineError: as :meth:`states`; all are of evaluations; or the goal holds in all.
@@ -162,10 +162,13 @@ class Library:
                 f"{self.folder}: in all {len(there)} states of '{milestone}' the milestone "
                 f"'{goal}' is reached already; begin at an earlier one with --from"
             )
-        judged = tuple(one for one in left if one.purpose == "evaluate")
+        own = tuple(one for one in left if one.purpose == purpose)
         if purpose == "evaluate":
-            return judged or tuple(left)
-        free = tuple(one for one in left if one.purpose != "evaluate")
+            return own or tuple(left)
+        unjudged = tuple(one for one in left if one.purpose != "evaluate")
+        free = tuple(one for one in unjudged if one.purpose != "select")
+        if purpose == "select" and unjudged:
+            return own or free or unjudged
         if not free:
             raise PipelineError(
                 f"{self.folder}: all {len(left)} states of '{milestone}' were reached in "
@@ -209,9 +212,16 @@ def library_of(shards: Path) -> Library:
     return Library(shards / "states")
 
 
-def chosen_state(seed: int, count: int) -> int:
-    """Which of ``count`` states an episode begins in: a function of its seed alone."""
-    return int(np.random.default_rng([seed, 2]).integers(count))
+def begun_in(seeds: Sequence[int], count: int) -> list[int]:
+    """Which of ``count`` states the episode of each seed begins in; a function of the two alone.
+
+    Each state is begun in as often as the others, or once more. Drawn at random, a third of them
+    would not be begun in at all, and as later states descend from these, a few legs on all games
+    would descend from a handful: what a game draws at its beginning would hardly differ any more.
+    """
+    rng = np.random.default_rng([int(seeds[0]) if len(seeds) else 0, 2])
+    rounds = [rng.permutation(count) for _ in range(-(-len(seeds) // count))]
+    return [int(state) for state in np.concatenate([*rounds, [0]])[: len(seeds)]]
 
 
 def ram_sha256(emulator: Emulator) -> str:
