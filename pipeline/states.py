@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.emulator.library import Library
     from pipeline.emulator.ram import State
 
+SOURCES = 2
+"""What states came from, of each milestone, that a list names."""
 _SAVES = (".sav", ".srm")
 _SHARDS = (".h5",)
 
@@ -89,7 +91,7 @@ def _ls(library: Library, names: list[str]) -> dict[str, Any]:
             {
                 "milestone": name,
                 "states": len(files),
-                "from": _sources(library, name, files),
+                **_kept(library, name, files),
                 "newest": newest.name,
                 "when": time.strftime("%Y-%m-%d %H:%M", time.localtime(newest.stat().st_mtime)),
                 "kilobytes": round(sum(file.stat().st_size for file in files) / 1000),
@@ -100,16 +102,24 @@ def _ls(library: Library, names: list[str]) -> dict[str, Any]:
     return {"folder": str(library.folder), "milestones": rows}
 
 
-def _sources(library: Library, name: str, files: list[Path]) -> list[str]:
-    """What the states came from, the commonest first."""
+def _kept(library: Library, name: str, files: list[Path]) -> dict[str, Any]:
+    """How many serve whom, and what the states came from, the commonest first."""
     counts: Counter[str] = Counter()
+    serving = {"collect": 0, "select": 0, "evaluate": 0, "all": 0}
     for file in files:
         try:
-            origin = library.read(name, file).about.get("from", {})
+            one = library.read(name, file)
         except PipelineError:
-            origin = {"shard": "damaged"}
+            counts["damaged"] += 1
+            continue
+        origin = one.about.get("from", {})
         counts[str(origin.get("shard") or origin.get("file"))] += 1
-    return [f"{count} {source}" for source, count in counts.most_common()]
+        serving[one.purpose or "all"] += 1
+    sources = [f"{count} {source}" for source, count in counts.most_common()]
+    if len(sources) > SOURCES:
+        left = len(sources) - SOURCES
+        sources = [*sources[:SOURCES], f"and from {left} more"]
+    return {**serving, "from": sources}
 
 
 def _add(
