@@ -7,9 +7,7 @@ before, and is put beside the expert.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +22,7 @@ from pipeline.experts.opening import program_path
 from pipeline.games.description import GameDescription, load_game
 from pipeline.keeping import keep_of
 from pipeline.players import EXPERT, Player, make_player, mark_of
+from pipeline.replacing import replace_file
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
 from pipeline.reports.legs import leg_row, shown, write_table
 from pipeline.reports.statistics import wilson_interval
@@ -286,15 +285,6 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
-    half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(json.dumps({"fingerprint": mark, **result}, indent=2) + "\n")
-        os.replace(half, path)
-    except OSError as error:
-        with suppress(OSError):
-            half.unlink()
-        raise PipelineError(
-            f"{path}: cannot write the report ({os.strerror(error.errno or 0)}); the rollouts are "
-            "kept; make room, or mend paths.checkpoints, and run the same command again"
-        ) from None
+    text = json.dumps({"fingerprint": mark, **result}, indent=2) + "\n"
+    mend = "make room, or mend paths.checkpoints, and run the same command again"
+    replace_file(path, text.encode(), "report", f"the rollouts are kept; {mend}")

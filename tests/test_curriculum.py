@@ -20,7 +20,7 @@ from pipeline.config import Settings, change
 from pipeline.emulator.library import library_of
 from pipeline.errors import PipelineError
 from pipeline.policies.checkpoint import load_checkpoint
-from pipeline.reports.legs import shown
+from pipeline.reports.legs import shown, write_table
 from pipeline.shards.reader import Shard
 from tests.trained import same_training
 
@@ -191,6 +191,16 @@ def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "game_started: the expert reaches it in 0.00 of 4 games, which is below the gate of 0.90; "
         "mend the expert, or lower curriculum.gate"
+    )
+
+
+def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PipelineError) as caught:
+        write_table(tmp_path / "file/run", "curriculum", {}, [])
+    assert str(caught.value) == (
+        f"{tmp_path}/file/run/curriculum.json: cannot write the table (Not a directory); mend "
+        "that, then the same command carries on"
     )
 
 

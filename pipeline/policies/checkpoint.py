@@ -9,7 +9,6 @@ import pickle
 import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription
 from pipeline.policies.impala import ImpalaCNN
+from pipeline.replacing import replace_file
 
 FORMAT = "pokemon-il checkpoint"
 VERSION = 2
@@ -128,30 +128,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     replace_file(path, buffer.getbuffer(), "checkpoint")
-
-
-def replace_file(path: Path, content: bytes | memoryview, what: str) -> None:
-    """Write beside, make durable, rename: ``path`` is the old file or the new one, whole.
-
-    Raises:
-        PipelineError: the disk refuses to take the ``what``; the old one is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise PipelineError(
-            f"{path}: cannot write the {what} ({os.strerror(error.errno or 0)}); "
-            "mend that, then the same command carries on"
-        ) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -264,11 +240,3 @@ def _tensors(content: Any) -> Iterator[Tensor]:
 
 def _words(values: Mapping[str, int]) -> str:
     return ", ".join(f"{key} {values[key]}" for key in sorted(values))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

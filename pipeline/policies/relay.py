@@ -17,7 +17,8 @@ from pipeline.frames import Frames
 from pipeline.games.description import GameDescription
 from pipeline.games.legs import known_milestone
 from pipeline.policies.acting import NetworkActor
-from pipeline.policies.checkpoint import RELAY_SUFFIX, replace_file
+from pipeline.policies.checkpoint import RELAY_SUFFIX
+from pipeline.replacing import replace_file
 
 FORMAT = "pokemon-il relay"
 VERSION = 1

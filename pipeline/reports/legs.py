@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.replacing import replace_file
 
 Row = dict[str, Any]
 
@@ -82,20 +80,5 @@ def write_table(folder: Path, name: str, told: Mapping[str, Any], rows: Sequence
     whole = json.dumps({**told, "legs": list(rows)}, indent=2) + "\n"
     paths = {"json": folder / f"{name}.json", "csv": folder / f"{name}.csv"}
     for path, content in zip(paths.values(), (whole, text.getvalue()), strict=True):
-        _write(path, content)
+        replace_file(path, content.encode(), "table")
     return {kind: str(path) for kind, path in paths.items()}
-
-
-def _write(path: Path, content: str) -> None:
-    half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(content)
-        os.replace(half, path)
-    except OSError as error:
-        with suppress(OSError):
-            half.unlink()
-        raise PipelineError(
-            f"{path}: cannot write the table ({os.strerror(error.errno or 0)}); make room, or mend "
-            "paths.checkpoints, and run the same command again"
-        ) from None
