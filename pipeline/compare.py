@@ -30,6 +30,7 @@ from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
+from pipeline.rounds import own_shards
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def run(settings: Settings) -> dict[str, Any]:
     compare = settings.compare
     if sorted(set(compare.labels)) != compare.labels or len(compare.labels) != len(compare.updates):
         raise PipelineError("compare.labels must rise, and compare.updates have as many entries")
+    # Thinned to budgets and of one run for each method and seed: no stage takes them by itself.
+    settings = own_shards(settings, "compare", "compare")
     # Without a validation split, so that every label asked for is one learned from.
     settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
     cells: list[dict[str, Any]] = []
@@ -146,6 +149,7 @@ def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, An
                 "episodes": compare.rollouts,
                 "seed": seed,
                 "first": compare.demonstrations + round_ * compare.rollouts,
+                "round": round_,
                 "policy": checkpoint,
                 "beta": 0.0,
             }
