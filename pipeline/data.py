@@ -281,6 +281,18 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", type=int, help="of the files, those of this round")
 
 
+def _adopt(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.adopt import adopt
+
+    rows = adopt(settings.paths.datasets, settings.shards_run)
+    print(rows_table(rows))
+    stay = [row for row in rows if row["state"] != "moved"]
+    print(f"{len(rows) - len(stay)} of {len(rows)} moved")
+    more = f" (and {len(stay) - 1} more)" if len(stay) > 1 else ""
+    error = f"{stay[0]['file']}: {stay[0]['state']}{more}" if stay else None
+    return {"error": error, "up_to_date": not rows, "shards": rows}
+
+
 ACTIONS = {
     "ls": Action("table of all shards", _ls_arguments, _ls),
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
@@ -299,6 +311,11 @@ ACTIONS = {
     "merge": Action("several shards into one", _merge_arguments, _merge),
     "split": Action("one shard into several", _split_arguments, _split),
     "filter": Action("some of a shard's episodes", _filter_arguments, _filter),
+    "adopt": Action(
+        "shards of no run (directly in DATASETS/GAME/) into the folders of their runs",
+        lambda parser: None,
+        _adopt,
+    ),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
 
