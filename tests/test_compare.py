@@ -65,7 +65,7 @@ def test_chosen_labels_are_compared_with_as_many_spread_evenly(result: dict[str,
 def test_only_the_choice_differs_in_the_first_round(
     settings: Settings, result: dict[str, Any]
 ) -> None:
-    shards = settings.shard_folder("quest")
+    shards = settings.shard_folder("quest") / "compare"
     names = sorted(path.name for path in shards.glob("*round-1*"))
     assert names == [
         "small-dagger-0-round-1-84-v001.h5",

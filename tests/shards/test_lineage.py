@@ -109,7 +109,7 @@ def test_a_parent_that_is_gone_is_missing_and_one_that_was_renamed_is_found(
         "shard": family["raw"].name,
         "shard_id": gone,
         "state": "missing",
-        "why": "there is no such file beside it, and no other of its identity",
+        "why": "there is no such file in any run of the game, and no other of its identity",
     }
     assert draw(rows).splitlines()[1] == f"└─ {family['raw'].name} ({gone[:12]}): MISSING"
     raw_shard(tmp_path / "a-round-01-raw-v002.h5", (6,))
