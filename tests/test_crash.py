@@ -303,8 +303,8 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     mount(disk, f"size={parts + shard // 2}")
     said = refused(starter, words)
     assert said == (
-        f"error: {disk}/quest/default/collect-raw-v001.h5: cannot write the shard (No space left on "
-        "device); nothing is published; make room and run the same command again "
+        f"error: {disk}/quest/default/collect-raw-v001.h5: cannot write the shard (No space left "
+        "on device); nothing is published; make room and run the same command again "
         f"({EPISODES} of {EPISODES} episodes are finished and kept)\n"
     )
     found = verified(disk, kept)
@@ -323,8 +323,8 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         os.truncate(fill, fill.stat().st_size - (50 << 10))  # room to begin, but not to end
         said = refused(starter, [*words, *into(disk)])
         assert said == (
-            f"error: {disk}/quest/default/collect-{name}-v001.h5: cannot write the shard (No space left "
-            "on device); nothing is published; make room and run the same command again\n"
+            f"error: {disk}/quest/default/collect-{name}-v001.h5: cannot write the shard (No space "
+            "left on device); nothing is published; make room and run the same command again\n"
         )
         assert shards(disk) == before
         fill.unlink()
