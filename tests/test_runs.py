@@ -28,6 +28,10 @@ def files(settings: Settings) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.h5")}
+
+
 def on_tiny(folder: Path, **changes: Any) -> Settings:
     """Settings with a game of which shards are made without an emulator."""
     game = folder / "game"
@@ -206,6 +210,24 @@ def test_the_same_games_are_not_learned_twice(looped: Settings, capsys: Capture)
     assert lines(capsys, "warning") == [f"warning: train.shards names recordings twice: {double}"]
     for path in folder.glob("collect-*.h5"):
         path.unlink()
+
+
+def test_after_adopt_the_loop_has_nothing_to_do(looped: Settings, capsys: Capture) -> None:
+    """As if `dagger` had run when all shards of a game lay in one folder."""
+    home, own = looped.game_folder("quest"), looped.shard_folder("quest")
+    before = contents(own)
+    for path in own.glob("*.h5"):
+        path.rename(home / path.name)
+    trained = train.run(change(looped, run="tiny", train={"resume": False, "seed": 2}))
+    assert [Path(path).parent for path in trained["shards"]] == [home]
+    assert lines(capsys, "train:")[0] == (
+        f"train: 1 labelled shard of no run, 60 labels ({home}); give them one with: "
+        "python -m pipeline data adopt --run tiny"
+    )
+    assert main(["data", "adopt", f"--paths.datasets={looped.paths.datasets}"]) == 0
+    assert contents(own) == before
+    dagger.run(looped)
+    assert contents(own) == before
 
 
 # Another run's shards, by name
