@@ -113,7 +113,11 @@ def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any])
     """Collect, preprocess and label with these settings of ``collect`` and ``label``."""
     raw = collect.run(change(settings, collect=played))
     small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
-    answers = label.run(change(settings, label={**asked, "shards": small["shards"]}))
+    owner = settings.shards_run
+    if asked:  # several labellings of one shard: a folder for each, or they would be its versions
+        owner = f"{owner}/{asked.get('select', 'even')}-{asked['limit']}"
+    chosen = change(settings, owner=owner, label={**asked, "shards": small["shards"]})
+    answers = label.run(chosen)
     if "stopped" in answers:
         raise PipelineError(
             f"the expert stopped ({answers['stopped']}); run the same command again to carry on"

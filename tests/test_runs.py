@@ -66,24 +66,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             "train": {"steps": 2, "batch_size": 8, "threads": 1, "hidden": 16},
             "evaluate": {"episodes": 1, "max_steps": 5, "workers": 1},
             "dagger": {"rounds": 1, "episodes": 2, "steps": 1, "evaluate_episodes": 1},
-            "compare": {
-                "seeds": [0],
-                "labels": [10],
-                "updates": [1],
-                "episodes": 1,
-                "rollouts": 1,
-                "demonstrations": 1,
-                "controls": [],
-            },
         }
     )
 
 
 @pytest.fixture(scope="module")
 def looped(settings: Settings) -> Settings:
-    """After `dagger`, and `compare` in the same folder of datasets."""
+    """After `dagger`."""
     dagger.run(settings)
-    compare.run(change(settings, run="compared"))
     return settings
 
 
@@ -94,10 +84,7 @@ def test_the_shards_of_a_loop_are_of_its_run_whatever_its_networks_are_called(
     looped: Settings,
 ) -> None:
     home = looped.game_folder("quest")
-    assert [str(path.relative_to(home)) for path in folders_of(home)] == [
-        "compared/compare",
-        "tiny",
-    ]
+    assert folders_of(home) == [home / "tiny"]
     assert sorted(path.name for path in (home / "tiny").glob("*.h5")) == [
         "tiny-evaluate-raw-v001.h5",
         *(f"tiny-round-00-{kind}-v001.h5" for kind in ("84", "labelled", "raw")),
@@ -113,13 +100,6 @@ def test_no_stage_makes_new_versions_of_what_a_loop_made(looped: Settings, capsy
         f"preprocess: 1 raw shard of run 'tiny' ({home / 'tiny'})",
         f"label: 1 processed shard of run 'tiny' ({home / 'tiny'})",
     ]
-    # Those of a comparison are thinned to budgets: no stage takes them by itself.
-    compared = change(looped, run="compared")
-    assert error_of(lambda: preprocess.run(compared)) == (
-        f"{home / 'compared'}: no raw shard to preprocess; run 'collect' first, or name one in "
-        "preprocess.shards, or take those of another run with --from_run (compared/compare, tiny)"
-    )
-    compare.run(compared)
     dagger.run(looped)
     assert files(looped) == before
 
@@ -248,7 +228,6 @@ def test_another_runs_shards_are_taken_by_name_alone(
     assert rounds == [[0]]
     capsys.readouterr()
     everywhere = train.run(change(looped, run="all", train={"shards": ["all"]}))
-    # Whose the others are is another question: compare's demonstration is a game of round 0.
     assert everywhere["shards"] == labelled["shards"]
     first, twice = lines(capsys, "train")
     home = looped.game_folder("quest")

@@ -149,13 +149,12 @@ def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
 
 
 def stem_here(settings: Settings, game: str, source: Path, stem: str) -> str:
-    """The stem of what the own run makes of a shard: what comes from another run is named so.
-
-    So neither is a version of the other.
-    """
+    """The stem of what the own run makes of a shard: what comes from another run is named so, but
+    for one in whose folder the own one lies. So neither is a version of the other."""
     home = settings.game_folder(game)
     run = run_of(source.parent, home)
-    if run is None or run == settings.shards_run or stem.startswith(f"{run}-"):
+    own = settings.shards_run
+    if run is None or f"{own}/".startswith(f"{run}/") or stem.startswith(f"{run}-"):
         return stem
     return f"{run.replace('/', '-')}-{stem}"
 
