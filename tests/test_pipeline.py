@@ -287,7 +287,7 @@ def test_a_killed_collection_keeps_its_finished_parts_and_ends_with_the_same_byt
     whole = tmp_path / "whole"
     subprocess.run([*command, str(whole)], cwd=ROOT, check=True, capture_output=True)
     assert parts
-    (mine,), (undisturbed,) = killed.glob("quest/default/*.h5"), whole.glob("quest/*.h5")
+    (mine,), (undisturbed,) = killed.glob("quest/default/*.h5"), whole.glob("quest/default/*.h5")
     assert mine.read_bytes() == undisturbed.read_bytes()
 
 
