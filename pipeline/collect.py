@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipeline.rollouts import record
 from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
 
-_NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most"}
+_NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", "round"}
 """Settings that do not change the shard, or are told otherwise."""
 
 
@@ -49,8 +50,14 @@ def run(settings: Settings) -> dict[str, Any]:
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
     decisive = collect.model_dump(mode="json", exclude=_NOT_DECISIVE)
     header = player.header("collect", decisive)
+    if collect.round is not None:
+        told = {**header.provenance, "rounds": [collect.round]}
+        header = replace(header, provenance=told)
     folder, stem = settings.shard_folder(player.game.name), f"{player.named(collect.name)}-raw"
-    keep = keep_of(folder, header, stem, collect.keep_states_most) if collect.keep_states else None
+    keep = None
+    if collect.keep_states:  # for all runs of the game
+        home = settings.game_folder(player.game.name)
+        keep = keep_of(home, header, stem, collect.keep_states_most)
     before = 0 if keep is None else keep.count()
     path, up_to_date = record(
         player, seeds.tolist(), header, folder, stem, workers=collect.workers, keep=keep

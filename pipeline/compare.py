@@ -30,6 +30,7 @@ from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
+from pipeline.rounds import own_shards
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def run(settings: Settings) -> dict[str, Any]:
     compare = settings.compare
     if sorted(set(compare.labels)) != compare.labels or len(compare.labels) != len(compare.updates):
         raise PipelineError("compare.labels must rise, and compare.updates have as many entries")
+    # Thinned to budgets and of one run for each method and seed: no stage takes them by itself.
+    settings = own_shards(settings, "compare", "compare")
     # Without a validation split, so that every label asked for is one learned from.
     settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
     cells: list[dict[str, Any]] = []
@@ -110,7 +113,11 @@ def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any])
     """Collect, preprocess and label with these settings of ``collect`` and ``label``."""
     raw = collect.run(change(settings, collect=played))
     small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
-    answers = label.run(change(settings, label={**asked, "shards": small["shards"]}))
+    owner = settings.shards_run
+    if asked:  # several labellings of one shard: a folder for each, or they would be its versions
+        owner = f"{owner}/{asked.get('select', 'even')}-{asked['limit']}"
+    chosen = change(settings, owner=owner, label={**asked, "shards": small["shards"]})
+    answers = label.run(chosen)
     if "stopped" in answers:
         raise PipelineError(
             f"the expert stopped ({answers['stopped']}); run the same command again to carry on"
@@ -146,6 +153,7 @@ def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, An
                 "episodes": compare.rollouts,
                 "seed": seed,
                 "first": compare.demonstrations + round_ * compare.rollouts,
+                "round": round_,
                 "policy": checkpoint,
                 "beta": 0.0,
             }

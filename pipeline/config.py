@@ -93,12 +93,14 @@ def change(
     run: str | None = None,
     *,
     leg: tuple[str | None, str | None] | None = None,
+    owner: str | None = None,
     **sections: dict[str, Any],
 ) -> Settings:
     """Settings with some keys of some sections replaced.
 
     Args:
         run: renames the run.
+        owner: the run that shards belong to.
         leg: the milestones from which and to which the game is played; (None, None) is all of it.
     """
     tree = settings.model_dump()
@@ -108,6 +110,8 @@ def change(
         tree |= {"milestone": None, "from_": leg[0], "to": leg[1]}
     if run is not None:
         tree["run"] = run
+    if owner is not None:
+        tree["owner"] = owner
     return Settings.model_validate(tree)
 
 

@@ -22,9 +22,9 @@ from pipeline.emulator.library import library_of
 from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
 from pipeline.games.legs import leg_in
-from pipeline.policies.runs import copy_checkpoint
+from pipeline.policies.runs import bring_back
 from pipeline.reports.legs import leg_row, shown, write_table
-from pipeline.rounds import label_round
+from pipeline.rounds import label_round, own_shards
 
 SLACK = 20
 """Steps that an episode has beyond the medians of the expert's: some legs take him only one."""
@@ -69,10 +69,11 @@ def run(settings: Settings) -> dict[str, Any]:
         PipelineError: what the stages raise; an expert below the gate; no milestones.
     """
     started = perf_counter()
+    settings = own_shards(settings, "curriculum")
     options, learned = settings.curriculum, _Learned()
     legs: list[_Leg] = []
     rows: list[dict[str, Any]] = []
-    library = library_of(settings.shard_folder(load_game(settings.game).name))
+    library = library_of(settings.game_folder(load_game(settings.game).name))
     for start, goal in _ends(settings):
         if start is not None and library.passes(start, goal):
             print(f"{goal}: is reached with {start} or before it; nothing lies between", flush=True)
@@ -150,6 +151,7 @@ def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
             settings,
             name=f"{settings.run}-round-{round_:02d}",
             title=f"{leg.goal}, round {round_ + 1}",
+            round_=round_,
             played={
                 "episodes": options.episodes,
                 "first": settings.collect.first + round_ * options.episodes,
@@ -238,7 +240,7 @@ def _policy(settings: Settings, legs: list[_Leg], learned: _Learned) -> Path:
         more = change(settings, curriculum={"steps": options.last_steps})
         _train(more, "last", learned.shards, learned)
     final = folder / "final.pt"
-    copy_checkpoint(learned.checkpoint, final)
+    bring_back(learned.checkpoint, final)
     return final
 
 

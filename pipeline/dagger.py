@@ -17,10 +17,10 @@ from pipeline import evaluate, train
 from pipeline.config import Dagger, Settings, change
 from pipeline.experts.opening import program_path
 from pipeline.games.description import load_game
-from pipeline.policies.runs import copy_checkpoint
+from pipeline.policies.runs import bring_back
 from pipeline.policies.tracking import Tracker
 from pipeline.reports.costs import cost_figures, spent_on
-from pipeline.rounds import label_round
+from pipeline.rounds import label_round, own_shards
 from pipeline.shards.catalogue import entries_of
 
 
@@ -52,6 +52,7 @@ def run(settings: Settings) -> dict[str, Any]:
         PipelineError: what the stages raise; and an expert that stopped before all was labelled.
     """
     started = perf_counter()
+    settings = own_shards(settings, "dagger")
     labelled: list[str] = []
     rows: list[dict[str, Any]] = []
     checkpoint: Path | None = None
@@ -61,7 +62,7 @@ def run(settings: Settings) -> dict[str, Any]:
     assert checkpoint is not None
     _track(settings, rows)
     final = settings.run_folder() / "final.pt"
-    copy_checkpoint(checkpoint, final)
+    bring_back(checkpoint, final)
     result = evaluate.run(
         change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
     )
@@ -93,6 +94,7 @@ def _round(
         settings,
         name=name,
         title=f"round {round_ + 1}",
+        round_=round_,
         played={
             "episodes": dagger.episodes,
             "first": settings.collect.first + round_ * dagger.episodes,

@@ -31,7 +31,11 @@ def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import table
 
     rows, count = table.list_shards(
-        settings.paths.datasets, kind=known.kind, rounds=known.round or (), newest=known.newest
+        settings.paths.datasets,
+        kind=known.kind,
+        rounds=known.round or (),
+        newest=known.newest,
+        runs=known.run or (),
     )
     hidden = ("game", "return_mean")  # the folder says the one, `data show` the other
     print(rows_table([{k: v for k, v in row.items() if k not in hidden} for row in rows]))
@@ -44,6 +48,7 @@ def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _ls_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("raw", "processed"), help="shards of this kind only")
     parser.add_argument("--round", type=int, nargs="+", help="shards of these rounds only")
+    parser.add_argument("--run", metavar="NAME", nargs="+", help="shards of these runs only")
     parser.add_argument("--newest", action="store_true", help="the newest version of each only")
 
 
@@ -58,6 +63,7 @@ def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import lineage
     from pipeline.shards.facts import Parent
+    from pipeline.shards.runs import game_of
 
     path, title = Path(known.file), ""
     if path.suffix in (".pt", ".json"):
@@ -70,9 +76,9 @@ def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         title = f"{path}: {checkpoints[0].game}{several}, {steps:,} steps of training"
         ids = dict.fromkeys(shard_id for one in checkpoints for shard_id in one.shard_ids)
         roots = [Parent("", shard_id) for shard_id in ids]
-        rows = lineage.lineage(settings.shard_folder(checkpoints[0].game), roots)
+        rows = lineage.lineage(settings.game_folder(checkpoints[0].game), roots)
     else:
-        rows = lineage.lineage_of(path)
+        rows = lineage.lineage_of(path, game_of(path, settings.paths.datasets))
     print(lineage.draw(rows, title))
     counts = Counter(row["state"] for row in rows)
     shards = len(rows) - counts["above"]
@@ -113,10 +119,11 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.runs import all_shards
     from pipeline.shards.verify import damage_rows, verify
 
     files = [Path(file) for file in known.files]
-    rows = list(verify(files or sorted(settings.paths.datasets.glob("*/*.h5")), deep=known.deep))
+    rows = list(verify(files or all_shards(settings.paths.datasets), deep=known.deep))
     columns = ("state", "schema_version", "by", "frames", "episodes", "seconds")
     shown = [{"shard": printable(r["shard"]), **{c: r.get(c) for c in columns}} for r in rows]
     print(rows_table(shown))
@@ -174,6 +181,7 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards.migrate import migrate_all
+    from pipeline.shards.runs import all_shards
     from pipeline.shards.schema import SCHEMA_VERSION
 
     files = [Path(file) for file in known.files]
@@ -187,7 +195,7 @@ def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "shard": str(done.shard),
             "up_to_date": done.up_to_date,
         }
-        for done in migrate_all(files or sorted(settings.paths.datasets.glob("*/*.h5")))
+        for done in migrate_all(files or all_shards(settings.paths.datasets))
     ]
     print(rows_table(rows))
     return {"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows}
@@ -273,6 +281,18 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", type=int, help="of the files, those of this round")
 
 
+def _adopt(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from pipeline.shards.adopt import adopt
+
+    rows = adopt(settings.paths.datasets, settings.shards_run)
+    print(rows_table(rows))
+    stay = [row for row in rows if row["state"] != "moved"]
+    print(f"{len(rows) - len(stay)} of {len(rows)} moved")
+    more = f" (and {len(stay) - 1} more)" if len(stay) > 1 else ""
+    error = f"{stay[0]['file']}: {stay[0]['state']}{more}" if stay else None
+    return {"error": error, "up_to_date": not rows, "shards": rows}
+
+
 ACTIONS = {
     "ls": Action("table of all shards", _ls_arguments, _ls),
     "show": Action("what one shard holds", lambda parser: parser.add_argument("file"), _show),
@@ -291,6 +311,11 @@ ACTIONS = {
     "merge": Action("several shards into one", _merge_arguments, _merge),
     "split": Action("one shard into several", _split_arguments, _split),
     "filter": Action("some of a shard's episodes", _filter_arguments, _filter),
+    "adopt": Action(
+        "shards of no run (directly in DATASETS/GAME/) into the folders of their runs",
+        lambda parser: None,
+        _adopt,
+    ),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
 

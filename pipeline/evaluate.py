@@ -28,8 +28,8 @@ from pipeline.reports.legs import leg_row, shown, write_table
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts import Outcome, outcomes_of, play, record
-from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
+from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import ShardHeader
 
 ALL = "all"
@@ -66,7 +66,7 @@ def _each_leg(settings: Settings) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     start: str | None = None
     up_to_date = True
-    library = library_of(settings.shard_folder(game.name))
+    library = library_of(settings.game_folder(game.name))
     for milestone in game.milestones:
         if start is not None and library.passes(start, milestone.name):
             start = milestone.name  # nothing lies between
@@ -132,8 +132,8 @@ def _play(
     evaluate = settings.evaluate
     path = None
     folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"
-    most = evaluate.keep_states_most
-    keep = keep_of(folder, header, stem, most) if evaluate.keep_states else None
+    most, home = evaluate.keep_states_most, settings.game_folder(player.game.name)
+    keep = keep_of(home, header, stem, most) if evaluate.keep_states else None
     before, workers = 0 if keep is None else keep.count(), evaluate.workers
     if evaluate.keep_rollouts:
         path, _ = record(player, seeds, header, folder, stem, workers=workers, keep=keep)
@@ -198,7 +198,7 @@ def _dollars(settings: Settings, player: Player) -> float:
     from pipeline.policies.playing import shard_ids
 
     trained = shard_ids(Path(player.play.policy))
-    entries = Catalogue(settings.shard_folder(player.game.name)).entries()
+    entries = entries_of_game(settings.game_folder(player.game.name))
     found = [entry.facts for entry in entries if entry.facts is not None]
     return spent_on([facts for facts in found if facts.shard_id in trained], program)
 

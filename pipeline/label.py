@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, time
@@ -20,12 +21,14 @@ from pipeline.games.legs import Leg, leg_in, told_leg
 from pipeline.labelling import Labelling
 from pipeline.screens import screens_of
 from pipeline.shards.catalogue import Catalogue, entries_of
+from pipeline.shards.facts import told_rounds
 from pipeline.shards.labels import expert_id, experts_of
 from pipeline.shards.legs import inside
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
+from pipeline.shards.runs import choose, named_shards, refuse_same_stem, stem_here
 from pipeline.shards.schema import LabelStatus
 from pipeline.shards.table import newest_shards
 
@@ -54,6 +57,8 @@ def run(settings: Settings) -> dict[str, Any]:
     leg = leg_in(settings, game)
     sources = _sources(settings, game)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
+    if len({source.parent for source in sources}) > 1:
+        refuse_same_stem("label", [(one, _stem(one, settings, game)) for one in sources])
     with Panel(settings, game) as panel:
         if settings.label.dry_run:
             return _forecast(sources, settings, game, panel)
@@ -91,17 +96,18 @@ def _free(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(settings: Settings, game: GameDescription) -> list[Path]:
-    if settings.label.shards:
-        return [Path(shard) for shard in settings.label.shards]
-    folder = settings.shard_folder(game.name)
-    sources = [
-        path for path in newest_shards(folder, kind="processed") if "-labelled-v" not in path.name
-    ]
-    if not sources:
-        raise PipelineError(
-            f"{folder}: no processed shard to label; run 'collect' and 'preprocess' first"
-        )
-    return sources
+    named = named_shards(settings, settings.label.shards)
+    if named is not None:
+        return named
+    missing = "no processed shard to label; run 'collect' and 'preprocess' first"
+    chosen = choose(settings, game.name, settings.label.shards, _unlabelled, missing)
+    print(chosen.line("label", "processed"), flush=True)
+    return chosen.paths
+
+
+def _unlabelled(folders: Sequence[Path]) -> list[Path]:
+    found = newest_shards(*folders, kind="processed")
+    return [path for path in found if "-labelled-v" not in path.name]
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class _Plan:
     source: Path
     decisive: dict[str, Any]
     mark: str
+    folder: Path
+    """Of the own run."""
     stem: str
     leg: Leg | None = None
     """Only steps of this leg are asked about; None where all of the shard are of it."""
@@ -135,7 +143,7 @@ class _Plan:
         return self._newest("fingerprint") is not None
 
     def _newest(self, key: str) -> Path | None:
-        catalogue = Catalogue(self.source.parent)
+        catalogue = Catalogue(self.folder)
         found = [
             entry.path
             for entry in catalogue.of(catalogue.files(f"{self.stem}-v"))
@@ -159,9 +167,15 @@ def _planned(source: Path, settings: Settings, expert: Expert, game: GameDescrip
     if leg is not None:
         decisive |= {"leg": leg.told}
     mark = fingerprint("label", decisive, expert.identity, source_id)
-    stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
+    stem = _stem(source, settings, game)
     stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
-    return _Plan(source, decisive, mark, stem, leg, 0 if own is None else own.first)
+    folder = settings.shard_folder(game.name)
+    return _Plan(source, decisive, mark, folder, stem, leg, 0 if own is None else own.first)
+
+
+def _stem(source: Path, settings: Settings, game: GameDescription) -> str:
+    stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
+    return stem_here(settings, game.name, source, stem)
 
 
 def _to_ask(
@@ -197,12 +211,13 @@ def _label_shard(
     panel.begin()
     expert = panel.expert
     plan = _planned(source, settings, expert, game)
-    target, done = publish_name(source.parent, plan.stem, plan.mark)
+    target, done = publish_name(plan.folder, plan.stem, plan.mark)
     if done:
         return _row(target, source, up_to_date=True)
     started = perf_counter()
     begun: Path | None = plan.left_off
-    with Shard(source) as shard, screens_of(shard, expert.screens) as gallery:
+    home = settings.game_folder(game.name)
+    with Shard(source) as shard, screens_of(shard, expert.screens, home) as gallery:
         if not plan.asks_about(shard).any():
             return _row(None, source)
         labels = Labelling.of(shard)
@@ -226,12 +241,13 @@ def _label_shard(
 def _publish(plan: _Plan, labels: Labelling, expert: Expert, stopped: str | None) -> Path:
     """Publish the labelled shard; one that the expert left off is marked, so that it does not
     pass for what was asked for, and the next run finds it."""
-    mark, more = plan.mark, {}
+    mark = plan.mark
+    more: dict[str, Any] = {}
     if stopped is not None:
         held = hashlib.sha256(labels.status.tobytes() + labels.buttons.tobytes()).hexdigest()
         mark = fingerprint("label", plan.mark, held)
         more = {"stopped": stopped, "unfinished": plan.mark}
-    target, done = publish_name(plan.source.parent, plan.stem, mark)
+    target, done = publish_name(plan.folder, plan.stem, mark)
     if done:
         return target
     with Shard(plan.source) as shard:
@@ -245,6 +261,7 @@ def _publish(plan: _Plan, labels: Labelling, expert: Expert, stopped: str | None
         expert=expert.identity,
         experts=_experts(header.provenance, labels, expert),
     )
+    more = {**more, **told_rounds([(header.provenance, plan.source)])}
     leg = header.provenance.get("leg")
     if leg is not None:
         more = {**more, "leg": leg}
@@ -298,7 +315,8 @@ def _forecast(
         plan = _planned(source, settings, panel.expert, game)
         if plan.done:
             continue
-        with Shard(source) as shard, screens_of(shard, panel.expert.screens) as gallery:
+        home = settings.game_folder(game.name)
+        with Shard(source) as shard, screens_of(shard, panel.expert.screens, home) as gallery:
             labels = Labelling.of(shard)
             todo = _to_ask(shard, plan.left_off, labels, settings, game, plan)
             questions += len(todo)

@@ -184,7 +184,7 @@ def _start_states(
 ) -> tuple[KeptState, ...]:
     """The library's states that ``milestone:NAME`` stands for; none where a state is named."""
     if start.startswith(MILESTONE):
-        library = library_of(settings.shard_folder(game.name))
+        library = library_of(settings.game_folder(game.name))
         return library.states_for(game, start[len(MILESTONE) :], purpose, goal)
     if start not in game.start_states:
         raise PipelineError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
@@ -26,11 +26,12 @@ from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job,
 from pipeline.settings import Preprocess, Settings
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.columns import EncodedChunk
-from pipeline.shards.facts import Facts
+from pipeline.shards.facts import Facts, told_rounds
 from pipeline.shards.legs import inside
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.reader import Shard, check_shards
+from pipeline.shards.runs import choose, named_shards, refuse_same_stem, stem_here
 from pipeline.shards.schema import (
     STEP_COLUMNS,
     TRAIN,
@@ -84,9 +85,10 @@ def run(settings: Settings) -> dict[str, Any]:
         actions=game.buttons,
         timing=game.timing.contract,
     )
-    _refuse_same_stem(sources)
+    stems = [(one, stem_here(settings, game.name, one, _small_stem(one))) for one in sources]
+    refuse_same_stem("preprocess", stems)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
-    plans = list(_planned(sources, folder, options, game, leg))
+    plans = list(_planned(stems, folder, options, game, leg))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
@@ -237,6 +239,7 @@ class _Maker:
         leg = raw.provenance.get("leg") if cut is None else cut.told
         if leg is not None:
             told["leg"] = leg
+        told |= told_rounds([(raw.provenance, self._plan.source)])
         return replace(
             raw,
             kind="processed",
@@ -302,43 +305,32 @@ def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:
 
 
 def _sources(settings: Settings, game: GameDescription) -> list[Path]:
-    """The raw shards named, or all of the game but evaluations and what others were made of.
+    """The raw shards named, or all of the run but evaluations and what others were made of.
 
     An evaluation's games must stay unseen, so that its rollouts are learnt from only by request;
     of a shard that was merged, split or filtered, the episodes chosen count, and only once.
     """
-    if settings.preprocess.shards:
-        return [Path(shard) for shard in settings.preprocess.shards]
-    folder = settings.shard_folder(game.name)
-    found = {path: header_of(path) for path in newest_shards(folder, kind="raw")}
+    named = named_shards(settings, settings.preprocess.shards)
+    if named is not None:
+        return named
+    missing = "no raw shard to preprocess; run 'collect' first, or name one in preprocess.shards"
+    chosen = choose(settings, game.name, settings.preprocess.shards, _recordings, missing)
+    print(chosen.line("preprocess", "raw"), flush=True)
+    return chosen.paths
+
+
+def _recordings(folders: Sequence[Path]) -> list[Path]:
+    found = {path: header_of(path) for path in newest_shards(*folders, kind="raw")}
     used = {
         parent.get("shard_id")
         for header in found.values()
         for parent in header.provenance.get("parents", ())
     }
-    played = [
+    return [
         path
         for path, header in found.items()
         if header.shard_id not in used and "evaluate" not in recorded_by(header.provenance)
     ]
-    if not played:
-        raise PipelineError(
-            f"{folder}: no raw shard to preprocess; run 'collect' first, or name one in "
-            "preprocess.shards"
-        )
-    return played
-
-
-def _refuse_same_stem(sources: list[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for source in sources:
-        stem = _small_stem(source)
-        if stem in seen:
-            raise PipelineError(
-                f"preprocess.shards: {seen[stem]} and {source} would both become {stem}-...; "
-                "name only one of them, or rename one"
-            )
-        seen[stem] = source
 
 
 def _small_stem(source: Path) -> str:
@@ -351,7 +343,7 @@ def _decisive(options: Preprocess) -> dict[str, Any]:
 
 
 def _planned(
-    sources: list[Path],
+    stems: list[tuple[Path, str]],
     folder: Path,
     options: Preprocess,
     game: GameDescription,
@@ -362,13 +354,13 @@ def _planned(
     if options.restate:  # the state then follows the description
         text = (game.folder / "game.yaml").read_bytes()
         described.append(hashlib.sha256(text).hexdigest())
-    for source, entry in zip(sources, entries_of(sources), strict=True):
+    for (source, own_stem), entry in zip(stems, entries_of([s for s, _ in stems]), strict=True):
         raw = entry.get()
         own = told_leg(game, raw.provenance)
         cut = None if leg is None or leg == own else leg
         legs = [] if cut is None else [cut.told]
         mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described, *legs)
-        stem = _small_stem(source) if cut is None else f"{_small_stem(source)}-only-{cut.name}"
+        stem = own_stem if cut is None else f"{own_stem}-only-{cut.name}"
         target, done = publish_name(folder, f"{stem}-{options.size}", mark)
         yield _Plan(source, raw, target, mark, done, cut, 0 if own is None else own.first)
 

@@ -11,11 +11,31 @@ from pipeline.errors import PipelineError
 from pipeline.players import EXPERT
 
 
+def own_shards(settings: Settings, loop: str, part: str | None = None) -> Settings:
+    """Settings for the stages of a loop: whatever their networks are called, the shards belong to
+    the loop's run.
+
+    Args:
+        part: a folder in that of the run, for shards that no stage is to take by itself.
+
+    Raises:
+        PipelineError: the settings name another run to take shards from.
+    """
+    if settings.from_run is not None:
+        raise PipelineError(
+            f"from_run {settings.from_run}: {loop} learns from what it plays itself; leave that "
+            "out, or name the run to preprocess, label and train"
+        )
+    owner = settings.shards_run
+    return change(settings, owner=owner if part is None else f"{owner}/{part}")
+
+
 def label_round(
     settings: Settings,
     *,
     name: str,
     title: str,
+    round_: int,
     played: dict[str, Any],
     checkpoint: Path | None,
 ) -> list[str]:
@@ -24,6 +44,7 @@ def label_round(
     Args:
         name: stem of the shards.
         title: what the round is called where the expert stops in it.
+        round_: its number, told in the shards.
         played: more settings of ``collect``.
         checkpoint: the student that plays; None lets the expert play.
 
@@ -31,7 +52,8 @@ def label_round(
         PipelineError: what the stages raise; and an expert that stopped before all was labelled.
     """
     policy = EXPERT if checkpoint is None else str(checkpoint)
-    raw = collect.run(change(settings, collect={"name": name, "policy": policy, **played}))
+    told = {"name": name, "policy": policy, "round": round_}
+    raw = collect.run(change(settings, collect={**told, **played}))
     small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
     asked: dict[str, Any] = {"shards": small["shards"]}
     if settings.label.select != "all":

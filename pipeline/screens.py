@@ -22,6 +22,7 @@ from pipeline.shards.catalogue import Catalogue, entries_of
 from pipeline.shards.facts import Facts, Parent
 from pipeline.shards.lineage import Family
 from pipeline.shards.reader import Shard
+from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import FRAMES_PER_CHUNK
 
 Rows = NDArray[np.intp]
@@ -60,8 +61,12 @@ class StepScreens:
 
 
 @contextmanager
-def screens_of(shard: Shard, kind: Screens) -> Iterator[Gallery]:
+def screens_of(shard: Shard, kind: Screens, game: Path | None = None) -> Iterator[Gallery]:
     """The screens of a processed shard's steps, as an expert wants them.
+
+    Args:
+        game: the folder of the game, whose runs may have the recording; None looks beside the
+            shard.
 
     Raises:
         PipelineError: the console's own are asked for, and the raw shard is gone, or steps were
@@ -73,13 +78,13 @@ def screens_of(shard: Shard, kind: Screens) -> Iterator[Gallery]:
         yield lambda rows: StepScreens([shard], np.zeros(len(rows), np.intp), rows)
     else:
         with ExitStack() as stack:
-            shards, which, places = _native(shard, stack)
+            shards, which, places = _native(shard, stack, game)
             yield lambda rows: StepScreens(shards, which[rows], places[rows])
 
 
-def _native(shard: Shard, stack: ExitStack) -> tuple[list[Shard], Rows, Rows]:
+def _native(shard: Shard, stack: ExitStack, game: Path | None) -> tuple[list[Shard], Rows, Rows]:
     """The raw shards, and for each step (N,) which of them it is in, and where."""
-    paths, missing = _recordings(shard.path)
+    paths, missing = _recordings(shard.path, game)
     raws = [stack.enter_context(Shard(path)) for path in paths]
     episodes = {root: (n, i) for n, raw in enumerate(raws) for i, root in enumerate(raw.roots)}
     actions = [raw.column("actions") for raw in raws]
@@ -102,9 +107,10 @@ def _native(shard: Shard, stack: ExitStack) -> tuple[list[Shard], Rows, Rows]:
     return raws, which, places
 
 
-def _recordings(path: Path) -> tuple[list[Path], list[str]]:
+def _recordings(path: Path, game: Path | None) -> tuple[list[Path], list[str]]:
     """The raw shards that a shard descends from, and the names of ancestors that are not there."""
-    family = Family(Catalogue(path.parent).entries())
+    here = Catalogue(path.parent).entries()
+    family = Family([*here, *(entries_of_game(game) if game else [])])
     waiting, told = deque(_parents(entries_of([path])[0].get())), set[str]()
     found: list[Path] = []
     missing: list[str] = []
@@ -113,7 +119,7 @@ def _recordings(path: Path) -> tuple[list[Path], list[str]]:
         if parent.shard_id in told:
             continue
         told.add(parent.shard_id)
-        above = family.find(parent)
+        above = family.find(parent, path)
         if above is None:
             missing.append(f"{parent.file} ({parent.shard_id[:12]})")
         elif above.get().kind == "raw":

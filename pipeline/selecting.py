@@ -38,10 +38,10 @@ from pipeline.policies.uncertainty import (
     nearest,
 )
 from pipeline.settings import Settings
-from pipeline.shards.catalogue import Catalogue, entries_of
-from pipeline.shards.facts import round_of
+from pipeline.shards.catalogue import entries_of
 from pipeline.shards.legs import next_goals
 from pipeline.shards.reader import Shard
+from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import TRAIN, LabelStatus
 
 Rows = NDArray[np.intp]
@@ -120,7 +120,7 @@ def decisive(settings: Settings) -> dict[str, Any]:
     else:
         game = load_game(settings.game)
         checkpoint = load_checkpoint(path)
-        found = _known_shards(checkpoint, settings.shard_folder(game.name))
+        found = _known_shards(checkpoint, settings.game_folder(game.name))
         told["known"] = [shard_id for shard_id in checkpoint.shard_ids if shard_id in found]
     return told
 
@@ -293,9 +293,10 @@ def _known(
     if len(rows):
         yield _pictures(shard, rows, student.features, goals)[0]
     checkpoint = load_checkpoint(_student_path(settings))
-    found = _known_shards(checkpoint, settings.shard_folder(game.name))
+    found = _known_shards(checkpoint, settings.game_folder(game.name))
     rounds = checkpoint.inputs.get("rounds")
-    paths = [path for path in found.values() if not rounds or round_of(path) in rounds]
+    several = zip(found.values(), entries_of(list(found.values())), strict=True)
+    paths = [p for p, entry in several if not rounds or set(entry.get().rounds) <= set(rounds)]
     if not paths:
         return
     # The steps that it learned from; a limit was one on its first shard.
@@ -319,8 +320,8 @@ def _known(
         steps.close()
 
 
-def _known_shards(checkpoint: Checkpoint, folder: Path) -> dict[str, Path]:
-    """Those shards of the student's training that lie in ``folder``, in its order."""
-    entries = Catalogue(folder).entries()
+def _known_shards(checkpoint: Checkpoint, game: Path) -> dict[str, Path]:
+    """Those shards of the student's training that any run of the game has, in its order."""
+    entries = entries_of_game(game)
     there = {e.get().header.shard_id: e.path for e in entries if e.error is None}
     return {one: there[one] for one in checkpoint.shard_ids if one in there}

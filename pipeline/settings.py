@@ -8,24 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.errors import PipelineError
+from pipeline.owner import Owned, Section
 
 Mode = Literal["argmax", "sampled"]
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Paths(Section):
-    datasets: Path = Path("datasets")
-    """Folder of the shards: ``DATASETS/GAME/*.h5``."""
-    checkpoints: Path = Path("checkpoints")
-    """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
 
 
 class Collect(Section):
@@ -44,6 +32,8 @@ class Collect(Section):
     """Names the sequence of episode seeds."""
     first: int = Field(0, ge=0)
     """Where in that sequence to begin, so that a later collection repeats no game."""
+    round: int | None = Field(None, ge=0)
+    """Of the loop that plays, told in the shard; nothing is played otherwise for it."""
     max_steps: int = Field(1000, ge=1)
     """Steps after which an episode is truncated."""
     patience: int = Field(0, ge=0)
@@ -61,7 +51,7 @@ class Collect(Section):
 
 class Preprocess(Section):
     shards: list[str] = []
-    """Raw shards to read; empty takes every raw shard of the game."""
+    """Raw shards to read; empty takes those of the run, ``all`` those of every run."""
     size: int = Field(84, ge=8)
     workers: int = Field(0, ge=0)
     validation: float = Field(0.1, ge=0, lt=1)
@@ -77,7 +67,7 @@ class Preprocess(Section):
 
 class Train(Section):
     shards: list[str] = []
-    """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
+    """Labelled shards to learn from; empty takes those of the run, ``all`` those of every run."""
     max_labels: int = Field(0, ge=0)
     """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
     steps: int = Field(10_000, ge=1)
@@ -144,7 +134,7 @@ class Train(Section):
 
 class Label(Section):
     shards: list[str] = []
-    """Processed shards to label; empty takes every one that has no labelled version yet."""
+    """Processed shards to label; empty takes those of the run, ``all`` those of every run."""
     relabel: bool = False
     """Ask again for steps that already have a label."""
     limit: int = Field(0, ge=0)
@@ -355,9 +345,7 @@ class Compare(Section):
     """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
 
 
-class Settings(Section):
-    run: str = "default"
-    """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
+class Settings(Owned):
     game: str = "quest"
     """A game's name, or the folder of one."""
     rom: Path | None = None
@@ -374,7 +362,6 @@ class Settings(Section):
     """The milestone that ends the leg; none takes the game's own end."""
     track: bool = False
     """Log training to Weights & Biases too (needs the extra ``track``)."""
-    paths: Paths = Paths()
     collect: Collect = Collect()
     preprocess: Preprocess = Preprocess()
     train: Train = Train()
@@ -387,9 +374,3 @@ class Settings(Section):
     dagger: Dagger = Dagger()
     compare: Compare = Compare()
     curriculum: Curriculum = Curriculum()
-
-    def shard_folder(self, game_name: str) -> Path:
-        return self.paths.datasets / game_name
-
-    def run_folder(self) -> Path:
-        return self.paths.checkpoints / self.run

@@ -44,7 +44,7 @@ def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     if known.milestone is not None:
         known_milestone(game, known.milestone)
-    library = library_of(settings.shard_folder(game.name))
+    library = library_of(settings.game_folder(game.name))
     if known.what == "add":
         return _add(known, game, rom, library)
     if known.files:

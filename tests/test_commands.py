@@ -35,8 +35,8 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ),
         (
             ("label",),
-            "error: datasets/quest: no processed shard to label; run 'collect' and 'preprocess' "
-            "first",
+            "error: datasets/quest/default: no processed shard to label; run 'collect' and "
+            "'preprocess' first",
         ),
         (
             ("evaluate",),

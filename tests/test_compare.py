@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import compare
+from pipeline import compare, label, preprocess, train
 from pipeline.config import Settings, load_settings
+from pipeline.errors import PipelineError
 from pipeline.policies.checkpoint import load_checkpoint
 from pipeline.reports.plots import plot_comparison
 from pipeline.shards.reader import Shard
@@ -65,15 +66,15 @@ def test_chosen_labels_are_compared_with_as_many_spread_evenly(result: dict[str,
 def test_only_the_choice_differs_in_the_first_round(
     settings: Settings, result: dict[str, Any]
 ) -> None:
-    shards = settings.shard_folder("quest")
-    names = sorted(path.name for path in shards.glob("*round-1*"))
+    shards = settings.shard_folder("quest") / "compare"
+    names = sorted(str(path.relative_to(shards)) for path in shards.rglob("*round-1*"))
     assert names == [
+        "even-10/small-dagger-0-round-1-labelled-v001.h5",
+        "novel-10/small-dagger-0-round-1-labelled-v001.h5",
         "small-dagger-0-round-1-84-v001.h5",
-        "small-dagger-0-round-1-labelled-v001.h5",
-        "small-dagger-0-round-1-labelled-v002.h5",
         "small-dagger-0-round-1-raw-v001.h5",
     ]
-    with Shard(shards / names[1]) as even, Shard(shards / names[2]) as chosen:
+    with Shard(shards / names[0]) as even, Shard(shards / names[1]) as chosen:
         asked = [
             np.flatnonzero(shard.column("label_status") == LabelStatus.LABELLED)
             for shard in (even, chosen)
@@ -88,6 +89,28 @@ def test_only_the_choice_differs_in_the_first_round(
     for run in ("dagger-0-40", "novel-0-40"):
         network = load_checkpoint(settings.run_folder() / run / "final.pt")
         assert network.metrics["summary"]["labels"] == 40
+
+
+def test_no_stage_makes_new_versions_of_what_was_compared(
+    settings: Settings, result: dict[str, Any]
+) -> None:
+    """The shards are thinned to budgets and not split: only who names them takes them."""
+    home = settings.game_folder("quest")
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*.h5")}
+    for stage, missing in (
+        (preprocess, "no raw shard to preprocess; run 'collect' first, or name one in "
+         "preprocess.shards"),
+        (label, "no processed shard to label; run 'collect' and 'preprocess' first"),
+        (train, "no labelled shard; run the stages collect, preprocess and label first"),
+    ):  # fmt: skip
+        with pytest.raises(PipelineError) as caught:
+            stage.run(settings)
+        assert str(caught.value) == (
+            f"{home / 'small'}: {missing}, or take those of another run with --from_run "
+            "(small/compare, small/compare/even-10, small/compare/novel-10)"
+        )
+    assert compare.run(settings)["rows"] == result["rows"]
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*.h5")} == before
 
 
 def test_the_curve_of_the_readme_fits_its_budgets() -> None:

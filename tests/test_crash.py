@@ -131,7 +131,7 @@ def whole(starter: Starter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     for words in (COLLECT, PREPROCESS, ["label"]):
         assert starter.run([*words, *into(folder)]) == (0, "")
-    return folder / "quest"
+    return folder / "quest" / "default"
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -156,7 +156,7 @@ def test_a_collection_killed_again_and_again_ends_with_the_bytes_of_an_undisturb
     starter: Starter, whole: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(0)
-    words, quest = [*COLLECT, *into(tmp_path)], tmp_path / "quest"
+    words, quest = [*COLLECT, *into(tmp_path)], tmp_path / "quest" / "default"
     expected = (whole / "collect-raw-v001.h5").read_bytes()
     target = quest / "collect-raw-v001.h5"
     kept: dict[str, bytes] = {}
@@ -205,7 +205,7 @@ def test_a_collection_killed_again_and_again_ends_with_the_bytes_of_an_undisturb
 def test_when_only_the_command_itself_is_killed_its_workers_end_too(
     starter: Starter, tmp_path: Path
 ) -> None:
-    words, quest = [*FEW, *into(tmp_path)], tmp_path / "quest"
+    words, quest = [*FEW, *into(tmp_path)], tmp_path / "quest" / "default"
     group = starter.start(words)
     while not list(quest.glob(".*.parts/part-*.h5")):
         assert alive(group)
@@ -235,8 +235,8 @@ def test_preprocess_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed
     starter: Starter, whole: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(1)
-    quest = tmp_path / "quest"
-    quest.mkdir()
+    quest = tmp_path / "quest" / "default"
+    quest.mkdir(parents=True)
     shutil.copy(whole / "collect-raw-v001.h5", quest)
     words = [*PREPROCESS, *into(tmp_path)]
     target, expected = quest / "collect-84-v001.h5", (whole / "collect-84-v001.h5").read_bytes()
@@ -303,8 +303,8 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     mount(disk, f"size={parts + shard // 2}")
     said = refused(starter, words)
     assert said == (
-        f"error: {disk}/quest/collect-raw-v001.h5: cannot write the shard (No space left on "
-        "device); nothing is published; make room and run the same command again "
+        f"error: {disk}/quest/default/collect-raw-v001.h5: cannot write the shard (No space left "
+        "on device); nothing is published; make room and run the same command again "
         f"({EPISODES} of {EPISODES} episodes are finished and kept)\n"
     )
     found = verified(disk, kept)
@@ -323,22 +323,22 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         os.truncate(fill, fill.stat().st_size - (50 << 10))  # room to begin, but not to end
         said = refused(starter, [*words, *into(disk)])
         assert said == (
-            f"error: {disk}/quest/collect-{name}-v001.h5: cannot write the shard (No space left "
-            "on device); nothing is published; make room and run the same command again\n"
+            f"error: {disk}/quest/default/collect-{name}-v001.h5: cannot write the shard (No space "
+            "left on device); nothing is published; make room and run the same command again\n"
         )
         assert shards(disk) == before
         fill.unlink()
         assert starter.run([*words, *into(disk)]) == (0, "")
     for path in whole.glob("*.h5"):
         held = header_of if "labelled" in path.name else Path.read_bytes  # labels tell the time
-        assert held(disk / "quest" / path.name) == held(path)
+        assert held(disk / "quest" / "default" / path.name) == held(path)
     assert left_over(disk) == []
 
 
 def test_a_disk_that_may_only_be_read_is_one_clear_line(starter: Starter, disk: Path) -> None:
     mount(disk, "ro")
     said = refused(starter, [*COLLECT, *into(disk)])
-    assert said.startswith(f"error: {disk}/quest/.collect-raw-")
+    assert said.startswith(f"error: {disk}/quest/default/.collect-raw-")
     assert said.endswith(
         ".parts: cannot write the shard (Read-only file system); nothing is published; choose a "
         "folder that you may write (paths.datasets)\n"
@@ -350,7 +350,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_clear_line(
 ) -> None:
     (tmp_path / "quest").write_text("a file")
     said = refused(starter, [*COLLECT, *into(tmp_path)])
-    assert said.startswith(f"error: {tmp_path}/quest/.collect-raw-")
+    assert said.startswith(f"error: {tmp_path}/quest/default/.collect-raw-")
     assert said.endswith(
         ".parts: cannot write the shard (Not a directory); nothing is published; mend that and run "
         "the same command again\n"
@@ -364,7 +364,7 @@ def test_a_folder_that_goes_away_in_the_middle_is_one_clear_line_and_the_rerun_c
     words = [*FEW, *into(folder)]
 
     def go_away() -> None:
-        while len(list(folder.glob("quest/.*.parts/part-*.h5"))) < 2:
+        while len(list(folder.glob("quest/default/.*.parts/part-*.h5"))) < 2:
             time.sleep(0.002)
         folder.rename(away)
 
@@ -377,7 +377,7 @@ def test_a_folder_that_goes_away_in_the_middle_is_one_clear_line_and_the_rerun_c
     assert len(verified(away, {})) >= 2
     away.rename(folder)
     assert starter.run(words) == (0, "")
-    assert [*verified(folder, {})] == [str(folder / "quest" / "collect-raw-v001.h5")]
+    assert [*verified(folder, {})] == [str(folder / "quest" / "default" / "collect-raw-v001.h5")]
 
 
 def test_of_two_commands_that_collect_the_same_the_second_says_so_and_the_first_ends_well(
@@ -387,12 +387,14 @@ def test_of_two_commands_that_collect_the_same_the_second_says_so_and_the_first_
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline", *words], cwd=ROOT, stdout=subprocess.DEVNULL
     ) as first:
-        while not list(tmp_path.glob("quest/.*.parts/part-*.h5")):
+        while not list(tmp_path.glob("quest/default/.*.parts/part-*.h5")):
             assert first.poll() is None
             time.sleep(0.002)
         said = refused(starter, words)
         assert f".parts: process {first.pid} on " in said
         assert said.endswith(" is collecting into it; let it end, or end it\n")
         assert first.wait() == 0
-    assert [*verified(tmp_path, {})] == [str(tmp_path / "quest" / "collect-raw-v001.h5")]
+    assert [*verified(tmp_path, {})] == [
+        str(tmp_path / "quest" / "default" / "collect-raw-v001.h5")
+    ]
     assert left_over(tmp_path) == []

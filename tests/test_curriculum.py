@@ -69,7 +69,7 @@ def told(folder: Path) -> dict[str, Any]:
 def shards(folder: Path) -> dict[str, str]:
     """By name, the content of each shard."""
     found = {}
-    for path in sorted((folder / "datasets/quest").glob("*.h5")):
+    for path in sorted((folder / "datasets/quest/tiny").glob("*.h5")):
         with Shard(path) as shard:
             found[path.name] = shard.header.shard_id
     return found
@@ -79,7 +79,7 @@ def played(folder: Path) -> dict[str, list[bytes]]:
     """By name, what was played and labelled in each shard. (Who played is known by the file of his
     checkpoint, which holds the seconds that it took.)"""
     found = {}
-    for path in sorted((folder / "datasets/quest").glob("*.h5")):
+    for path in sorted((folder / "datasets/quest/tiny").glob("*.h5")):
         with Shard(path) as shard:
             columns = [shard.column(name) for name in ("actions", "expert_actions", "rewards")]
             columns += [shard.seeds, shard.milestones, shard.read_frames(0, shard.n_frames)]
@@ -116,13 +116,13 @@ def test_a_leg_begins_where_the_one_before_ended(told: dict[str, Any], folder: P
     purposes = {
         file.stem: kept.read("game_started", file).purpose for file in kept.files("game_started")
     }
-    with Shard(folder / "datasets/quest/tiny-round-00-left_home-raw-v001.h5") as shard:
+    with Shard(folder / "datasets/quest/tiny/tiny-round-00-left_home-raw-v001.h5") as shard:
         begun = shard.header.provenance["start_states"]
         assert shard.header.provenance["actor"]["beta"] == 1.0
     assert {purposes[stem] for stem in begun} == {"collect"}
     judges = [purpose for purpose in purposes.values() if purpose != "collect"]
     assert sorted(judges) == ["evaluate"] * 4 + ["select"] * 2
-    with Shard(folder / "datasets/quest/tiny-round-01-left_home-raw-v001.h5") as shard:
+    with Shard(folder / "datasets/quest/tiny/tiny-round-01-left_home-raw-v001.h5") as shard:
         assert shard.header.provenance["actor"]["beta"] == 0.0
         assert shard.lengths.max() <= told["legs"][1]["limit"]
 
@@ -229,7 +229,7 @@ def test_killed_and_started_again_it_ends_with_the_same_shards(
     file.write_text(json.dumps(tree(tmp_path)))
     command = [sys.executable, "-m", "pipeline", "curriculum", "--config", str(file)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    watched = tmp_path / "datasets/quest"
+    watched = tmp_path / "datasets/quest/tiny"
     for pattern in ("*left_home-raw-v001.h5", "tiny-round-01-left_home-84-v001.h5"):
         running = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

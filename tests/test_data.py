@@ -18,14 +18,14 @@ from tests.shards.factory import MADE, processed_shard, raw_shard
 
 
 class Data:
-    """The data commands on ``datasets/tiny`` of a folder."""
+    """The data commands on the run ``datasets/tiny/a`` of a folder."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self._capsys = folder / "datasets" / "tiny", capsys
+        self.folder, self._capsys = folder / "datasets" / "tiny" / "a", capsys
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """What a command prints."""
-        datasets = ("--paths.datasets", str(self.folder.parent))
+        datasets = ("--paths.datasets", str(self.folder.parents[1]))
         assert main(["data", *words, *datasets]) == code
         shown = self._capsys.readouterr()
         return shown.err if code else shown.out
@@ -51,7 +51,7 @@ def test_ls_shows_a_row_a_file_and_says_how_many_of_how_many(data: Data) -> None
     lines = data("ls").splitlines()
     header = [cell.strip() for cell in lines[1].split("│")[1:-1]]
     assert header == [
-        *("shard", "kind", "round", "episodes", "frames", "labels", "train", "validation"),
+        *("shard", "run", "kind", "round", "episodes", "frames", "labels", "train", "validation"),
         *("success_rate", "mb", "parents", "state", "error"),
     ]
     assert lines[-1] == "4 of 4 files, 1 damaged"

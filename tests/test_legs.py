@@ -75,7 +75,7 @@ def folder_of(settings: Settings) -> Path:
 
 
 def library(settings: Settings) -> Library:
-    return library_of(folder_of(settings))
+    return library_of(settings.game_folder("quest"))
 
 
 def test_an_episode_of_a_leg_begins_at_one_milestone_and_ends_with_the_next(leg: Settings) -> None:

@@ -87,7 +87,7 @@ def test_an_owner_of_emerald_comes_from_the_rom_to_an_evaluated_network(
     owner: Path, output: str
 ) -> None:
     assert (owner / "emerald.png").is_file()
-    run, shards = owner / "checkpoints/emerald", owner / "datasets/emerald"
+    run, shards = owner / "checkpoints/emerald", owner / "datasets/emerald/emerald"
     game = load_game("emerald")
     for stem, first in (("collect", "START"), ("collect-RIVAL_HOUSE", "UP")):
         with Shard(shards / f"{stem}-labelled-v001.h5") as shard:
@@ -104,7 +104,7 @@ def test_a_save_state_of_ones_own_is_begun_in(owner: Path, output: str) -> None:
     library = library_of(owner / "datasets/emerald")
     assert library.milestones() == ["CLOCK_SET"]
     (file,) = library.files("CLOCK_SET")
-    with Shard(owner / "datasets/emerald/collect-RIVAL_HOUSE-raw-v001.h5") as shard:
+    with Shard(owner / "datasets/emerald/emerald/collect-RIVAL_HOUSE-raw-v001.h5") as shard:
         assert shard.start_states() == [library.read("CLOCK_SET", file).state]
         assert shard.header.provenance["leg"] == {"from": "CLOCK_SET", "to": "RIVAL_HOUSE"}
         assert shard.state("in_game").all()

@@ -197,8 +197,8 @@ def test_a_later_training_starts_from_weights_and_where_asked_from_the_optimizer
     settings: Settings,
 ) -> None:
     first = train.run(settings)["checkpoint"]
-    more = made.shard(settings.paths.datasets / "paper/more-labelled-v001.h5", (30,), seed=9)
-    labelled = [str(settings.paths.datasets / "paper/demo-labelled-v001.h5"), str(more)]
+    more = made.shard(settings.shard_folder("paper") / "more-labelled-v001.h5", (30,), seed=9)
+    labelled = [str(settings.shard_folder("paper") / "demo-labelled-v001.h5"), str(more)]
     keys = {"start_from": first, "shards": labelled, "steps": 1, "learning_rate": 1e-9}
     fresh = train.run(change(settings, run="fresh", train=keys))
     kept = train.run(change(settings, run="kept", train={**keys, "keep_optimizer": True}))
@@ -258,7 +258,7 @@ def test_tracking_without_its_package(settings: Settings, monkeypatch: pytest.Mo
 def test_without_shards_named_it_takes_every_labelled_one_in_its_newest_form(
     settings: Settings,
 ) -> None:
-    folder = settings.paths.datasets / "paper"
+    folder = settings.shard_folder("paper")
     parents = [{"file": "demo-84-v001.h5", "shard_id": "0"}]
     told = {"stage": "label", "fingerprint": "1", "parents": parents}
     made.shard(folder / "demo-84-v001.h5", (20,), seed=40)
@@ -276,7 +276,7 @@ def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
     settings: Settings,
 ) -> None:
     shard = made.shard(
-        settings.paths.datasets / "paper/way-labelled-v001.h5",
+        settings.shard_folder("paper") / "way-labelled-v001.h5",
         (70, 45, 61),
         validation=(1,),
         seed=20,

@@ -24,7 +24,7 @@ def test_no_shard_at_all(tmp_path: Path) -> None:
     made.game_folder(tmp_path / "paper")
     settings = Settings.model_validate(tree(tmp_path))
     assert error_of(lambda: train.run(settings)) == (
-        f"{tmp_path / 'datasets/paper'}: no labelled shard; "
+        f"{tmp_path / 'datasets/paper/one'}: no labelled shard; "
         "run the stages collect, preprocess and label first"
     )
 
@@ -145,7 +145,7 @@ def test_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
 def on_the_way(settings: Settings, name: str = "way", **changes: Any) -> Path:
     """A shard of the game of paper whose episodes reach its milestone at the steps 30, never, 0."""
     changes = {"milestones": ("far",), "reached": ((30,), (-1,), (0,)), **changes}
-    folder = settings.paths.datasets / "paper"
+    folder = settings.shard_folder("paper")
     return made.shard(folder / f"{name}-labelled-v001.h5", (70, 45, 61), seed=20, **changes)
 
 

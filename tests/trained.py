@@ -18,13 +18,14 @@ from tests.loading import made
 def settings_in(folder: Path) -> Settings:
     """Settings of a training on one small labelled shard under ``folder``."""
     made.game_folder(folder / "paper")
-    made.shard(folder / "datasets/paper/demo-labelled-v001.h5", validation=(1,))
+    made.shard(folder / "datasets/paper/one/demo-labelled-v001.h5", validation=(1,))
     return Settings.model_validate(tree(folder))
 
 
 def tree(folder: Path) -> dict[str, Any]:
     return {
         "run": "one",
+        "owner": "one",  # of the shards, whatever a training is called
         "game": str(folder / "paper"),
         "paths": {
             "datasets": str(folder / "datasets"),

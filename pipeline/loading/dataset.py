@@ -16,7 +16,8 @@ from pipeline.errors import PipelineError
 from pipeline.loading.memory import SharedArray
 from pipeline.loading.source import Frames, FrameSource, Indices
 from pipeline.loading.weights import Weights
-from pipeline.shards.facts import round_of
+from pipeline.shards.checks import open_file, read_header
+from pipeline.shards.facts import rounds_of
 from pipeline.shards.legs import inside, next_goals
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import NO_ACTION, LabelStatus
@@ -57,6 +58,11 @@ def some_of(labels: Labels, which: slice) -> Labels:
     return buttons[which], weights, previous, mask, goals
 
 
+def _rounds_in(path: Path) -> list[int | None]:
+    with open_file(path) as file:
+        return rounds_of(read_header(file, path).provenance, path)
+
+
 class Steps(Dataset[tuple[Tensor, int]]):
     """The chosen steps of shards, numbered shard by shard; step i is (frame (H,W,3) u8, button).
 
@@ -73,7 +79,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
         split: TRAIN or VALIDATION; None takes both.
         labelled: only steps with the expert's button, which is then ``buttons``; False takes
             every step, with the button executed.
-        rounds: only shards of these DAgger rounds; None takes all.
+        rounds: only shards all of whose episodes are of these DAgger rounds; None takes all.
         max_labels: take only the first so many steps of the first shard; 0 takes all.
         stack: frames of a sample: the step's and those before it in its episode; at its start
             the first is repeated.
@@ -110,10 +116,11 @@ class Steps(Dataset[tuple[Tensor, int]]):
         if min(stack, window) < 1 or (stack > 1 and window > 1):
             raise ValueError("stack and window are at least 1, and one of them is 1")
         self.stack, self.window, self.context = stack, window, max(stack, window)
-        self.rounds = [round_of(path) for path in paths]
-        kept = [i for i, n in enumerate(self.rounds) if rounds is None or n in rounds]
+        self.rounds = [_rounds_in(Path(path)) for path in paths]
+        kept = [i for i, n in enumerate(self.rounds) if rounds is None or set(n) <= set(rounds)]
         if not kept:
-            there = ", ".join(sorted({"none" if n is None else str(n) for n in self.rounds}))
+            found = {n for several in self.rounds for n in several}
+            there = ", ".join(sorted("none" if n is None else str(n) for n in found))
             raise PipelineError(
                 f"no shard of the rounds {', '.join(map(str, sorted(rounds or ())))}; "
                 f"the rounds there are: {there}"

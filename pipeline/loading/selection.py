@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import expected_sha1
 from pipeline.games.legs import Leg, leg_in, told_leg
 from pipeline.loading.dataset import Batch, Steps, check_milestones
+from pipeline.loading.doubles import Double, doubles_of
 from pipeline.loading.loader import Loader
 from pipeline.loading.plan import choose_plan
 from pipeline.loading.sampling import Permutation
@@ -24,6 +25,7 @@ from pipeline.settings import Settings, Train
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.names import stem_and_version
 from pipeline.shards.reader import check_shards
+from pipeline.shards.runs import Chosen, choose, named_shards
 from pipeline.shards.schema import TRAIN, VALIDATION, ShardHeader
 from pipeline.shards.table import newest_entries
 
@@ -99,7 +101,7 @@ class Selection:
 
 
 def select_shards(settings: Settings, game: GameDescription) -> Selection:
-    """The shards of ``train.shards``, or every labelled one of the game.
+    """The shards of ``train.shards``, or every labelled one of the run; a line says which.
 
     Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
     leg only the steps inside it count; a shard may have none of them.
@@ -111,8 +113,10 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
     train = settings.train
     leg = leg_in(settings, game)
     goals = _goals(game) if train.told_goal else ()
-    paths = [Path(shard) for shard in train.shards]
-    paths = paths or _labelled_shards(settings.shard_folder(game.name))
+    paths = named_shards(settings, train.shards)
+    named = paths is not None
+    if paths is None:
+        paths = _chosen(settings, game).paths
     headers = check_shards(
         paths,
         kind="processed",
@@ -122,6 +126,8 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         timing=game.timing.contract,
         labelled=True,
     )
+    if named:
+        _warn_of_doubles(paths)
     told: dict[str, Any] = {"rounds": train.rounds or None}
     if leg is not None or goals:
         told |= _of_milestones(game, leg, bool(goals), paths, headers)
@@ -202,26 +208,53 @@ def _some(steps: Steps, count: int) -> Indices:
     return np.concatenate(chosen)[:count]
 
 
-def _labelled_shards(folder: Path) -> list[Path]:
+def _chosen(settings: Settings, game: GameDescription) -> Chosen:
+    """The labelled shards of the run; left out are those whose every label another has, too."""
+    train = settings.train
+    missing = "no labelled shard; run the stages collect, preprocess and label first"
+    chosen = choose(settings, game.name, train.shards, _labelled_shards, missing)
+    entries = entries_of(chosen.paths)
+    sound = [e for e in entries if e.error is None and _is_wanted(e.get().rounds, train)]
+    doubles = doubles_of([entry.path for entry in sound])
+    whole = {double.path: double for double in doubles if double.whole}
+    paths = [path for path in chosen.paths if path not in whole]
+    labels = sum(entry.facts.labels for entry in entries if entry.facts and entry.path in paths)
+    chosen = replace(chosen, paths=paths)
+    print(chosen.line("train", "labelled", f", {labels:,} labels"), flush=True)
+    _tell("train: left out, as nothing is learned twice: ", list(whole.values()))
+    _tell("warning: train learns twice from: ", [one for one in doubles if not one.whole])
+    return chosen
+
+
+def _is_wanted(rounds: Sequence[int | None], train: Train) -> bool:
+    return not train.rounds or set(rounds) <= set(train.rounds)
+
+
+def _warn_of_doubles(paths: list[Path]) -> None:
+    _tell("warning: train.shards names recordings twice: ", doubles_of(paths))
+
+
+def _tell(what: str, doubles: Sequence[Double]) -> None:
+    if doubles:
+        more = f" and {len(doubles) - 3} more" if len(doubles) > 3 else ""
+        print(printable(f"{what}{', '.join(map(str, doubles[:3]))}{more}"), flush=True)
+
+
+def _labelled_shards(folders: Sequence[Path]) -> list[Path]:
     found = {
-        entry.path: entry.facts.parents
-        for entry in newest_entries(folder, kind="processed")
+        entry.path: entry.facts
+        for entry in newest_entries(*folders, kind="processed")
         # Whether a damaged shard has labels is unknown: it is taken, and check_shards refuses it.
         if entry.facts is not None and (entry.facts.labels or entry.error is not None)
     }
-    stems = {path: stem_and_version(path)[0] for path in found}
+    stems = {path: (path.parent, stem_and_version(path)[0]) for path in found}
     origins = {
         stem
-        for path, parents in found.items()
-        for parent in parents
-        if (stem := stem_and_version(Path(parent.file))[0]) != stems[path]
+        for path, facts in found.items()
+        for parent in facts.parents
+        if (stem := (path.parent, stem_and_version(Path(parent.file))[0])) != stems[path]
     }
-    paths = [path for path in found if stems[path] not in origins]
-    if not paths:
-        raise PipelineError(
-            f"{folder}: no labelled shard; run the stages collect, preprocess and label first"
-        )
-    return paths
+    return [path for path in found if stems[path] not in origins]
 
 
 def _seeds(paths: list[Path]) -> NDArray[np.uint32]:

@@ -38,13 +38,14 @@ class Weights:
         self,
         actions: Sequence[str],
         paths: Sequence[Path],
-        rounds: Sequence[int | None],
+        rounds: Sequence[Sequence[int | None]],
         buttons: NDArray[np.uint8],
         shards: Indices,
     ) -> ResolvedWeights:
         """The factors as tables.
 
         Args:
+            rounds: of each shard's episodes; None stands for none.
             buttons: (C,chunk_rows) the buttons of all rows, NO_ACTION where not chosen.
             shards: (C,) the shard of each chunk.
 
@@ -53,7 +54,7 @@ class Weights:
         """
         names = [path.name for path in paths]
         self._check("button", self.by_action, actions)
-        self._check("round", self.by_round, [n for n in rounds if n is not None])
+        self._check("round", self.by_round, [n for one in rounds for n in one if n is not None])
         self._check("shard", self.by_shard, names)
         counts = np.zeros((len(paths), len(actions)))
         for i in range(len(paths)):
@@ -64,8 +65,8 @@ class Weights:
         classes *= np.where(shares > 0, np.maximum(shares, 1e-9) ** -self.balance, 1.0)
         of_shards = np.array(
             [
-                self.by_shard.get(name, 1.0) * (1.0 if n is None else self.by_round.get(n, 1.0))
-                for name, n in zip(names, rounds, strict=True)
+                self.by_shard.get(name, 1.0) * self._of_rounds(name, one)
+                for name, one in zip(names, rounds, strict=True)
             ]
         )
         total = float((counts * of_shards[:, None] * classes).sum())
@@ -73,6 +74,17 @@ class Weights:
             raise PipelineError("weights: all are 0, so nothing would be learnt; raise some")
         scale = counts.sum() / total
         return ResolvedWeights((classes * scale).astype(np.float32), of_shards.astype(np.float32))
+
+    def _of_rounds(self, name: str, rounds: Sequence[int | None]) -> float:
+        """The factor of a shard's rounds, which must be one: its steps do not tell theirs."""
+        factors = {1.0 if n is None else self.by_round.get(n, 1.0) for n in rounds}
+        if len(factors) > 1:
+            there = ", ".join("none" if n is None else str(n) for n in rounds)
+            raise PipelineError(
+                f"weights: {name} holds episodes of the rounds {there}, and their factors differ; "
+                "give these rounds one factor, or learn from the shards that it was merged from"
+            )
+        return factors.pop()
 
     def _check(self, kind: str, given: Mapping[Any, float], there: Sequence[object]) -> None:
         for name, factor in given.items():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pipeline.errors import PipelineError
 from pipeline.games.legs import Leg
@@ -47,7 +51,11 @@ def inputs_of(
 
 
 def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
-    """The run's last checkpoint, if it has one, and this is the same training."""
+    """The run's last checkpoint, if it has one, and this is the same training.
+
+    A ``final.pt`` that a loop copied there from a folder of one of its rounds is no training to
+    carry on, and gives way to one: nothing is lost.
+    """
     path = next((p for p in (folder / "last.pt", folder / "final.pt") if p.exists()), None)
     if path is None:
         return None
@@ -60,6 +68,16 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
     ]
     if checkpoint.step > train.steps:
         other.append(f"steps {checkpoint.step}, now {train.steps}")
+    final = folder / "final.pt"
+    copied = copy_of(final)
+    if copied is not None and (path == final) == bool(other):
+        print(f"train: {final} is a copy of {copied}, which stays; it is replaced", flush=True)
+        if path == final:
+            return None  # a loop put it there: nobody trained in this folder itself
+        if checkpoint.step == train.steps:
+            copy_checkpoint(path, final)
+        else:
+            final.unlink()
     if other:
         raise PipelineError(
             f"{path}: belongs to another training ({'; '.join(other)}); "
@@ -88,6 +106,47 @@ def remove_leftovers(folder: Path) -> None:
     """Take away what a killed training was writing; a run folder has one writer at a time."""
     for path in folder.glob(".*.pt.tmp-*"):
         path.unlink()
+
+
+def copy_of(path: Path) -> Path | None:
+    """The checkpoint in a folder below that has the same bytes; None where there is none."""
+    if not path.is_file():
+        return None
+    size = path.stat().st_size
+    return next(
+        (
+            other
+            for other in sorted(path.parent.glob("*/**/*.pt"))
+            if other.stat().st_size == size and filecmp.cmp(path, other, shallow=False)
+        ),
+        None,
+    )
+
+
+def bring_back(source: Path, final: Path) -> None:
+    """Let a loop's ``final.pt`` be a copy of its last round's.
+
+    A network that was trained there meanwhile stays: in the folder's ``last.pt``, or, where it is
+    in no other file, under a name of its own.
+    """
+    if final.exists() and copy_of(final) is None:
+        kept = final.with_name("last.pt")
+        if not _same_network(kept, final):
+            free = (final.with_name(f"final-{number}.pt") for number in itertools.count(1))
+            kept = next(path for path in free if not path.exists())
+            os.rename(final, kept)
+        print(f"{final}: is that of {source} again; what was there lies in {kept}", flush=True)
+    copy_checkpoint(source, final)
+
+
+def _same_network(one: Path, other: Path) -> bool:
+    try:
+        weights, others = load_checkpoint(one).weights, load_checkpoint(other).weights
+    except PipelineError:
+        return False
+    return weights.keys() == others.keys() and all(
+        torch.equal(value, others[name]) for name, value in weights.items()
+    )
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

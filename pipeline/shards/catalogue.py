@@ -196,7 +196,7 @@ _written: dict[str, Identity] = {}
 
 
 class Catalogue:
-    """The shards of one folder ``DATASETS/GAME/``; what is found is kept there.
+    """The shards of one folder, as ``DATASETS/GAME/RUN/``; what is found is kept there.
 
     Cost: one stat a file that is asked for, and reading what was kept (once a process); 0.3 s for
     a child where a file is new or changed, and then that of checking each such file.

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
+from pipeline.shards.facts import rounds_of, told_rounds
 from pipeline.shards.labels import experts_of
 from pipeline.shards.merge import Pick, write_episodes
-from pipeline.shards.names import publish_name, round_of, stem_and_version
+from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.schema import LabelStatus, ShardHeader
@@ -46,7 +47,7 @@ class Criteria:
     complete_labels: bool | None = None
     """Every step is labelled."""
     round: int | None = None
-    """Of the file, by its name: all of its episodes, or none."""
+    """Of the shard: all of its episodes, or none."""
 
     def asked(self) -> dict[str, Any]:
         """What is asked, for the provenance."""
@@ -317,7 +318,7 @@ def _meets(shard: Shard, criteria: Criteria) -> NDArray[np.bool_]:
     if criteria.complete_labels:
         meets &= np.logical_and.reduceat(status == LabelStatus.LABELLED, starts)
     if criteria.round is not None:
-        meets &= round_of(shard.path) == criteria.round
+        meets &= rounds_of(shard.header.provenance, shard.path) == [criteria.round]
     return meets
 
 
@@ -350,6 +351,7 @@ def _header(
     )
     if shared("leg") is not None:
         made["leg"] = shared("leg")
+    made |= told_rounds((header.provenance, path) for path, header in parents.items())
     return replace(next(iter(parents.values())), provenance=made, shard_id="")
 
 

@@ -7,6 +7,7 @@ other content: made again, it would be another.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,70 +15,94 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import printable
-from pipeline.shards.catalogue import Catalogue, Entry, entries_of
+from pipeline.shards.catalogue import Entry, entries_of
 from pipeline.shards.facts import Facts, Parent
 from pipeline.shards.names import stem_and_version
+from pipeline.shards.runs import entries_of_game
+
+_Key = tuple[str, str]
+"""Folder and shard_id."""
+
+
+def _place(path: Path) -> str:
+    return os.path.abspath(path.parent)
+
+
+def _key(entry: Entry) -> _Key:
+    return _place(entry.path), entry.get().shard_id
 
 
 class Family:
-    """The shards of one folder, by identity and by name; invalid files have no relatives.
+    """The shards of a game, by identity and by name; invalid files have no relatives.
 
-    Cost: linear in the shards.
+    Only shards of one folder are versions of one another. Cost: linear in the shards.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._by_id: dict[str, list[Entry]] = {}
-        self._newest: dict[str, tuple[int, Entry]] = {}
+        self._newest: dict[tuple[str, str], tuple[int, Entry]] = {}
         for entry in entries:
             if entry.facts is None or entry.error is not None:
                 continue
             self._by_id.setdefault(entry.facts.shard_id, []).append(entry)
             stem, version = stem_and_version(entry.path)
-            if stem not in self._newest or self._newest[stem][0] < version:
-                self._newest[stem] = version, entry
-        self._stale = self._find_stale()
+            name = _place(entry.path), stem
+            if name not in self._newest or self._newest[name][0] < version:
+                self._newest[name] = version, entry
+        self._stale: dict[_Key, str] = self._find_stale()
 
-    def find(self, parent: Parent) -> Entry | None:
-        """The file of that identity, if it is there; of several names, the one that is recorded."""
+    def find(self, parent: Parent, child: Path | None = None) -> Entry | None:
+        """The file of that identity, if it is there; of several, one that lies beside ``child``,
+        and of the name that is recorded."""
         found = self._by_id.get(parent.shard_id, [])
+        if child is not None:
+            found = [one for one in found if _place(one.path) == _place(child)] or found
         named = [entry for entry in found if entry.path.name == parent.file]
         return next(iter([*named, *found]), None)
 
     def stale(self, entry: Entry) -> str | None:
         """Why a shard is out of date; None where it is not."""
-        return None if entry.facts is None else self._stale.get(entry.facts.shard_id)
+        return None if entry.facts is None else self._stale.get(_key(entry))
 
     def newer(self, parent: Parent, child: Entry) -> Entry | None:
         """The newest version of a parent, where it is newer and has other content.
 
         A shard made from an earlier version of itself (labels that were added) is that version.
         """
-        found = self.find(parent)
-        stem, version = stem_and_version(found.path if found else Path(parent.file))
-        if not version or stem == stem_and_version(child.path)[0] or stem not in self._newest:
+        found = self.find(parent, child.path)
+        path = found.path if found else child.path.parent / Path(parent.file).name
+        stem, version = stem_and_version(path)
+        name = _place(path), stem
+        own = _place(child.path), stem_and_version(child.path)[0]
+        if not version or name == own or name not in self._newest:
             return None
-        number, newest = self._newest[stem]
+        number, newest = self._newest[name]
         same = newest.get().shard_id == parent.shard_id
         return None if same or number <= version else newest
 
-    def _find_stale(self) -> dict[str, str]:
-        stale: dict[str, str] = {}
-        children: dict[str, list[Entry]] = {}
-        for shard_id, (child, *_) in self._by_id.items():
+    def _find_stale(self) -> dict[_Key, str]:
+        stale: dict[_Key, str] = {}
+        children: dict[_Key, list[Entry]] = {}
+        first: dict[_Key, Entry] = {}
+        for entry in (entry for same in self._by_id.values() for entry in same):
+            first.setdefault(_key(entry), entry)
+        for key, child in first.items():
             for parent in child.get().parents:
-                children.setdefault(parent.shard_id, []).append(child)
+                found = self.find(parent, child.path)
+                if found is not None:
+                    children.setdefault(_key(found), []).append(child)
                 newest = self.newer(parent, child)
                 if newest is not None:
                     why = f"its parent {parent.file} has a newer version, {newest.path.name}"
-                    stale[shard_id] = why
+                    stale[key] = why
         spreading = deque(stale)
         while spreading:
             origin = spreading.popleft()
             for child in children.get(origin, []):
-                shard_id = child.get().shard_id
-                if shard_id not in stale:
-                    stale[shard_id] = f"its parent {self._by_id[origin][0].path.name} is stale"
-                    spreading.append(shard_id)
+                key = _key(child)
+                if key not in stale:
+                    stale[key] = f"its parent {first[origin].path.name} is stale"
+                    spreading.append(key)
         return stale
 
 
@@ -85,6 +110,7 @@ class Family:
 class _Asked:
     parent: Parent
     depth: int
+    child: Path | None = None
 
 
 def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None) -> list[Any]:
@@ -95,21 +121,21 @@ def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None
     ``episodes``, ``frames``, ``labels``, ``experts``, ``players`` and ``rom_sha1``.
 
     Args:
-        folder: where the ancestors lie.
+        folder: where the ancestors lie, in the folders of its runs too.
         roots: the shards to begin with, by identity; ``file`` may be empty.
         first: a shard that need not lie in the folder, in the place of ``roots``.
     """
-    family = Family(Catalogue(folder).entries())
+    family = Family(entries_of_game(folder))
     rows: list[dict[str, Any]] = []
     told: set[str] = set()
     waiting = [_Asked(parent, 0) for parent in reversed(roots)]
     if first is not None:
         rows.append(_told(first, 0, family))
         told.add(first.get().shard_id)
-        waiting += [_Asked(parent, 1) for parent in reversed(first.get().parents)]
+        waiting += [_Asked(one, 1, first.path) for one in reversed(first.get().parents)]
     while waiting:
         asked = waiting.pop()
-        entry = family.find(asked.parent)
+        entry = family.find(asked.parent, asked.child)
         if entry is None:
             rows.append(_missing(asked))
         elif asked.parent.shard_id in told:
@@ -119,19 +145,22 @@ def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None
             rows.append(_told(entry, asked.depth, family))
             told.add(asked.parent.shard_id)
             parents = entry.get().parents
-            waiting += [_Asked(parent, asked.depth + 1) for parent in reversed(parents)]
+            waiting += [_Asked(one, asked.depth + 1, entry.path) for one in reversed(parents)]
     return rows
 
 
-def lineage_of(path: Path) -> list[Any]:
-    """The :func:`lineage` of one shard; its ancestors are looked for beside it.
+def lineage_of(path: Path, game: Path | None = None) -> list[Any]:
+    """The :func:`lineage` of one shard; its ancestors are looked for in all runs of the game.
+
+    Args:
+        game: the folder of the game; None looks beside the shard.
 
     Raises:
         PipelineError: no valid shard.
     """
     entry = entries_of([path])[0]
     entry.get()
-    return lineage(path.parent, [], first=entry)
+    return lineage(game or path.parent, [], first=entry)
 
 
 def _told(entry: Entry, depth: int, family: Family) -> dict[str, Any]:
@@ -162,7 +191,7 @@ def _missing(asked: _Asked) -> dict[str, Any]:
         "shard": name,
         "shard_id": asked.parent.shard_id,
         "state": "missing",
-        "why": "there is no such file beside it, and no other of its identity",
+        "why": "there is no such file in any run of the game, and no other of its identity",
     }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.shards.catalogue import Catalogue, enter
-from pipeline.shards.facts import round_of as round_of
 from pipeline.shards.publish import publish, temporary_beside
 
 _VERSION = re.compile(r"(?P<stem>.+)-v(?P<version>\d{3,})\.h5")

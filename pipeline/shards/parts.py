@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -174,6 +174,21 @@ def unfinished(folder: Path, stem: str, header: ShardHeader) -> list[str]:
     pattern = re.compile(rf"\.{re.escape(stem)}(-v\d+)?-[0-9a-f]{{12}}\.parts")
     found = sorted(path for path in folder.glob(".*.parts") if pattern.fullmatch(path.name))
     return [f"{path} ({len(list(path.glob('part-*.h5')))} parts)" for path in found if path != own]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Keep every other process out of a folder of parts; False where one is in it."""
+    try:
+        lock = _locked(folder / "lock")
+    except PipelineError:
+        yield False
+        return
+    try:
+        yield lock >= 0
+    finally:
+        if lock >= 0:
+            os.close(lock)
 
 
 def _locked(file: Path) -> int:

@@ -23,6 +23,7 @@ from pipeline.errors import PipelineError
 from pipeline.shards.checks import open_file, read_header
 from pipeline.shards.codec import Damage
 from pipeline.shards.examine import Examined, examine_datasets, identity_problems
+from pipeline.shards.facts import told_rounds
 from pipeline.shards.guard import guarded
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
@@ -233,6 +234,7 @@ class _Rescue:
         )
         if "leg" in old:
             made["leg"] = old["leg"]
+        made |= told_rounds([(old, self.path)])
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(
             self.header, shard_id="", provenance={**made, "lost": lost, "salvaged": dict(old)}

@@ -14,6 +14,7 @@ from pipeline.shards.labels import by_expert, by_failure, experts_of
 from pipeline.shards.lineage import Family
 from pipeline.shards.names import newest_versions
 from pipeline.shards.reader import Shard
+from pipeline.shards.runs import entries_of_game, games_of, run_of
 from pipeline.shards.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 
 
@@ -26,20 +27,20 @@ def header_of(path: Path) -> ShardHeader:
     return entries_of([path])[0].get().header
 
 
-def newest_entries(folder: Path, *, kind: Kind | None = None) -> list[Entry]:
-    """The newest version of every shard in ``folder``, of one kind if asked, sorted by name.
+def newest_entries(*folders: Path, kind: Kind | None = None) -> list[Entry]:
+    """The newest version of every shard in these folders, of one kind if asked, sorted by name.
 
     A file that is no shard is passed over: ``data ls`` says what is wrong with it. A shard whose
     content is damaged is not: whoever takes it must say so.
     """
-    catalogue = Catalogue(folder)
-    entries = catalogue.of(newest_versions(catalogue.files()))
+    catalogues = [Catalogue(folder) for folder in folders]
+    entries = [entry for one in catalogues for entry in one.of(newest_versions(one.files()))]
     return [e for e in entries if e.facts is not None and kind in (None, e.facts.kind)]
 
 
-def newest_shards(folder: Path, *, kind: Kind | None = None) -> list[Path]:
+def newest_shards(*folders: Path, kind: Kind | None = None) -> list[Path]:
     """The paths of :func:`newest_entries`."""
-    return [entry.path for entry in newest_entries(folder, kind=kind)]
+    return [entry.path for entry in newest_entries(*folders, kind=kind)]
 
 
 def list_shards(
@@ -48,8 +49,9 @@ def list_shards(
     kind: Kind | None = None,
     rounds: Sequence[int] = (),
     newest: bool = False,
+    runs: Sequence[str] = (),
 ) -> tuple[list[dict[str, Any]], int]:
-    """One row for each file ``DATASETS/GAME/*.h5`` that is asked for, and how many files there are.
+    """One row for each shard that is asked for, of all runs, and how many files there are.
 
     ``state`` is ``ok``, ``stale`` (an ancestor has a newer version) or ``damaged``, and then
     ``error`` says what is wrong. A file that is no shard at all has no other column.
@@ -57,11 +59,12 @@ def list_shards(
     Args:
         rounds: of the loop of rounds; none asked for takes all, and shards of no round too.
         newest: the newest version of each name only.
+        runs: none asked for takes all, and shards of no run too.
     """
     rows: list[dict[str, Any]] = []
     count = 0
-    for folder in sorted(path for path in datasets.glob("*") if path.is_dir()):
-        entries = Catalogue(folder).entries()
+    for game in games_of(datasets):
+        entries = entries_of_game(game)
         family = Family(entries)
         count += len(entries)
         wanted = set(newest_versions(e.path for e in entries)) if newest else None
@@ -71,14 +74,17 @@ def list_shards(
                 continue
             if kind is not None and (facts is None or facts.kind != kind):
                 continue
-            if rounds and (facts is None or facts.round not in rounds):
+            if rounds and (facts is None or not set(facts.rounds) & set(rounds)):
                 continue
-            rows.append(_row(entry, family))
+            run = run_of(entry.path.parent, game)
+            if runs and run not in runs:
+                continue
+            rows.append(_row(entry, family, run))
     return rows, count
 
 
-def _row(entry: Entry, family: Family) -> dict[str, Any]:
-    row: dict[str, Any] = {"shard": str(entry.path)}
+def _row(entry: Entry, family: Family, run: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"shard": str(entry.path), "run": run}
     if entry.facts is not None:
         row |= _figures(entry.facts)
     if entry.error is not None:
@@ -91,6 +97,7 @@ def _figures(facts: Facts) -> dict[str, Any]:
         "kind": facts.kind,
         "game": facts.game,
         "round": facts.round,
+        **({"rounds": facts.rounds} if len(facts.rounds) > 1 else {}),
         "episodes": facts.episodes,
         "frames": facts.frames,
         "labels": facts.labels,

@@ -190,7 +190,7 @@ def lines_again(kept: Path, old: bytes, new: bytes) -> None:
 
 def other_version(kept: Path) -> None:
     lines_again(kept, b'"frames":2', b'"frames":9')
-    kept.write_bytes(kept.read_bytes().replace(b"facts 2\n", b"facts 0\n"))
+    kept.write_bytes(kept.read_bytes().replace(b"facts 3\n", b"facts 0\n"))
 
 
 def wrong_fields(kept: Path) -> None:
@@ -307,12 +307,12 @@ def test_training_takes_labelled_shards_and_refuses_a_damaged_one(tmp_path: Path
     other = processed_shard(tmp_path / "b-84-v001.h5", (5,), labelled=True)
     processed_shard(tmp_path / "c-84-v001.h5", (5,))
     raw_shard(tmp_path / "d-raw-v001.h5", (5,))
-    assert _labelled_shards(tmp_path) == [labelled, other]
+    assert _labelled_shards([tmp_path]) == [labelled, other]
     with h5py.File(labelled, "r+") as file:
         del file["rewards"]
-    assert _labelled_shards(tmp_path) == [labelled, other]
+    assert _labelled_shards([tmp_path]) == [labelled, other]
     with pytest.raises(PipelineError) as error:
-        check_shards(_labelled_shards(tmp_path), labelled=True)
+        check_shards(_labelled_shards([tmp_path]), labelled=True)
     assert str(error.value) == (
         f"{labelled}: not a valid shard (/rewards is missing); make the shard anew, or leave it out"
     )

@@ -109,7 +109,7 @@ def test_a_parent_that_is_gone_is_missing_and_one_that_was_renamed_is_found(
         "shard": family["raw"].name,
         "shard_id": gone,
         "state": "missing",
-        "why": "there is no such file beside it, and no other of its identity",
+        "why": "there is no such file in any run of the game, and no other of its identity",
     }
     assert draw(rows).splitlines()[1] == f"└─ {family['raw'].name} ({gone[:12]}): MISSING"
     raw_shard(tmp_path / "a-round-01-raw-v002.h5", (6,))
@@ -172,3 +172,26 @@ def test_what_is_no_shard_has_no_lineage(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"{path}: not an HDF5 file, so no shard; make the shard anew, or leave it out"
     )
+
+
+def test_a_parent_may_lie_in_another_run_and_only_versions_of_one_run_make_stale(
+    tmp_path: Path,
+) -> None:
+    raw = raw_shard(tmp_path / "one/a-raw-v001.h5", (5,))
+    here = child(tmp_path / "one/a-84-v001.h5", raw)
+    there = child(tmp_path / "two/one-a-84-v001.h5", raw)
+    raw_shard(tmp_path / "two/a-raw-v002.h5", (6,))  # of another run: no version of that one
+    for small in (here, there):
+        rows = lineage_of(small, tmp_path)
+        assert [(row["shard"], row["state"]) for row in rows] == [
+            (str(small), "ok"),
+            (str(raw), "ok"),
+        ]
+    shutil.copy(raw, tmp_path / "two/a-raw-v001.h5")  # the same shard, and there it is out of date
+    assert [row["state"] for row in lineage_of(here, tmp_path)] == ["ok", "ok"]
+    assert [row["why"] for row in lineage_of(there, tmp_path)] == [
+        "its parent a-raw-v001.h5 has a newer version, a-raw-v002.h5",
+        None,
+    ]
+    with_dots = tmp_path / "one/../two/one-a-84-v001.h5"
+    assert lineage_of(with_dots, tmp_path)[0]["state"] == "stale"

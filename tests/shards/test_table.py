@@ -18,8 +18,10 @@ def names(rows: list[dict[str, object]]) -> list[str]:
 
 
 def test_every_file_of_every_game_has_a_row(tmp_path: Path) -> None:
-    raw = raw_shard(tmp_path / "tiny" / "a-round-03-raw-v001.h5", (5, 23))
-    small = processed_shard(tmp_path / "tiny" / "a-round-03-84-v001.h5", (5,), labelled=True)
+    raw = raw_shard(tmp_path / "tiny" / "mine" / "a-round-03-raw-v001.h5", (5, 23))
+    small = processed_shard(
+        tmp_path / "tiny" / "mine" / "a-round-03-84-v001.h5", (5,), labelled=True
+    )
     broken = tmp_path / "other" / "b.h5"
     broken.parent.mkdir()
     broken.write_text("no shard")
@@ -28,11 +30,13 @@ def test_every_file_of_every_game_has_a_row(tmp_path: Path) -> None:
     assert [row["shard"] for row in rows] == [str(broken), str(small), str(raw)]
     assert rows[0] == {
         "shard": str(broken),
+        "run": None,
         "state": "damaged",
         "error": "not an HDF5 file, so no shard; make the shard anew, or leave it out",
     }
     assert rows[1] == {
         "shard": str(small),
+        "run": "mine",
         "kind": "processed",
         "game": "tiny",
         "round": 3,

@@ -41,7 +41,7 @@ def forecast_labels(
     asked = [question for _, question in questions_of(prompt, sample, range(len(sample)))]
     estimate = Estimate(prompt, settings.model)
     told = _count(settings, prompt, estimate, asked[0])
-    kept = KeptAnswers(settings.shard_folder(game.name), name, prompt.sha256)
+    kept = KeptAnswers(settings.game_folder(game.name), name, prompt.sha256)
     try:
         found = len(kept.find([q.key for q in asked], game.buttons, settings.model.max_tokens))
         before = kept.mean_usage()

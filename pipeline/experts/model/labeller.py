@@ -48,7 +48,7 @@ class ModelExpert:
     ) -> None:
         self._name = model_name(settings)
         prompt = Prompt(game, settings.model)
-        kept = KeptAnswers(settings.shard_folder(game.name), self._name, prompt.sha256)
+        kept = KeptAnswers(settings.game_folder(game.name), self._name, prompt.sha256)
         book = SharedBook(kept.database, command or command_id())
         spending = Spending(settings.budget, settings.model.prices, book)
         estimate = Estimate(prompt, settings.model)

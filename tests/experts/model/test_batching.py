@@ -284,7 +284,7 @@ def test_a_batch_that_the_provider_does_not_know_is_named(settings: Settings) ->
 
 
 def test_without_a_place_to_remember_it_nothing_is_submitted(settings: Settings) -> None:
-    path = settings.shard_folder("tiny") / ".answers-v1.sqlite3"
+    path = settings.game_folder("tiny") / ".answers-v1.sqlite3"
     path.mkdir(parents=True)
     with asking() as server:
         with pytest.raises(PipelineError) as caught:

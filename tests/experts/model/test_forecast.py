@@ -92,7 +92,7 @@ def test_answers_that_are_kept_are_counted_and_tell_what_others_will_cost(
     assert answers.costs is not None
     mean = float(answers.costs.output_tokens.mean())
     assert told["output_tokens"] == round(mean)
-    assert (settings.shard_folder("tiny") / FILE_NAME).exists()
+    assert (settings.game_folder("tiny") / FILE_NAME).exists()
 
 
 def test_without_prices_tokens_are_all_that_is_known(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.model_server import Asked, Reply, cut, error, late, refuses, says
 
 
 def kept_file(settings: Settings) -> Path:
-    return settings.shard_folder("tiny") / FILE_NAME
+    return settings.game_folder("tiny") / FILE_NAME
 
 
 def spent(answers: Answers) -> tuple[int, float]:

@@ -198,7 +198,7 @@ def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(
     assert 0 < result["dollars"] < result["most_dollars"]
     assert result["stopped_by"].startswith("budget.dollars (0.001), after about 0 of 40")
     assert [request.path for request in server.requests] == ["/v1/messages/count_tokens"]
-    assert not (settings.shard_folder("tiny") / FILE_NAME).exists()
+    assert not (settings.game_folder("tiny") / FILE_NAME).exists()
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -1,0 +1,175 @@
+"""Whose shards: a folder for each run in that of the game, and which ones a stage takes.
+
+Shards belong to the run that made them: ``DATASETS/GAME/RUN/STEM-v001.h5``. Two runs never see each
+other's versions, and a stage takes the shards of another run only when it is told to. Shards that
+lie in ``DATASETS/GAME/`` itself, as all once did, are of no run; :mod:`pipeline.shards.adopt` gives
+them one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError, printable
+from pipeline.owner import STATES
+from pipeline.settings import Settings
+from pipeline.shards.catalogue import Catalogue, Entry
+
+ALL = "all"
+"""In the place of shards: those of every run."""
+
+
+def folders_of(game: Path) -> list[Path]:
+    """The folders of a game in which shards lie: that of no run first, then each run's, by name."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(game, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        here = Path(place)
+        hidden = {name for name in folders if name[0] == "." or (here == game and name == STATES)}
+        folders[:] = sorted(set(folders) - hidden)
+        if any(name.endswith(".h5") and name[0] != "." for name in files):
+            found.append(here)
+    return sorted(found)
+
+
+def games_of(datasets: Path) -> list[Path]:
+    """The folder of each game."""
+    return sorted(path for path in datasets.glob("*") if path.is_dir() and path.name[0] != ".")
+
+
+def all_shards(datasets: Path) -> list[Path]:
+    """Every ``*.h5`` of every run of every game."""
+    folders = [folder for game in games_of(datasets) for folder in folders_of(game)]
+    return sorted(path for folder in folders for path in Catalogue(folder).files())
+
+
+def entries_of_game(game: Path) -> list[Entry]:
+    """What the shards of all runs of a game hold."""
+    return [entry for folder in folders_of(game) for entry in Catalogue(folder).entries()]
+
+
+def run_of(folder: Path, game: Path) -> str | None:
+    """The run whose shards lie in a folder; None of the game's own, and of one elsewhere."""
+    try:
+        parts = Path(os.path.abspath(folder)).relative_to(os.path.abspath(game)).parts
+    except ValueError:
+        return None
+    return "/".join(parts) or None
+
+
+def game_of(path: Path, datasets: Path) -> Path | None:
+    """The folder of the game that a shard lies in; None elsewhere."""
+    try:
+        parts = Path(os.path.abspath(path)).relative_to(os.path.abspath(datasets)).parts
+    except ValueError:
+        return None
+    return datasets / parts[0] if len(parts) > 1 else None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a stage takes where no shards are named."""
+
+    paths: list[Path]
+    whose: str
+    """``run 'quest'``, ``all runs`` or ``no run``."""
+    folder: Path
+    advice: str = ""
+    """What to do about shards of no run."""
+
+    def line(self, stage: str, kind: str, more: str = "") -> str:
+        """What was taken, in one line."""
+        number = len(self.paths)
+        shards = f"{number:,} {kind} shard{'' if number == 1 else 's'}"
+        return printable(f"{stage}: {shards} of {self.whose}{more} ({self.folder}){self.advice}")
+
+
+def choose(
+    settings: Settings,
+    game: str,
+    named: Sequence[str],
+    pick: Callable[[Sequence[Path]], list[Path]],
+    missing: str,
+) -> Chosen:
+    """The shards of the own run, of ``from_run``, or of every run where ``named`` is ``all``.
+
+    Shards of no run are taken where the own run has none.
+
+    Args:
+        pick: the shards of these folders that the stage wants.
+        missing: the line where there are none, without the folder.
+
+    Raises:
+        PipelineError: there are none.
+    """
+    home = settings.game_folder(game)
+    if list(named) == [ALL]:
+        if settings.from_run is not None:
+            raise PipelineError(
+                f"from_run {settings.from_run}: --shards all takes every run's; give one of both"
+            )
+        chosen = Chosen(pick(folders_of(home)), "all runs", home)
+    else:
+        run = settings.from_run or settings.shards_run
+        chosen = Chosen(pick([home / run]), f"run '{run}'", home / run)
+    if chosen.paths:
+        return chosen
+    if settings.from_run is None and list(named) != [ALL] and Catalogue(home).files():
+        adopt = f"; give them one with: python -m pipeline data adopt --run {settings.shards_run}"
+        flat = Chosen(pick([home]), "no run", home, adopt)
+        if flat.paths:
+            return flat
+    names = [run_of(one, home) for one in folders_of(home) if one != chosen.folder]
+    others = [name for name in names if name]
+    there = f", or take those of another run with --from_run ({', '.join(others)})"
+    raise PipelineError(f"{chosen.folder}: {missing}{there if others else ''}")
+
+
+def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
+    """The files that ``named`` are; None where they are to be chosen.
+
+    Raises:
+        PipelineError: files are named, and a run to take them from as well.
+    """
+    if not named or list(named) == [ALL]:
+        return None
+    if settings.from_run is not None:
+        raise PipelineError(
+            f"from_run {settings.from_run}: the shards are named one by one; give one of both"
+        )
+    return [Path(one) for one in named]
+
+
+def stem_here(settings: Settings, game: str, source: Path, stem: str) -> str:
+    """The stem of what the own run makes of a shard: what comes from another run is named so, but
+    for one in whose folder the own one lies. So neither is a version of the other."""
+    home = settings.game_folder(game)
+    run = run_of(source.parent, home)
+    own = settings.shards_run
+    if run is None or f"{own}/".startswith(f"{run}/") or stem.startswith(f"{run}-"):
+        return stem
+    return f"{run.replace('/', '-')}-{stem}"
+
+
+def refuse_same_stem(stage: str, stems: Iterable[tuple[Path, str]]) -> None:
+    """Refuse sources, each with the stem of what becomes of it, if two would get the same name.
+
+    Raises:
+        PipelineError: names the first two.
+    """
+    seen: dict[str, Path] = {}
+    for source, stem in stems:
+        if stem in seen:
+            raise PipelineError(
+                f"{stage}.shards: {seen[stem]} and {source} would both become {stem}-...; "
+                "name only one of them, or rename one"
+            )
+        seen[stem] = source
