@@ -14,7 +14,7 @@ from pipeline.rollouts import record
 from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
 
-_NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most"}
+NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most"}
 """Settings that do not change the shard, or are told otherwise."""
 
 
@@ -47,7 +47,7 @@ def run(settings: Settings) -> dict[str, Any]:
         purpose="collect",
     )
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
-    decisive = collect.model_dump(mode="json", exclude=_NOT_DECISIVE)
+    decisive = collect.model_dump(mode="json", exclude=NOT_DECISIVE)
     header = player.header("collect", decisive)
     folder, stem = settings.shard_folder(player.game.name), f"{player.named(collect.name)}-raw"
     keep = keep_of(folder, header, stem, collect.keep_states_most) if collect.keep_states else None
