@@ -184,7 +184,7 @@ def test_the_writer_of_today_gives_the_golden_files(kind: str, tmp_path: Path) -
         # The golden files keep the identity of their time, and what was made of them names it.
         ours = ("shard_id", "stored_sha256", *(["provenance"] if kind == "labelled" else []))
         for name in golden.attrs.keys() - set(ours):
-            assert attribute(made, name) == attribute(golden, name), name
+            assert np.array_equal(attribute(made, name), attribute(golden, name)), name
         assert attribute(made, "shard_id") == TODAY[kind]
 
 
@@ -208,7 +208,7 @@ def test_an_identity_does_not_tell_commit_machine_or_file_names(tmp_path: Path) 
         header = replace(make_header(), provenance={**told, **changes})
         with ShardWriter(path, header, start_states=[STATE]) as writer:
             writer.append(make_episode(3, 0, ram=True))
-        assert verify([path])[0]["state"] == "ok"
+        assert next(iter(verify([path])))["state"] == "ok"
         return writer.shard_id
 
     renamed = {**played, "path": "other.py"}
