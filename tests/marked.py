@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pipeline import collect, evaluate, label, preprocess
 from pipeline.config import Settings, change
 from pipeline.experts import opening
 from pipeline.experts.program import ProgramExpert
-from pipeline.games.description import load_game
+from pipeline.games import parsing
+from pipeline.games.description import GameDescription, load_game
 from pipeline.games.legs import leg_in
 from pipeline.policies.checkpoint import Checkpoint, save_checkpoint
 from pipeline.policies.runs import inputs_of
@@ -52,6 +54,10 @@ class World:
         with patch.context() as local:
             # What decides is known before a program runs.
             local.setattr(ProgramExpert, "__enter__", lambda self: self)
+            parse = parsing.parse_game
+            local.setattr(
+                parsing, "parse_game", lambda path: _parsed(parse, path, path.read_text())
+            )
             mark: str = getattr(self, f"_{stage}")(local)
             return mark
 
@@ -161,20 +167,26 @@ def make_world(folder: Path) -> Path:
     return folder
 
 
-def tree(folder: Path) -> dict[str, Any]:
-    """Settings with which every stage reads something of the world."""
+@functools.cache
+def _parsed(parse: Callable[[Path], GameDescription], path: Path, _text: str) -> GameDescription:
+    """Each text is read once."""
+    return parse(path)
+
+
+def tree(folder: Path, shards: Path) -> dict[str, Any]:
+    """Settings with which every stage reads something of the world, and the shards of another."""
     return {
         "game": str(folder / "quest"),
         "paths": {"datasets": str(folder / "d"), "checkpoints": str(folder / "c")},
         "expert": {"path": str(folder / "quest/expert.py")},
         "collect": {"policy": str(folder / "a.pt"), "beta": 0.5},
         "evaluate": {"checkpoint": str(folder / "a.pt")},
-        "preprocess": {"shards": [str(folder / "a-raw-v001.h5")]},
+        "preprocess": {"shards": [str(shards / "a-raw-v001.h5")]},
         "label": {
-            "shards": [str(folder / "a-84-v001.h5")],
+            "shards": [str(shards / "a-84-v001.h5")],
             "select": "disagree",
             "limit": 2,
             "student": str(folder / "a.pt"),
         },
-        "train": {"shards": [str(folder / "a-84-v001.h5")], "start_from": str(folder / "a.pt")},
+        "train": {"shards": [str(shards / "a-84-v001.h5")], "start_from": str(folder / "a.pt")},
     }

@@ -35,8 +35,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(original: Path, tmp_path: Path) -> World:
     folder = tmp_path / "w"
-    shutil.copytree(original, folder)
-    return World(folder, Settings.model_validate(tree(folder)))
+    shutil.copytree(original, folder, ignore=shutil.ignore_patterns("*.h5", ".*"))
+    return World(folder, Settings.model_validate(tree(folder, original)))
 
 
 # Every setting of a stage's own section, and a value that it does not have: what decides the
@@ -83,24 +83,24 @@ EXPERTS = {"kind": "policy", "path": "other.py", "timeout": 7.0, "memory_mb": 99
 PLACES = {"isolation": "monty", "mode": "sampled"}
 
 
-def placed(world: World, value: Any) -> Any:
-    """Names of files are those of the world's folder."""
+def placed(value: Any, folder: Path) -> Any:
+    """Names of files are those of the folder."""
     if isinstance(value, list):
-        return [placed(world, one) for one in value]
-    is_file = isinstance(value, str) and (world.folder / value).is_file()
-    return str(world.folder / value) if is_file else value
+        return [placed(one, folder) for one in value]
+    is_file = isinstance(value, str) and (folder / value).is_file()
+    return str(folder / value) if is_file else value
 
 
 @pytest.mark.parametrize("stage", DECIDE)
 def test_every_setting_of_a_stage_decides_or_does_not(
-    stage: str, world: World, monkeypatch: Patch
+    stage: str, world: World, original: Path, monkeypatch: Patch
 ) -> None:
     section = type(getattr(world.settings, stage))
     assert set(DECIDE[stage]) | set(DO_NOT[stage]) == set(section.model_fields)
     settings, before = world.settings, world.mark(stage, monkeypatch)
     same = []
     for key, value in {**DECIDE[stage], **DO_NOT[stage]}.items():
-        world.settings = change(settings, **{stage: {key: placed(world, value)}})
+        world.settings = change(settings, **{stage: {key: placed(value, original)}})
         assert world.settings != settings, key
         if world.mark(stage, monkeypatch) == before:
             same.append(key)
@@ -145,6 +145,8 @@ EMULATE = PLAY | {"restate"}
 ASK = {"collect", "label"}
 POLICY = {"collect", "evaluate", "label", "train"}
 """Stages that read a checkpoint, here."""
+
+READ_SHARDS = {"preprocess", "restate", "label", "train"}
 
 Change = Callable[[World, Patch], None]
 
@@ -196,17 +198,16 @@ def other_program(world: World, _: Patch) -> None:
         file.write("# more\n")
 
 
-def other_shards(world: World, _: Patch) -> None:
-    """Of the same names."""
-    for kind in ("raw", "84"):
-        shutil.copy(world.folder / f"b-{kind}-v001.h5", world.folder / f"a-{kind}-v001.h5")
+def copied_shards(source: str, name: str) -> Change:
+    def copy(world: World, _: Patch) -> None:
+        shards = Path(world.settings.preprocess.shards[0]).parent
+        for kind, stages in (("raw", ["preprocess"]), ("84", ["label", "train"])):
+            path = world.folder / f"{name.replace('KIND', kind)}.h5"
+            shutil.copyfile(shards / f"{source}-{kind}-v001.h5", path)
+            for stage in stages:
+                world.change(**{stage: {"shards": [str(path)]}})
 
-
-def renamed_shards(world: World, _: Patch) -> None:
-    for kind, stages in (("raw", ["preprocess"]), ("84", ["label", "train"])):
-        path = (world.folder / f"a-{kind}-v001.h5").rename(world.folder / f"c-{kind}-v007.h5")
-        for stage in stages:
-            world.change(**{stage: {"shards": [str(path)]}})
+    return copy
 
 
 def another_day_and_machine(world: World, patch: Patch) -> None:
@@ -245,7 +246,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "how a policy answers": (versioned("policy"), PLAY),
     "how steps are chosen": (versioned("select"), {"label"}),
     # inputs
-    "another shard": (other_shards, {"preprocess", "restate", "label", "train"}),
+    "another shard": (copied_shards("b", "a-KIND-v001"), READ_SHARDS),
     "the program's text": (other_program, ASK),
     "other weights": (trained_otherwise, POLICY),
     "other goals": (kept(goals=tuple("abcdefghij")), POLICY),
@@ -256,7 +257,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     ),
     "the checkpoint's name": (renamed_checkpoint, set()),
     "the program's name": (renamed_program, set()),
-    "the shards' names": (renamed_shards, set()),
+    "the shards' names and times": (copied_shards("a", "c-KIND-v007"), set()),
     "day, machine, commit, packages, file times": (another_day_and_machine, set()),
 }  # fmt: skip
 CHANGES |= {
@@ -269,7 +270,7 @@ CHANGES |= {
 
 @pytest.fixture(scope="module")
 def before(original: Path) -> dict[str, str]:
-    world = World(original, Settings.model_validate(tree(original)))
+    world = World(original, Settings.model_validate(tree(original, original)))
     with pytest.MonkeyPatch.context() as patch:
         return {stage: world.mark(stage, patch) for stage in STAGES}
 
