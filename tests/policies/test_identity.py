@@ -1,4 +1,4 @@
-"""A policy is known by its weights and contract, wherever its file lies and whatever else it holds."""
+"""A policy is known by weights and contract, wherever its file lies and whatever else it holds."""
 
 from __future__ import annotations
 
