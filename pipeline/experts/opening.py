@@ -30,7 +30,7 @@ def decisive(expert: Expert, settings: Settings, game: GameDescription) -> dict[
     instructions are in its identity, and how a state is put into words follows from the variables'
     shapes, the milestones and the tools. A checkpoint is known by its weights.
     """
-    kind = settings.expert.kind
+    kind = str(expert.identity.get("kind"))
     told: dict[str, Any] = {"expert": versioned(kind)}
     told |= unplaced(expert.identity)
     if kind == "program":
