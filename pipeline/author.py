@@ -34,7 +34,7 @@ from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.shards.provenance import fingerprint
 from pipeline.starts import WHOLE, seeds
-from pipeline.trials import Start, sights, try_program
+from pipeline.trials import Start, sights, tried_with, try_program
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _whole(
         return {}, False
     author, game = shop.settings.author, shop.game
     decisive = author.model_dump(include={"episodes", "max_steps", "seed", "sticky"})
-    mark = fingerprint("author", "whole", decisive, game.rom_sha1, list(parts))
+    mark = fingerprint("author", "whole", decisive, tried_with(game), list(parts))
     source = joined_source(parts, game)
     found = read_whole(shop.folder, sha256(source), mark)
     if found is not None:

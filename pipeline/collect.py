@@ -15,7 +15,7 @@ from pipeline.rollouts import record
 from pipeline.shards.parts import unfinished
 from pipeline.shards.reader import Shard
 
-_NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", "round"}
+NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", "round"}
 """Settings that do not change the shard, or are told otherwise."""
 
 
@@ -48,7 +48,7 @@ def run(settings: Settings) -> dict[str, Any]:
         purpose="collect",
     )
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
-    decisive = collect.model_dump(mode="json", exclude=_NOT_DECISIVE)
+    decisive = collect.model_dump(mode="json", exclude=NOT_DECISIVE)
     header = player.header("collect", decisive)
     if collect.round is not None:
         told = {**header.provenance, "rounds": [collect.round]}

@@ -32,7 +32,7 @@ from pipeline.games.description import GameDescription, Milestone
 from pipeline.reports.video import write_gif
 from pipeline.shards.provenance import fingerprint
 from pipeline.starts import TRIALS, find_starts, seeds
-from pipeline.trials import Course, Sight, Start, sights, try_program
+from pipeline.trials import Course, Sight, Start, sights, tried_with, try_program
 
 SIGHTS = 3
 """Start states that the model is shown."""
@@ -141,8 +141,7 @@ class Drafting:
         return fingerprint(
             "author",
             self.goal.name,
-            sha256((self.shop.game.folder / "game.yaml").read_bytes()),
-            self.shop.game.rom_sha1,
+            tried_with(self.shop.game),
             decisive,
             self._course.sticky,
             "bwrap" if isolation == "auto" else isolation,

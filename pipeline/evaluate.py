@@ -7,9 +7,11 @@ before, and is put beside the expert.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,19 @@ from pipeline.reports.costs import cost_figures, program_dollars, spent_on
 from pipeline.reports.legs import leg_row, shown, write_table
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
-from pipeline.rollouts import Outcome, outcomes_of, play, record
+from pipeline.rollouts import Outcome, outcomes_of, play, play_one, record
 from pipeline.shards.reader import Shard
 from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import ShardHeader
 
 ALL = "all"
-_NOT_DECISIVE = {"name", "workers", "checkpoint", "video", "keep_states", "keep_states_most"}
+NOT_DECISIVE = {
+    "name", "workers", "checkpoint", "video", "keep_rollouts", "keep_states", "keep_states_most",
+}  # fmt: skip
 """Settings that do not change the rollouts, or are told otherwise."""
+_TOLD_ANEW = {"states", "new_states", "dollars", "dollars_per_milestone",
+              "dollars_per_success_point", "sees", "input", "leg", "starts"}  # fmt: skip
+"""Of a report, what does not follow from its fingerprint: each run tells what holds now."""
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -110,20 +117,26 @@ def _evaluate(settings: Settings) -> dict[str, Any]:
     seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
     if policy != EXPERT:
         _refuse_trained_seeds(Path(policy), seeds)
-    decisive = evaluate.model_dump(mode="json", exclude=_NOT_DECISIVE)
+    decisive = evaluate.model_dump(mode="json", exclude=NOT_DECISIVE)
     header = player.header("evaluate", decisive)
     mark = mark_of(header)
     report = settings.run_folder() / f"{player.named(evaluate.name)}.json"
-    result = _read_report(report, mark)
-    fresh = result is None or (evaluate.video and not result["video"])
-    keep_again = evaluate.keep_states and evaluate.keep_rollouts
-    if result is None or fresh or keep_again:
-        up_to_date = not fresh
-        result = _play(settings, player, seeds.tolist(), header)
-        result["report"] = str(report)
-        _write_report(report, result, mark)
-        result["up_to_date"] = up_to_date
-    return result
+    known = _read_report(report, mark)
+    fresh = known is None or (evaluate.keep_rollouts and not known["rollouts"])
+    if known is None or fresh or (evaluate.keep_states and evaluate.keep_rollouts):
+        played = _play(settings, player, seeds.tolist(), header)
+        result = {**played, "video": known["video"] if known else None}
+    else:
+        result = known
+    result |= _told(settings, player, result)
+    if evaluate.video and not (result["video"] and Path(result["video"]).exists()):
+        fresh = True
+        film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
+        result["video"] = str(_video(result, player, seeds.tolist(), header, film))
+    result["report"] = str(report)
+    _write_report(report, result, mark)
+    del result["filmed"]
+    return {**result, "up_to_date": not fresh}
 
 
 def _play(
@@ -143,16 +156,17 @@ def _play(
     result = figures(outcomes, player.game)
     if keep is not None:
         result |= {"states": str(keep.folder), "new_states": keep.count() - before}
-    result |= cost_figures(_dollars(settings, player), result)
-    result |= _rules(player)
-    result["mode"] = evaluate.mode
-    result["sticky"] = player.play.sticky
+    filmed = max(range(len(outcomes)), key=lambda number: outcomes[number].success)
+    result["filmed"] = filmed  # the first that succeeded, else the first
     result["rollouts"] = None if path is None else str(path)
-    result["video"] = None
-    if evaluate.video and path is not None:
-        film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
-        result["video"] = str(_video(path, film))
     return result
+
+
+def _told(settings: Settings, player: Player, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told beside the figures, as it is now: prices, and who judges by what rules."""
+    costs = cost_figures(_dollars(settings, player), result)
+    same = {"mode": settings.evaluate.mode, "sticky": player.play.sticky}
+    return {**costs, **_rules(player), **same}
 
 
 def _rules(player: Player) -> dict[str, Any]:
@@ -263,13 +277,27 @@ def _refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
         )
 
 
-def _video(rollouts: Path, target: Path) -> Path:
-    with Shard(rollouts) as shard:
-        won = np.flatnonzero(shard.success)
-        chosen = int(won[0]) if len(won) else 0
-        start = int(shard.starts[chosen])
-        write_gif(target, shard.read_frames(start, start + int(shard.lengths[chosen])))
+def _video(
+    result: Mapping[str, Any],
+    player: Player,
+    seeds: Sequence[int],
+    header: ShardHeader,
+    target: Path,
+) -> Path:
+    """Film the first episode that succeeded; without rollouts it is played once more."""
+    chosen, rollouts = int(result["filmed"]), result["rollouts"]
+    if rollouts is not None:
+        _film(Path(rollouts), chosen, target)
+        return target
+    with TemporaryDirectory() as folder:
+        _film(play_one(player, seeds, chosen, header, Path(folder)), 0, target)
     return target
+
+
+def _film(rollouts: Path, episode: int, target: Path) -> None:
+    with Shard(rollouts) as shard:
+        start = int(shard.starts[episode])
+        write_gif(target, shard.read_frames(start, start + int(shard.lengths[episode])))
 
 
 def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
@@ -279,12 +307,15 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, AttributeError):
         return None  # none yet, or not ours: it is written anew
     rollouts = report.get("rollouts")
-    if not known or (rollouts and not Path(rollouts).exists()):
+    if not known or (rollouts and not Path(rollouts).exists()) or "filmed" not in report:
         return None
-    return {**report, "up_to_date": True}
+    return {name: value for name, value in report.items() if name not in _TOLD_ANEW}
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
     text = json.dumps({"fingerprint": mark, **result}, indent=2) + "\n"
     mend = "make room, or mend paths.checkpoints, and run the same command again"
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text() == text:
+            return
     replace_file(path, text.encode(), "report", f"the rollouts are kept; {mend}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.asking import Panel, sample
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
+from pipeline.experts import opening
 from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.legs import Leg, leg_in, told_leg
@@ -29,7 +30,7 @@ from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.relabel import relabel
 from pipeline.shards.runs import choose, named_shards, refuse_same_stem, stem_here
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.schema import LabelStatus, unplaced
 from pipeline.shards.table import newest_shards
 
 
@@ -166,11 +167,14 @@ def _planned(source: Path, settings: Settings, expert: Expert, game: GameDescrip
     leg = None if leg == own else leg
     if leg is not None:
         decisive |= {"leg": leg.told}
-    mark = fingerprint("label", decisive, expert.identity, source_id)
+    begun = 0 if own is None else own.first
+    place = None if leg is None else [leg.first, leg.last, begun]
+    asked = opening.decisive(expert, settings, game)
+    mark = fingerprint("label", unplaced(decisive), asked, source_id, place)
     stem = _stem(source, settings, game)
     stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
     folder = settings.shard_folder(game.name)
-    return _Plan(source, decisive, mark, folder, stem, leg, 0 if own is None else own.first)
+    return _Plan(source, decisive, mark, folder, stem, leg, begun)
 
 
 def _stem(source: Path, settings: Settings, game: GameDescription) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,19 @@ from pipeline.config import Mode, Settings
 from pipeline.emulator.library import MILESTONE, KeptState, begun_in, library_of
 from pipeline.emulator.rollout import Start
 from pipeline.emulator.seeds import Purpose
+from pipeline.emulator.version import emulator_version
 from pipeline.errors import PipelineError
+from pipeline.experts import opening
 from pipeline.experts.opening import open_expert
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import find_cartridge
 from pipeline.games.legs import Leg, ending_with, leg_in
 from pipeline.games.platforms import PLATFORMS
+from pipeline.games.reading import read_in_play
 from pipeline.games.states import check_start
 from pipeline.shards.labels import expert_id
-from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.provenance import fingerprint, provenance, versioned
 from pipeline.shards.schema import ShardHeader
 
 EXPERT = "expert"
@@ -54,6 +56,8 @@ class Player:
     game: GameDescription
     play: Play
     actor: dict[str, Any]
+    decisive: dict[str, Any]
+    """All that decides which buttons are pressed, the frames and states apart."""
     isolation: str | None = None
     """Where the expert's program runs: told, but no part of what decides the episodes."""
     states: tuple[KeptState, ...] = ()
@@ -87,19 +91,22 @@ class Player:
         fingerprint.
         """
         console = PLATFORMS[self.game.platform]
-        text = (self.game.folder / "game.yaml").read_bytes()
-        decisive = [settings, _sha256(text), self.game.rom_sha1, self.actor]
-        decisive += self._begins()
         leg = self.play.leg
-        if leg is not None:
-            decisive.append(leg.told)
+        decisive = [
+            {**settings, **self._resolved()},
+            read_in_play(self.game, self.play.start_state),
+            [emulator_version(), *versioned("emulator")],
+            self.decisive,
+            self._begins(),
+            None if leg is None else [leg.told, leg.first, leg.last],
+        ]
         told = provenance(
             stage,
             settings=settings,
             fingerprint=fingerprint(stage, *decisive),
             actor=self.actor,
-            emulator=f"mgba {metadata.version('mgba')}",
-            game_yaml=text.decode(),
+            emulator=emulator_version(),
+            game_yaml=(self.game.folder / "game.yaml").read_bytes().decode(),
             experts=self._paid(),
         )
         if self.isolation is not None:
@@ -118,6 +125,12 @@ class Player:
             milestones=tuple(m.name for m in self.game.milestones),
             provenance=told,
         )
+
+    def _resolved(self) -> dict[str, Any]:
+        """Settings that may be left to the game, or do not apply to who plays."""
+        play = self.play
+        who = {"mode": None, "beta": None}  # in `decisive`, where they matter
+        return {"sticky": play.sticky, "start_state": play.start_state, **who}
 
     def _begins(self) -> list[Any]:
         """Files that decide where episodes begin."""
@@ -160,10 +173,12 @@ def make_player(
     if not states:
         check_start(game.start_states[start], rom, PLATFORMS[game.platform])
     actor: dict[str, Any] = {}
+    decisive: dict[str, Any] = {}
     isolation: str | None = None
     if policy == EXPERT or beta > 0:
         with open_expert(settings, game) as expert:
             actor["expert"] = expert.identity
+            decisive["expert"] = opening.decisive(expert, settings, game)
             isolation = getattr(expert, "isolation", None)
     if policy != EXPERT:
         # Imported late: the expert alone plays without torch.
@@ -172,11 +187,13 @@ def make_player(
         check_policy(Path(policy), game)
         sha256 = policy_sha256(Path(policy))
         actor["checkpoint"] = {"path": Path(policy).name, "sha256": sha256, "mode": mode}
+        decisive["checkpoint"] = [versioned("policy"), sha256, mode]
     actor["beta"] = 1.0 if policy == EXPERT else beta
+    decisive["beta"] = actor["beta"]
     sticky = game.sticky_action_probability if sticky is None else sticky
     game = ending_with(game, leg)
     play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky, leg)
-    return Player(game, play, actor, isolation, states)
+    return Player(game, play, actor, decisive, isolation, states)
 
 
 def _start_states(

@@ -22,6 +22,7 @@ from pipeline.frames import FrameContract, resize
 from pipeline.games.description import GameDescription, load_game
 from pipeline.games.identity import expected_sha1, find_cartridge
 from pipeline.games.legs import Leg, leg_in, told_leg
+from pipeline.games.reading import read_in_play, read_of_ram
 from pipeline.resizing import LEVEL, ResizeJob, null_job, null_jobs, resize_job, resize_jobs
 from pipeline.settings import Preprocess, Settings
 from pipeline.shards.catalogue import entries_of
@@ -29,7 +30,7 @@ from pipeline.shards.columns import EncodedChunk
 from pipeline.shards.facts import Facts, told_rounds
 from pipeline.shards.legs import inside
 from pipeline.shards.names import publish_name, stem_and_version
-from pipeline.shards.provenance import fingerprint, provenance, recorded_by
+from pipeline.shards.provenance import fingerprint, provenance, recorded_by, versioned
 from pipeline.shards.reader import Shard, check_shards
 from pipeline.shards.runs import choose, named_shards, refuse_same_stem, stem_here
 from pipeline.shards.schema import (
@@ -350,19 +351,26 @@ def _planned(
     leg: Leg | None,
 ) -> Iterator[_Plan]:
     """``X-raw-v002`` gives ``X-84-v001``, or cut down to a leg ``X-only-LEG-84-v001``."""
-    described = []
-    if options.restate:  # the state then follows the description
-        text = (game.folder / "game.yaml").read_bytes()
-        described.append(hashlib.sha256(text).hexdigest())
     for (source, own_stem), entry in zip(stems, entries_of([s for s, _ in stems]), strict=True):
         raw = entry.get()
         own = told_leg(game, raw.provenance)
         cut = None if leg is None or leg == own else leg
-        legs = [] if cut is None else [cut.told]
-        mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *described, *legs)
+        begun = 0 if own is None else own.first
+        legs = [] if cut is None else [[cut.told, cut.first, cut.last, begun]]
+        restated = [_restated(raw, game)] if options.restate else []
+        mark = fingerprint("preprocess", _decisive(options), raw.shard_id, *restated, *legs)
         stem = own_stem if cut is None else f"{own_stem}-only-{cut.name}"
         target, done = publish_name(folder, f"{stem}-{options.size}", mark)
-        yield _Plan(source, raw, target, mark, done, cut, 0 if own is None else own.first)
+        yield _Plan(source, raw, target, mark, done, cut, begun)
+
+
+def _restated(raw: Facts, game: GameDescription) -> list[Any]:
+    """What a state that is read anew depends on: today's variables, and the emulator; of the rest
+    of the game on what the shard holds, or where it does not, on today's."""
+    from pipeline.emulator.version import emulator_version  # imported late, as what uses it
+
+    told: list[Any] = [read_of_ram(game), emulator_version(), *versioned("emulator")]
+    return told if "game_yaml" in raw.provenance else [*told, read_in_play(game, None)]
 
 
 def _row(plan: _Plan, made: Path | None) -> dict[str, Any]:

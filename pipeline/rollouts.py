@@ -147,6 +147,22 @@ def play(
     return [outcomes[int(seed)] for seed in seeds]
 
 
+def play_one(
+    player: Player, seeds: Sequence[int], number: int, header: ShardHeader, folder: Path
+) -> Path:
+    """Play episode ``number`` of these once more and keep it, with its frames, in ``folder``.
+
+    It goes as it went: an episode depends on its seed, and where it begins on all of them.
+    """
+    seed, starts = int(seeds[number]), player.starts(seeds)
+    part = folder / "episode.h5"
+    job = Job(player.play, {seed: part}, header, None if starts is None else {seed: starts[seed]})
+    with local_executor(1) as executor:
+        for _ in run_jobs(executor, play_job, [job], title="video", unit="episode", weight=len):
+            pass
+    return part
+
+
 def _jobs(
     player: Player,
     seeds: Sequence[int],

@@ -40,6 +40,7 @@ from pipeline.policies.uncertainty import (
 from pipeline.settings import Settings
 from pipeline.shards.catalogue import entries_of
 from pipeline.shards.legs import next_goals
+from pipeline.shards.provenance import VERSIONS
 from pipeline.shards.reader import Shard
 from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import TRAIN, LabelStatus
@@ -47,6 +48,9 @@ from pipeline.shards.schema import TRAIN, LabelStatus
 Rows = NDArray[np.intp]
 Scores = NDArray[np.float32]
 Goals = NDArray[np.uint8]
+
+_LEARNED = ("rounds", "max_labels", "leg")
+"""Inputs of the student's training that say which steps of its shards it has seen."""
 
 WINDOW = 1024
 """Steps whose frames are held at a time."""
@@ -110,7 +114,9 @@ def decisive(settings: Settings) -> dict[str, Any]:
     if label.select == "all":
         return {}
     path = _student_path(settings)
+    version = VERSIONS["select"]
     told: dict[str, Any] = {"select": label.select, "student": _named(path, settings)}
+    told |= {"version": version} if version > 1 else {}
     if label.select == "uncertain":
         told["uncertainty"] = label.uncertainty
     elif label.select == "disagree":
@@ -122,6 +128,7 @@ def decisive(settings: Settings) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)
         found = _known_shards(checkpoint, settings.game_folder(game.name))
         told["known"] = [shard_id for shard_id in checkpoint.shard_ids if shard_id in found]
+        told["learned"] = {name: checkpoint.inputs.get(name) for name in _LEARNED}
     return told
 
 
@@ -137,7 +144,7 @@ def _ensemble(settings: Settings) -> list[Path]:
 
 def _named(path: Path, settings: Settings) -> dict[str, str]:
     _check_there(path, settings)
-    return {"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": path.name, "sha256": load_checkpoint(path).sha256}
 
 
 def _check_there(path: Path, settings: Settings) -> None:

@@ -6,6 +6,7 @@ the same; but a program that fails ends its episode, not the run, and only evide
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -18,12 +19,17 @@ import numpy as np
 
 from pipeline.config import Settings, change
 from pipeline.emulator.env import GBAEnv
+from pipeline.emulator.version import emulator_version
 from pipeline.errors import PipelineError
 from pipeline.executor import run_jobs
+from pipeline.experts import tools
 from pipeline.experts.author.tries import Moment, State, Try
 from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Expert, Questions
 from pipeline.frames import Frames
+from pipeline.games.description import GameDescription
+from pipeline.games.reading import read_in_play
+from pipeline.shards.provenance import versioned
 from pipeline.shards.schema import NO_ACTION, LabelStatus
 
 EPISODES_PER_JOB = 5
@@ -46,6 +52,16 @@ class Course:
     """The milestone that ends an episode."""
     max_steps: int
     sticky: float
+
+
+def tried_with(game: GameDescription) -> list[Any]:
+    """What of the game, the tools and the emulator a trial's result depends on, as JSON."""
+    source = hashlib.sha256(tools.SOURCE.encode()).hexdigest()
+    emulator = [emulator_version(), *versioned("emulator")]
+    first = next(iter(game.start_states))
+    return [
+        read_in_play(game, first), tools.tools_data(game), source, emulator, versioned("program"),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -75,18 +75,6 @@ def shards(folder: Path) -> dict[str, str]:
     return found
 
 
-def played(folder: Path) -> dict[str, list[bytes]]:
-    """By name, what was played and labelled in each shard. (Who played is known by the file of his
-    checkpoint, which holds the seconds that it took.)"""
-    found = {}
-    for path in sorted((folder / "datasets/quest/tiny").glob("*.h5")):
-        with Shard(path) as shard:
-            columns = [shard.column(name) for name in ("actions", "expert_actions", "rewards")]
-            columns += [shard.seeds, shard.milestones, shard.read_frames(0, shard.n_frames)]
-            found[path.name] = [column.tobytes() for column in columns]
-    return found
-
-
 def test_each_leg_has_a_row_with_the_expert_beside_the_network(
     told: dict[str, Any], folder: Path
 ) -> None:
@@ -244,6 +232,6 @@ def test_killed_and_started_again_it_ends_with_the_same_shards(
         running.wait()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert played(tmp_path) == played(folder)
+    assert shards(tmp_path) == shards(folder)
     (one, other) = (folder_ / "checkpoints/tiny/final.pt" for folder_ in (folder, tmp_path))
     assert same_training(one, other)

@@ -138,6 +138,36 @@ def test_evaluation_counts_unseen_games_and_keeps_the_rollouts(
     assert again["milestones"] == result["milestones"]
 
 
+def test_an_evaluation_is_filmed_without_keeping_its_rollouts(
+    settings: Settings, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed = change(settings, evaluate={"name": "film", "video": True})
+    bare = change(filmed, evaluate={"keep_rollouts": False})
+    result = evaluate.run(bare)
+    assert (result["up_to_date"], result["rollouts"]) == (False, None)
+    film = Path(result["video"]).read_bytes()
+    assert film.startswith(b"GIF8")
+    with monkeypatch.context() as patch:
+        for name in ("play", "play_one", "record"):
+            patch.setattr(evaluate, name, None)  # nothing is played
+        assert evaluate.run(bare) == {**result, "up_to_date": True}
+        # What does not follow from the fingerprint is told as it is now, here the prices.
+        patch.setattr(evaluate, "_dollars", lambda *_: 2.0)
+        assert evaluate.run(bare)["dollars"] == 2.0
+        patch.undo()
+    assert "dollars" not in evaluate.run(bare)
+    # Asked for the rollouts too, it plays the same games, and films the same.
+    kept = evaluate.run(filmed)
+    assert not kept["up_to_date"]
+    assert {**kept, "rollouts": None, "up_to_date": False} == result
+    Path(kept["video"]).unlink()
+    again = evaluate.run(filmed)
+    assert not again["up_to_date"]
+    assert Path(again["video"]).read_bytes() == film
+    assert evaluate.run(bare)["rollouts"] == kept["rollouts"]  # as they are there
+    Path(kept["rollouts"]).unlink()
+
+
 def test_a_report_that_cannot_be_written_is_one_line(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     blocked = change(
@@ -200,21 +230,6 @@ def test_a_checkpoint_of_other_buttons_is_refused(
     with pytest.raises(PipelineError, match=rf"^{other}: .*actions") as caught:
         evaluate.run(change(settings, evaluate={"checkpoint": str(other)}))
     assert "\n" not in str(caught.value)
-
-
-def test_dagger_runs_its_rounds_and_a_rerun_finds_all_done(
-    settings: Settings, tmp_path: Path
-) -> None:
-    mine = change(settings, paths={"datasets": tmp_path / "d", "checkpoints": tmp_path / "c"})
-    result = dagger.run(mine)
-    assert [row["round"] for row in result["rounds"]] == [0, 1]
-    assert [row["beta"] for row in result["rounds"]] == [1.0, 0.0]
-    assert result["rounds"][1]["labels"] > result["rounds"][0]["labels"]
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "d").rglob("*.h5")}
-    assert len([path for path in files if "labelled" in path.name]) == 2
-    again = dagger.run(mine)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "d").rglob("*.h5")} == files
-    assert again["milestones"] == result["milestones"]
 
 
 def test_the_comparison_is_at_equal_labels_and_updates(settings: Settings, tmp_path: Path) -> None:

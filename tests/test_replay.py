@@ -200,8 +200,13 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
 
     again = preprocess.run(settings_for(tmp_path, added, preprocess=restate))
     assert again["up_to_date"]
-    (added / "game.yaml").write_text(changed + "# another description\n")
-    other = preprocess.run(settings_for(tmp_path, added, preprocess={**restate, "workers": 2}))
+    anew = settings_for(tmp_path, added, preprocess={**restate, "workers": 2})
+    (added / "game.yaml").write_text(changed + "# a comment is not read\n")
+    assert preprocess.run(anew)["up_to_date"]
+    more = changed.replace("0x0300000A, type: u8,", "0x0300000A, type: u8, mask: 0xFF,")
+    assert more != changed
+    (added / "game.yaml").write_text(more)
+    other = preprocess.run(anew)
     assert not other["up_to_date"]
     assert states(other["shards"][0]) == states(fresh)
 

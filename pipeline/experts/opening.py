@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
+from pipeline.experts import tools
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Expert
-from pipeline.experts.tools import tools_data
 from pipeline.games.description import GameDescription
+from pipeline.games.reading import plain
+from pipeline.shards.provenance import versioned
+from pipeline.shards.schema import unplaced
 
 
 def program_path(settings: Settings, game: GameDescription) -> Path:
     """The expert program's file: the one that is set, or the game's own."""
     return settings.expert.path or game.folder / "expert.py"
+
+
+def decisive(expert: Expert, settings: Settings, game: GameDescription) -> dict[str, Any]:
+    """All that the expert's answers depend on beside the states it is asked about, as JSON.
+
+    Of a program that is its text and the tools: their source, and what ``game.yaml`` tells them;
+    and its limits, which decide whether it answers at all. Of a model what it is told: the
+    instructions are in its identity, and how a state is put into words follows from the variables'
+    shapes, the milestones and the tools. A checkpoint is known by its weights.
+    """
+    kind = str(expert.identity.get("kind"))
+    told: dict[str, Any] = {"expert": versioned(kind)}
+    told |= unplaced(expert.identity)
+    if kind == "program":
+        source = hashlib.sha256(tools.SOURCE.encode()).hexdigest()
+        told |= {"tools": tools.tools_data(game), "functions": source, "buttons": game.buttons}
+        told |= settings.expert.model_dump(include={"timeout", "memory_mb"})
+    elif kind == "model":
+        shown = {
+            name: [one.location.type, list(one.shape), plain(one.window)]
+            for name, one in game.variables.items()
+        }
+        milestones = [[one.name, one.when] for one in game.milestones]
+        told |= {"tools": tools.tools_data(game), "variables": shown, "milestones": milestones}
+        told |= {"timeout": settings.expert.timeout, "max_tokens": settings.model.max_tokens}
+    return told
 
 
 def open_expert(settings: Settings, game: GameDescription) -> Expert:
@@ -31,7 +62,7 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
             expert.timeout,
             isolation=expert.isolation,
             memory_mb=expert.memory_mb,
-            tools=tools_data(game),
+            tools=tools.tools_data(game),
         )
     if expert.kind == "policy":
         # Imported late: the other kinds do without torch.

@@ -47,6 +47,7 @@ class PolicyExpert:
             )
         # Imported late: other experts do without torch.
         from pipeline.policies.acting import NetworkActor
+        from pipeline.policies.checkpoint import load_checkpoint
 
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
         if self._actor.told:
@@ -60,7 +61,7 @@ class PolicyExpert:
         self.identity: dict[str, Any] = {
             "kind": "policy",
             "path": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": load_checkpoint(path).sha256,
             "mode": mode,
         }
 

@@ -8,7 +8,7 @@ import os
 import pickle
 import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,34 @@ class Checkpoint:
     """Of torch: ``cpu`` and, where there is one, ``cuda``."""
     metrics: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+
+    @property
+    def sha256(self) -> str:
+        """What it is known by, as a policy and as where a training starts: weights and contract.
+
+        Whoever trained these weights, wherever the file lies and however long it took, it plays
+        the same. (A checkpoint's file holds seconds, settings and paths.)
+        """
+        contract = {
+            "hidden": self.hidden,
+            "frames": self.frame_contract.as_dict(),
+            "actions": list(self.actions),
+            "game": self.game,
+            "rom_sha1": self.rom_sha1,
+            "timing": dict(self.timing),
+            "goals": list(self.goals),
+        }
+        return content_sha256([contract, self.weights])
+
+    @property
+    def optimizer_sha256(self) -> str:
+        """Of what a training takes over that goes on with the optimizer (``keep_optimizer``): rate
+        and decay are those of its own settings."""
+        groups = [
+            {name: value for name, value in group.items() if name not in ("lr", "weight_decay")}
+            for group in self.optimizer.get("param_groups", [])
+        ]
+        return content_sha256([self.optimizer.get("state", {}), groups])
 
     def network(self) -> ImpalaCNN:
         """The network with these weights, in evaluation mode.
@@ -216,6 +244,34 @@ def _from_content(content: dict[str, Any], path: Path) -> Checkpoint:
         trained_seeds=content["trained_seeds"].numpy(),
         path=path,
     )
+
+
+def content_sha256(content: Any) -> str:
+    """sha256 of tensors, numbers and text in lists and mappings, whose order does not matter."""
+    digest = hashlib.sha256()
+    _feed(digest.update, content)
+    return digest.hexdigest()
+
+
+def _feed(update: Callable[[Any], object], content: Any) -> None:
+    """Every part says what it is and how long, so that no two contents look alike."""
+    if isinstance(content, Tensor):
+        plain = content.detach().cpu().contiguous()
+        update(f"tensor {plain.dtype} {tuple(plain.shape)}:".encode())
+        update(plain.flatten().view(torch.uint8).numpy().data)
+    elif isinstance(content, Mapping):
+        update(f"mapping {len(content)}:".encode())
+        for name in sorted(content, key=repr):
+            _feed(update, name)
+            _feed(update, content[name])
+    elif isinstance(content, (list, tuple)):
+        update(f"list {len(content)}:".encode())
+        for one in content:
+            _feed(update, one)
+    else:
+        text = repr(content).encode()
+        update(f"{type(content).__name__} {len(text)}:".encode())
+        update(text)
 
 
 def _digest(content: Any) -> str:

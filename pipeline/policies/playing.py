@@ -14,6 +14,7 @@ from pipeline.policies.acting import NetworkActor
 from pipeline.policies.checkpoint import Checkpoint, check_fits, load_checkpoint
 from pipeline.policies.relay import RelayActor, distinct, is_relay, load_relay, read_relay
 from pipeline.settings import Mode
+from pipeline.shards.schema import canonical_json
 
 
 def check_policy(path: Path, game: GameDescription) -> None:
@@ -38,16 +39,18 @@ def make_actor(path: Path, game: GameDescription, mode: Mode) -> Actor:
 
 
 def policy_sha256(path: Path) -> str:
-    """Identity of what plays: of a checkpoint its content; of a relay its own and its checkpoints'.
+    """Identity of what plays: of a checkpoint its weights and contract, of a relay by milestone
+    those of its checkpoints; nothing of where the files lie or what else they hold.
 
     Raises:
-        PipelineError: a relay that cannot be read.
+        PipelineError: a file that cannot be read.
     """
-    digest = hashlib.sha256(Path(path).read_bytes())
-    if is_relay(path):
-        for checkpoint in read_relay(path).values():
-            digest.update(hashlib.sha256(checkpoint.read_bytes()).digest())
-    return digest.hexdigest()
+    if not is_relay(path):
+        return load_checkpoint(path).sha256
+    files = read_relay(path)
+    known = {file: load_checkpoint(file).sha256 for file in distinct(files)}
+    told = {milestone: known[file.resolve()] for milestone, file in files.items()}
+    return hashlib.sha256(canonical_json({"relay": told}).encode()).hexdigest()
 
 
 def trained_seeds(path: Path) -> NDArray[np.uint32]:

@@ -17,9 +17,10 @@ from pipeline.errors import PipelineError
 from pipeline.games.legs import Leg
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
 from pipeline.settings import Train
+from pipeline.shards.provenance import VERSIONS
 from pipeline.shards.schema import ShardHeader
 
-_WHERE_SET = ("told_goal", "leg")
+_WHERE_SET = ("told_goal", "leg", "version")
 """Inputs that only trainings with them have: those begun before they existed carry on."""
 
 
@@ -40,14 +41,28 @@ def inputs_of(
         # A constant rate does not look ahead: more steps carry on where fewer ended.
         "steps": None if train.schedule == "constant" else train.steps,
         "precision": precision,
-        "start_from": start and hashlib.sha256(start.read_bytes()).hexdigest(),
+        "start_from": None if start is None else _start(start, train),
         "game": headers[0].game,
         "actions": list(headers[0].actions),
         "frames": str(headers[0].frame_contract),
         "shards": [header.shard_id for header in headers],
+        **({"version": VERSIONS["train"]} if VERSIONS["train"] > 1 else {}),
         **({"told_goal": True} if train.told_goal else {}),
         **({"leg": leg.told} if leg is not None else {}),
     }
+
+
+def _start(path: Path, train: Train) -> str:
+    """What of the checkpoint that a training starts from decides its weights."""
+    start = load_checkpoint(path)
+    if not train.keep_optimizer:
+        return start.sha256
+    return hashlib.sha256(f"{start.sha256} {start.optimizer_sha256}".encode()).hexdigest()
+
+
+def _file_sha256(train: Train) -> str | None:
+    start = train.start_from
+    return None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
 
 
 def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
@@ -65,6 +80,9 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
         f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
         for name, value in {**inputs, **unset}.items()
         if checkpoint.inputs.get(name) != value
+        # Once a checkpoint was known by its file: trainings that began so carry on, as long as it
+        # is there, unchanged.
+        and not (name == "start_from" and checkpoint.inputs.get(name) == _file_sha256(train))
     ]
     if checkpoint.step > train.steps:
         other.append(f"steps {checkpoint.step}, now {train.steps}")

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.shards.checks import DAMAGE
 from pipeline.shards.codec import Damage, crc32
 from pipeline.shards.index import attribute
-from pipeline.shards.schema import ShardHeader, content_id, layout, stored_id
+from pipeline.shards.schema import ShardHeader, is_content_id, layout, stored_id
 from pipeline.shards.stored import StoredDataset, stored_dataset
 
 _BLOCK = 8 << 20
@@ -99,7 +99,7 @@ def identity_problems(
     digests = {name: str(one.attributes.get("sha256", "")) for name, one in found.items()}
     layouts = {name: one.layout() for name, one in found.items()}
     try:
-        same = content_id(header, digests) == header.shard_id
+        same = is_content_id(header, digests)
     except UnicodeEncodeError:  # an attribute that is no text any more
         same = False
     if not same:

@@ -19,7 +19,7 @@ from pipeline.shards.schema import (
     RAM_CRC32,
     STEP_COLUMNS,
     ShardHeader,
-    content_id,
+    is_content_id,
     layout,
     stored_id,
 )
@@ -185,7 +185,7 @@ class Index:
             lengths = self.start_state_lengths if name == "start_states" else ()
             shape = (found.rows, *found.row_shape)
             layouts[f"/{name}"] = layout(stored, found.dtype, shape, lengths)
-        if content_id(header, digests) != header.shard_id:
+        if not is_content_id(header, digests):
             self.wrong.append("the header, or the sha256 of a dataset, is not as written")
         elif self._version >= 2 and (
             attribute(self._file, "stored_sha256", "") != stored_id(header, layouts, self._version)

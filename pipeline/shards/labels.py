@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.schema import LABEL_COLUMNS, Array, LabelStatus, canonical_json
+from pipeline.shards.schema import LABEL_COLUMNS, Array, LabelStatus, canonical_json, unplaced
 
 Labels = dict[str, Array]
 """Each of LABEL_COLUMNS, (n,)."""
@@ -29,8 +29,10 @@ _MOST_REASONS = 12
 
 
 def expert_id(identity: Mapping[str, Any]) -> str:
-    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256."""
-    return hashlib.sha256(canonical_json(dict(identity)).encode()).hexdigest()[:16]
+    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256. What a
+    checkpoint's file is called does not matter."""
+    known_by = unplaced(identity) if identity.get("kind") == "policy" else dict(identity)
+    return hashlib.sha256(canonical_json(known_by).encode()).hexdigest()[:16]
 
 
 def no_labels(count: int) -> Labels:

@@ -13,6 +13,29 @@ from typing import Any
 
 from pipeline.shards.schema import canonical_json
 
+VERSIONS: dict[str, int] = {
+    "collect": 1,
+    "preprocess": 1,
+    "label": 1,
+    "train": 1,
+    "evaluate": 1,
+    "import": 1,
+    "merge": 1,
+    "split": 1,
+    "filter": 1,
+    "salvage": 1,
+    "author": 1,
+    "emulator": 1,
+    "program": 1,
+    "model": 1,
+    "policy": 1,
+    "select": 1,
+}
+"""Raise a stage's number when its result changes for the same inputs: what it made before is then
+made anew. The last five are no stages, but enter the fingerprints of those that use them: how we
+drive the emulator (frames, RAM, variables), how a program is asked, what a model is told, how a
+checkpoint answers, and how ``label.select`` chooses."""
+
 _PACKAGES = ("numpy", "h5py", "pillow", "torch", "mgba", "gymnasium")
 
 
@@ -20,9 +43,18 @@ def fingerprint(stage: str, *decisive: Any) -> str:
     """What a shard depends on, as 64 hex digits: a rerun with the same one has nothing to do.
 
     ``decisive`` is everything that changes the result and can be written as JSON: the stage's
-    settings (no worker count), the shard ids read, the sha256 of the program or the checkpoint.
+    settings (no worker count), the shard ids read, what is read of the game, the identity of the
+    program or the policy. The stage's version counts with it.
     """
-    return hashlib.sha256(canonical_json([stage, *decisive]).encode()).hexdigest()
+    told = [*versioned(stage), *decisive]
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def versioned(name: str) -> list[Any]:
+    """A key of VERSIONS, and its version; version 1 is not written, as it was not before there
+    were any, so that what was made then is still up to date."""
+    version = VERSIONS.get(name, 1)
+    return [name] if version == 1 else [name, version]
 
 
 def provenance(

@@ -53,7 +53,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -118,6 +118,15 @@ _CIRCUMSTANCES = {
     f"/labels/{name}" for name in ("attempt", "time", "input_tokens", "output_tokens", "dollars")
 }
 """What the identity of the content leaves out: the same labels however they were come by."""
+
+_TOLD_ONLY = ("code_version", "packages", "isolation", "game_yaml")
+"""Keys of the provenance that the identity of the content leaves out: with what code, on what
+machine. What was read of ``game.yaml`` is in the fingerprint; its comments are in nothing."""
+
+_PLACED = ("settings", "actor", "expert", "experts", "parents")
+"""Keys of the provenance that name files; the identity leaves out how they are called."""
+
+_PLACES = ("path", "file", "files", "isolation")
 
 EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "start": np.dtype("<u8"),
@@ -228,14 +237,39 @@ def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
     """The shard's identity (32 hex digits): its header and the digest of every dataset.
 
     The same content gives the same identity on every machine, however it was appended, in
-    whatever schema version it is stored, and whatever its labels cost.
+    whatever schema version it is stored, whatever its labels cost, with whatever commit and
+    packages it was made, and whatever the files are called that it was made from.
 
     Args:
         digests: attribute ``sha256`` of each dataset, by its path; those of /checksums left out.
     """
+    deciding = {
+        name: unplaced(value) if name in _PLACED else value
+        for name, value in header.provenance.items()
+        if name not in _TOLD_ONLY
+    }
+    return _content_id(replace(header, provenance=deciding), digests)
+
+
+def is_content_id(header: ShardHeader, digests: Mapping[str, str]) -> bool:
+    """Whether the header's ``shard_id`` is that of the content.
+
+    Shards that were made before commit and packages were left out of it keep the one they have.
+    """
+    return header.shard_id in (content_id(header, digests), _content_id(header, digests))
+
+
+def _content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
     counted = {path: digest for path, digest in digests.items() if path not in _CIRCUMSTANCES}
     described = {"header": header.attributes(version=1), "datasets": counted}
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()[:32]
+
+
+def unplaced(value: Any) -> Any:
+    """What a provenance tells, without how files are called and where a program runs."""
+    if isinstance(value, Mapping):
+        return {name: unplaced(one) for name, one in value.items() if name not in _PLACES}
+    return [unplaced(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def stored_id(

@@ -38,6 +38,7 @@ from pipeline.shards.schema import (
     Episode,
     ShardHeader,
     content_id,
+    is_content_id,
     layout,
     stored_id,
 )
@@ -306,7 +307,8 @@ def write_header(
     written: Mapping[str, Written],
     version: int = SCHEMA_VERSION,
 ) -> str:
-    """Write /checksums and the root attributes; return the shard_id.
+    """Write /checksums and the root attributes; return the shard_id: the header's own, where it is
+    that of this content already (a migrated shard keeps the one that it was made with).
 
     Args:
         written: every dataset of the file by its path, none else.
@@ -314,7 +316,9 @@ def write_header(
     """
     for path in sorted(written):
         write_checksums(file, path, written[path].crc32)
-    shard_id = content_id(header, {path: one.sha256 for path, one in written.items()})
+    digests = {path: one.sha256 for path, one in written.items()}
+    kept = is_content_id(header, digests)
+    shard_id = header.shard_id if kept else content_id(header, digests)
     layouts = {path: layout_of(file[path]) for path in written}
     for name, value in header.attributes(version).items():
         if isinstance(value, (str, list)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipeline.frames import FrameContract, resize
 from pipeline.games.description import GameDescription, load_game
 from pipeline.policies.acting import NetworkActor
 from pipeline.policies.checkpoint import Checkpoint, save_checkpoint
+from pipeline.policies.playing import policy_sha256
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import LabelStatus
 from tests.loading import made
@@ -73,7 +73,7 @@ def test_its_identity_is_its_content_and_how_it_chooses(
     assert PolicyExpert(teacher, game, "sampled").identity == {
         "kind": "policy",
         "path": "teacher.pt",
-        "sha256": hashlib.sha256(teacher.read_bytes()).hexdigest(),
+        "sha256": policy_sha256(teacher),
         "mode": "sampled",
     }
 

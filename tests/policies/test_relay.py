@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -252,15 +252,22 @@ def test_what_stages_ask_of_a_policy_be_it_a_checkpoint_or_a_relay(
     assert sees(relay) == "the screen, 84x84, and which milestone is next"
 
 
-def test_the_identity_of_a_relay_is_its_own_and_its_checkpoints(relay: Path) -> None:
-    one = relay.parent / "one/final.pt"
-    assert policy_sha256(one) == hashlib.sha256(one.read_bytes()).hexdigest()
+def test_a_relay_is_known_by_who_plays_for_which_milestone(relay: Path, tmp_path: Path) -> None:
+    one, two = relay.parent / "one/final.pt", relay.parent / "two/final.pt"
+    known = {policy_sha256(one), policy_sha256(two), policy_sha256(relay)}
+    assert len(known) == 3
     before = policy_sha256(relay)
-    assert policy_sha256(relay) == before
-    pressing(one, 3)
-    changed = policy_sha256(relay)
     relay.write_text(relay.read_text() + "\n")
-    assert len({before, changed, policy_sha256(relay)}) == 3
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(relay.parent, elsewhere)
+    (elsewhere / "one/final.pt").rename(elsewhere / "first.pt")
+    moved = elsewhere / "moved.json"
+    one, two = elsewhere / "first.pt", elsewhere / "two/final.pt"
+    write_relay(moved, {"near": one, "far": two, "farther": one})
+    assert policy_sha256(moved) == policy_sha256(relay) == before
+    write_relay(moved, {"near": two, "far": one, "farther": one})
+    pressing(relay.parent / "one/final.pt", 3)
+    assert len({before, policy_sha256(moved), policy_sha256(relay)}) == 3
 
 
 def test_a_relay_is_evaluated_like_a_checkpoint(tmp_path: Path) -> None:
