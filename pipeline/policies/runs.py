@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.games.legs import Leg
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
+from pipeline.replacing import replace_file
 from pipeline.settings import Train
 from pipeline.shards.schema import ShardHeader
 
@@ -91,7 +91,16 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Let ``target`` be a copy of a checkpoint, whole or not at all."""
-    half = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    shutil.copyfile(source, half)
-    os.replace(half, target)
+    """Let ``target`` be a copy of a checkpoint, whole or not at all.
+
+    Raises:
+        PipelineError: the disk refuses; what ``target`` was is untouched.
+    """
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise PipelineError(
+            f"{source}: cannot read the checkpoint ({os.strerror(error.errno or 0)}); mend that, "
+            "then the same command carries on"
+        ) from None
+    replace_file(target, content, "checkpoint")
