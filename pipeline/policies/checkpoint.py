@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription
+from pipeline.policies.breakdown import not_finite
 from pipeline.policies.impala import ImpalaCNN
 from pipeline.replacing import replace_file
 
@@ -111,8 +112,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, make durable, rename: ``path`` is the old checkpoint or the new one, whole.
 
     Raises:
-        PipelineError: the disk refuses; the old one is untouched.
+        PipelineError: weights that are not finite, or the disk refuses; the old one is untouched.
     """
+    _refuse_not_finite(checkpoint.weights, path, "is not written")
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -134,7 +136,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing in the file is executed.
 
     Raises:
-        PipelineError: no such file, damaged, foreign, or written by a newer pipeline.
+        PipelineError: no such file, damaged, foreign, written by a newer pipeline, or with weights
+            that are not finite.
     """
     path = Path(path)
     if path.suffix == RELAY_SUFFIX:
@@ -168,9 +171,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if content.pop("digest") != _digest(content):
             raise ValueError
-        return _from_content(content, path)
+        checkpoint = _from_content(content, path)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PipelineError(f"{path}: damaged; remove it and train again") from None
+    _refuse_not_finite(checkpoint.weights, path, "is of no use")
+    return checkpoint
+
+
+def _refuse_not_finite(weights: Mapping[str, Tensor], path: Path, fate: str) -> None:
+    broken = not_finite(weights)
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise PipelineError(
+            f"{path}: {fate}, as its weights are not finite ({broken[0]}{more}): the training "
+            "broke down; train again with a lower train.learning_rate, or with train.gradient_clip"
+        )
 
 
 def check_fits(checkpoint: Checkpoint, game: GameDescription) -> None:

@@ -52,12 +52,7 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
     if path is None:
         return None
     checkpoint = load_checkpoint(path)
-    unset = {name: None for name in _WHERE_SET if name not in inputs}
-    other = [
-        f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
-        for name, value in {**inputs, **unset}.items()
-        if checkpoint.inputs.get(name) != value
-    ]
+    other = _differences(checkpoint, inputs)
     if checkpoint.step > train.steps:
         other.append(f"steps {checkpoint.step}, now {train.steps}")
     if other:
@@ -66,6 +61,56 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
             "give another --run, or --train.resume false to start again"
         )
     return checkpoint
+
+
+def finished(folder: Path, inputs: dict[str, Any], steps: int) -> Checkpoint | None:
+    """The run's ``final.pt``, if it is the network of this training after ``steps`` updates.
+
+    It may be that of fewer steps (a training that went on and was killed at its end), or somebody
+    else's copy: it is known by what it holds, never by being there.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    path = folder / "final.pt"
+    if not path.exists():
+        return None
+    final = load_checkpoint(path)
+    return final if final.step == steps and not _differences(final, inputs) else None
+
+
+def best_kept(
+    folder: Path, inputs: dict[str, Any], told: dict[str, Any], steps: int
+) -> dict[str, Any]:
+    """What is known of ``best.pt`` where a training carries on: by what chosen, score, step.
+
+    A training that was killed after it had saved a better one, and before it said so in
+    ``last.pt``, has a ``best.pt`` from ahead. One from beyond ``steps`` is removed.
+
+    Args:
+        told: what ``last.pt`` says of it.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    path = folder / "best.pt"
+    if not path.exists():
+        return {}
+    best = load_checkpoint(path)
+    if best.step > steps or _differences(best, inputs):
+        path.unlink()
+        return {}
+    return told if best.step == told.get("step") else dict(best.metrics["best"])
+
+
+def _differences(checkpoint: Checkpoint, inputs: dict[str, Any]) -> list[str]:
+    """Inputs that are others than those of this training; none: it is of this training."""
+    unset = {name: None for name in _WHERE_SET if name not in inputs}
+    return [
+        f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
+        for name, value in {**inputs, **unset}.items()
+        if checkpoint.inputs.get(name) != value
+    ]
 
 
 def _short(value: object) -> str:
