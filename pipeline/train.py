@@ -237,11 +237,11 @@ class _Training:
     def _measure(self, bar: Any, evaluator: Evaluator | None) -> None:
         """Log, validate, evaluate and save, whatever is due after this step."""
         train, last = self.train, self.step == self.train.steps
-        whole = self._due(train.log_every)
-        trouble = self.last.trouble(self.cloner.network, whole=whole, last=last)
+        whole = self._due(train.log_every) or last
+        trouble = self.last.trouble(self.cloner.network, whole=whole)
         if trouble:
             raise self._broken(self.step, trouble, self._rate())
-        if whole or last:
+        if whole:
             shown = self._recent()
             bar.set_postfix(loss=f"{shown['bc_loss']:.3f}", accuracy=f"{shown['accuracy']:.3f}")
             self.tracker.scalars({f"train/{k}": v for k, v in shown.items()}, self.step)

@@ -20,13 +20,13 @@ class NotFinite(ArithmeticError):
 def limit_of(first: float, actions: int) -> float:
     """The loss beyond which a training has diverged.
 
-    Ignorance costs log(actions), or what the first window of this very training cost on average
-    (its samples may be weighted). A network at ten times that is sure of the wrong button nearly
+    Ignorance costs log(actions), or what the first update of this very training did (its samples
+    may be weighted). A network at ten times that is sure of the wrong button nearly
     everywhere: 23 nats a sample of ten buttons. Healthy trainings, whatever their spikes, stay far
     below it over UPDATES updates.
 
     Args:
-        first: mean loss of the first window.
+        first: loss of the first update.
         actions: number of buttons.
     """
     return TIMES * max(first, math.log(max(actions, 2)))

@@ -25,7 +25,7 @@ class Progress:
     recent: list[tuple[float, int]] = field(default_factory=list)
     """Loss and number of right answers of the last ``train.log_every`` updates."""
     first_loss: float | None = None
-    """Mean loss of the first ``train.log_every`` updates."""
+    """That of the first update, before which the network was as it began."""
     above: int = 0
     """Updates on end whose mean loss was beyond the limit of a healthy training."""
     validation: dict[str, float] = field(default_factory=dict)
@@ -64,6 +64,8 @@ class LastUpdates:
         return len(self._window)
 
     def add(self, loss: Tensor, right: Tensor) -> None:
+        if self._progress.first_loss is None:
+            self._progress.first_loss = float(loss)
         self._window.append((loss, right))
 
     def loss(self) -> float:
@@ -80,30 +82,27 @@ class LastUpdates:
         """Let the progress know them: it is about to be saved."""
         self._progress.recent = [(float(loss), int(right)) for loss, right in self._window]
 
-    def trouble(self, network: nn.Module, *, whole: bool, last: bool) -> str | None:
+    def trouble(self, network: nn.Module, *, whole: bool) -> str | None:
         """What is wrong: loss or weights are not finite, or the training diverges.
 
         Args:
-            whole: a window has come to its end.
-            last: the training has.
+            whole: a window, or the training, has come to its end.
         """
         if self._window:
             loss = self.loss()
             if not math.isfinite(loss):
                 return f"loss {loss:.4g}"
-            told = self._diverged(loss, whole) if whole or last else None
+            told = self._diverged(loss) if whole else None
             if told:
                 return told
         broken = not_finite(network.state_dict())
         return f"loss {self.loss():.4g}, weights of {broken[0]} not finite" if broken else None
 
-    def _diverged(self, loss: float, whole: bool) -> str | None:
+    def _diverged(self, loss: float) -> str | None:
         progress = self._progress
-        if progress.first_loss is None and whole:
-            progress.first_loss = loss
-        first = loss if progress.first_loss is None else progress.first_loss
+        first = progress.first_loss or 0.0
         above = loss > limit_of(first, self._actions)
         progress.above = progress.above + len(self) if above else 0
         if progress.above < UPDATES:
             return None
-        return f"mean loss {loss:.4g} over the last {len(self)} updates, {first:.4g} over the first"
+        return f"mean loss {loss:.4g} over the last {len(self)} updates, {first:.4g} in the first"
