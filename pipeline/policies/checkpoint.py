@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import struct
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,8 @@ def number_of_goals(names: Sequence[str]) -> int:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, make durable, rename: ``path`` is the old checkpoint or the new one, whole.
 
+    The same content gives the same bytes, also in a training that was carried on.
+
     Raises:
         PipelineError: weights that are not finite, or the disk refuses; the old one is untouched.
     """
@@ -128,7 +131,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     content["digest"] = _digest(content)
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_alike(content), buffer)
     replace_file(path, buffer.getbuffer(), "checkpoint")
 
 
@@ -251,6 +254,20 @@ def _tensors(content: Any) -> Iterator[Tensor]:
     elif isinstance(content, (list, tuple)):
         for value in content:
             yield from _tensors(value)
+
+
+def _alike(value: Any) -> Any:
+    """The same content, of which torch writes the same bytes: it writes a text, a container or a
+    tensor's memory only once that is the very same object twice."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()  # its strides are kept: sums depend on them
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, Mapping):
+        return {_alike(key): _alike(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_alike(one) for one in value)
+    return value
 
 
 def _words(values: Mapping[str, int]) -> str:

@@ -30,7 +30,7 @@ import pipeline.reports.plots
 import pipeline.train
 from pipeline.__main__ import main
 from pipeline.errors import PipelineError
-from pipeline.shards import guard
+from pipeline.shards import guard, provenance
 from tests.stops.commands import COMMANDS, SETTINGS, left_in
 from tests.stops.layer import STOPPED, Layer
 
@@ -68,6 +68,7 @@ def _prepare() -> None:
             for what, stand_in in stand_ins.items():
                 if callable(getattr(module, what, None)):
                     setattr(module, what, stand_in)
+    provenance.code_version = lambda: "one"  # type: ignore[assignment]
     pipeline.train.perf_counter = lambda: 0.0  # type: ignore[assignment]
 
 
