@@ -114,6 +114,7 @@ class _Training:
         self.start = None if before else self._start()
         self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
         self.step = before.step if before else 0
+        self.saved = self.step if before and before.path == self.folder / "last.pt" else 0
         self.progress = Progress.of(before) if before else Progress()
         if before:
             _set_random_state(before.random_state)
@@ -310,8 +311,10 @@ class _Training:
         self.tracker.picture("answers", picture, self.step)
 
     def _evaluate(self, evaluator: Evaluator) -> None:
-        self._save("last.pt")
-        figures = evaluator(self.folder / "last.pt")
+        if self.saved < self.step:  # else it was stopped in this very evaluation
+            self._save("last.pt")
+        with torch.random.fork_rng(devices=[]):  # who plays may draw numbers, too
+            figures = evaluator(self.folder / "last.pt")
         kept = ("success_rate", "milestones_mean", "return_mean", "length_mean")
         self.progress.evaluation = {k: float(figures[k]) for k in kept if k in figures}
         self.tracker.scalars(

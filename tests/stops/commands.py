@@ -47,6 +47,11 @@ COMMANDS: dict[str, tuple[str | None, list[str]]] = {
 }
 """By name, the command whose files it finds, and its words."""
 
+SHORT = {
+    "evaluate": 2, "train that asks the emulator": 4, "train on": 4, "train again": 5,
+    "collect again": 6, "dagger": 24, "curriculum": 42,
+}  # fmt: skip
+"""Of the states that a stop leaves, every so many-th in the short form; of the others each."""
 _OWN = ("seconds", "new_states", "up_to_date")
 """What a report says of the very call that wrote it."""
 
