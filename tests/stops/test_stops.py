@@ -1,7 +1,7 @@
 """A command that is stopped at any call that makes, names or removes a file, and run again.
 
-The short form; ``python -m tests.stops`` takes every state that a stop can leave, and ``--all`` every
-single call.
+The short form; ``python -m tests.stops`` takes every state that a stop can leave, and ``--all``
+every single call.
 """
 
 from __future__ import annotations
