@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +131,18 @@ def test_a_gradient_that_is_not_finite_changes_no_weight() -> None:
             mine.update(frames, buttons, 1e-3)
         after = mine.network.state_dict()
         assert all(torch.equal(one, after[name]) for name, one in before.items())
+
+
+def test_on_a_gpu_which_nobody_waits_for_the_loss_tells_of_the_gradient() -> None:
+    losses = []
+    for factor in (1.0, float("inf")):
+        mine, (frames, buttons) = cloner(), batch()
+        mine.device = SimpleNamespace(type="cuda")  # type: ignore[assignment]
+        mine.network.head.weight.register_hook(lambda gradient, by=factor: gradient * by)
+        losses.append(float(mine.update(frames, buttons, 1e-3)[0]))
+    mine, (frames, buttons) = cloner(), batch()
+    assert losses[0] == float(mine.update(frames, buttons, 1e-3)[0])
+    assert math.isnan(losses[1])
 
 
 def test_no_healthy_training_is_near_the_limit() -> None:
