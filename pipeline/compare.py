@@ -28,6 +28,7 @@ import numpy as np
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
+from pipeline.replacing import replace_file
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
 from pipeline.rounds import own_shards
@@ -58,9 +59,9 @@ def run(settings: Settings) -> dict[str, Any]:
             cells += _cloning(settings, seed, method)
     rows = list(_pooled(cells, settings))
     folder = settings.run_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "compare.json"
-    table.write_text(json.dumps({"rows": rows, "cells": cells}, indent=2) + "\n")
+    text = json.dumps({"rows": rows, "cells": cells}, indent=2) + "\n"
+    replace_file(table, text.encode(), "table")
     plot = plot_comparison(rows, folder / "compare.png")
     return {"table": str(table), "plot": str(plot), "rows": rows}
 

@@ -8,7 +8,6 @@ interrupted loop carries on where it stood.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -150,8 +149,7 @@ def _dollars(settings: Settings, labelled: list[str]) -> float:
 
 
 def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:
-    """The rounds as curves over labels, beside those of each round's training."""
-    shutil.rmtree(settings.run_folder() / "tensorboard", ignore_errors=True)  # written anew
+    """The rounds as curves over labels, beside those of each round's training; written anew."""
     tracker = Tracker(
         settings.run_folder(),
         settings.run,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +19,7 @@ from pipeline.games.description import load_game
 from pipeline.loading.augment import Augmentation
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection, select_shards
+from pipeline.policies.breakdown import NotFinite
 from pipeline.policies.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -35,8 +35,11 @@ from pipeline.policies.machine import (
     threads,
 )
 from pipeline.policies.optimising import Cloner, learning_rate, make_optimizer
+from pipeline.policies.progress import LastUpdates, Progress
 from pipeline.policies.runs import (
+    best_kept,
     carry_on_from,
+    finished,
     inputs_of,
     remove_checkpoints,
     remove_leftovers,
@@ -47,6 +50,7 @@ from pipeline.policies.tracking import Tracker, answers_picture
 Evaluator = Callable[[Path], Mapping[str, Any]]
 """Plays a checkpoint and returns at least success_rate, milestones_mean and return_mean."""
 
+_SHOWN = ("bc_loss", "accuracy", "learning_rate", "samples_per_second")
 PICTURED = 12
 """Frames in the picture of answers."""
 
@@ -66,7 +70,8 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
 
     Raises:
         PipelineError: no labelled shards, shards that do not fit one another or the game, a
-            device that is not there, or a run folder that holds another training.
+            device that is not there, or a run folder that holds another training; a training that
+            breaks down (`pipeline.policies.breakdown`), whose checkpoints stay as they were.
     """
     train = settings.train
     selection = select_shards(settings, load_game(settings.game))
@@ -76,8 +81,9 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     inputs = inputs_of(train, selection.headers, precision, selection.leg)
     folder = settings.run_folder()
     before = carry_on_from(folder, inputs, train) if train.resume else None
-    if before is not None and before.step == train.steps and (folder / "final.pt").exists():
-        return {**before.metrics["summary"], "up_to_date": True}
+    done = None if before is None else finished(folder, inputs, train)
+    if done is not None:
+        return {**done.metrics["summary"], "up_to_date": True}
     remove_leftovers(folder)
     keep_freed_memory()
     with threads(train.threads), deterministic(train.deterministic):
@@ -87,19 +93,6 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
             return {**training.finish(), "up_to_date": False}
         finally:
             training.close()
-
-
-@dataclass
-class _Progress:
-    """What is measured on the way and belongs to a checkpoint."""
-
-    seconds: float = 0.0
-    """Spent on updates."""
-    validation: dict[str, float] = field(default_factory=dict)
-    evaluation: dict[str, float] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
-    """Of best.pt: by what it was chosen, score, step."""
-    summary: dict[str, Any] = field(default_factory=dict)
 
 
 class _Training:
@@ -121,9 +114,12 @@ class _Training:
         self.start = None if before else self._start()
         self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
         self.step = before.step if before else 0
-        self.progress = _Progress(**before.metrics) if before else _Progress()
+        self.saved = self.step if before and before.path == self.folder / "last.pt" else 0
+        self.progress = Progress.of(before) if before else Progress()
         if before:
             _set_random_state(before.random_state)
+            best = self.progress.best
+            self.progress.best = best_kept(self.folder, inputs, best, self.train)
         else:
             remove_checkpoints(self.folder)
         self.loader = selection.loader(
@@ -134,13 +130,14 @@ class _Training:
         )
         inputs["order"] = self.loader.order
         print(self.loader.plan, flush=True)
-        self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.train.log_every)
+        actions = len(selection.headers[0].actions)
+        self.last = LastUpdates(self.progress, self.train.log_every, device, actions)
         self.tracker = Tracker(
             self.folder,
             settings.run,
             settings.model_dump(mode="json"),
             track=settings.track,
-            step=self.step,
+            step=self.progress.measured,
         )
 
     def _start(self) -> Checkpoint | None:
@@ -198,6 +195,8 @@ class _Training:
             as bar,
             finish_the_step() as interrupt,
         ):  # fmt: skip
+            if self.progress.measured < self.step:
+                self._measure(bar, evaluator)  # it was stopped in the middle of that
             begun = perf_counter()
             for batch in self.loader.batches(self.step, train.steps):
                 self._update(batch)
@@ -223,7 +222,10 @@ class _Training:
         augmentation = Augmentation(train.shift, train.brightness, train.cutout)
         frames = augmentation(frames, seed=train.seed, step=self.step)
         rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
-        self.recent.append(self.cloner.update(frames, buttons, rate, weights, goals))
+        try:
+            self.last.add(*self.cloner.update(frames, buttons, rate, weights, goals))
+        except NotFinite as found:
+            raise self._broken(self.step + 1, str(found), rate) from None
         self.step += 1
 
     def _due(self, every: int | None = None) -> bool:
@@ -236,7 +238,11 @@ class _Training:
     def _measure(self, bar: Any, evaluator: Evaluator | None) -> None:
         """Log, validate, evaluate and save, whatever is due after this step."""
         train, last = self.train, self.step == self.train.steps
-        if self._due(train.log_every) or last:
+        whole = self._due(train.log_every) or last
+        trouble = self.last.trouble(self.cloner.network, whole=whole)
+        if trouble:
+            raise self._broken(self.step, trouble, self._rate())
+        if whole:
             shown = self._recent()
             bar.set_postfix(loss=f"{shown['bc_loss']:.3f}", accuracy=f"{shown['accuracy']:.3f}")
             self.tracker.scalars({f"train/{k}": v for k, v in shown.items()}, self.step)
@@ -244,21 +250,34 @@ class _Training:
             self._validate()
         if evaluator is not None and (self._due(train.evaluate_every) or last):
             self._evaluate(evaluator)
+        self.progress.measured = self.step
         if self._due(train.save_every):
             self._save(f"step-{self.step:06d}.pt")
             self._save("last.pt")
 
+    def _broken(self, step: int, what: str, rate: float) -> PipelineError:
+        last = self.folder / "last.pt"
+        kept = "no checkpoint had been written"
+        if last.exists():
+            kept = f"last.pt, of step {load_checkpoint(last).step}, is kept"
+        return PipelineError(
+            f"{self.folder}: the training broke down at step {step} of {self.train.steps} ({what}, "
+            f"learning rate {rate:.4g}); {kept}; lower train.learning_rate or set "
+            "train.gradient_clip, with another --run or --train.resume false"
+        )
+
+    def _rate(self) -> float:
+        """The learning rate of the last update."""
+        train = self.train
+        return learning_rate(train.schedule, train.learning_rate, self.step - 1, train.steps)
+
     def _recent(self) -> dict[str, float]:
         train = self.train
-        loss = float(torch.stack([loss for loss, _ in self.recent]).mean())
-        right = float(torch.stack([right for _, right in self.recent]).sum())
         seconds = max(self.progress.seconds, 1e-9)
         return {
-            "bc_loss": loss,
-            "accuracy": right / (len(self.recent) * train.batch_size),
-            "learning_rate": learning_rate(
-                train.schedule, train.learning_rate, self.step - 1, train.steps
-            ),
+            "bc_loss": self.last.loss(),
+            "accuracy": self.last.right() / (len(self.last) * train.batch_size),
+            "learning_rate": self._rate(),
             "samples_per_second": self.step * train.batch_size / seconds,
         }
 
@@ -269,6 +288,9 @@ class _Training:
             self.progress.validation = self.cloner.agreement(
                 (batch.frames, batch.buttons, batch.goals) for batch in batches
             )
+            if not math.isfinite(self.progress.validation["loss"]):
+                what = f"validation loss {self.progress.validation['loss']:.4g}"
+                raise self._broken(self.step, what, self._rate())
             self.tracker.scalars(
                 {f"validation/{k}": v for k, v in self.progress.validation.items()}, self.step
             )
@@ -289,8 +311,10 @@ class _Training:
         self.tracker.picture("answers", picture, self.step)
 
     def _evaluate(self, evaluator: Evaluator) -> None:
-        self._save("last.pt")
-        figures = evaluator(self.folder / "last.pt")
+        if self.saved < self.step:  # else it was stopped in this very evaluation
+            self._save("last.pt")
+        with torch.random.fork_rng(devices=[]):  # who plays may draw numbers, too
+            figures = evaluator(self.folder / "last.pt")
         kept = ("success_rate", "milestones_mean", "return_mean", "length_mean")
         self.progress.evaluation = {k: float(figures[k]) for k in kept if k in figures}
         self.tracker.scalars(
@@ -309,7 +333,9 @@ class _Training:
 
     def finish(self) -> dict[str, Any]:
         """Write the last checkpoints; return the summary."""
-        shown, progress, selection = self._recent(), self.progress, self.selection
+        progress, selection = self.progress, self.selection
+        # Only checkpoints of older pipelines do not know the last updates.
+        shown = self._recent() if len(self.last) else dict.fromkeys(_SHOWN)
         if not progress.best:
             progress.best = {"by": "nothing measured", "score": [], "step": self.step}
             self._save("best.pt")
@@ -332,8 +358,8 @@ class _Training:
             "samples_per_second": shown["samples_per_second"],
             "seconds": progress.seconds,
         }
-        self._save("final.pt")
         self._save("last.pt")
+        self._save("final.pt")  # at last: where it is, nothing is left to do
         return progress.summary
 
     def close(self) -> None:
@@ -341,6 +367,8 @@ class _Training:
         self.selection.close()
 
     def _save(self, name: str) -> None:
+        self.tracker.flush()
+        self.last.note()
         header, start = self.selection.headers[0], self.start
         seeds = [self.selection.seeds, *([start.trained_seeds] if start else [])]
         cuda = {"cuda": torch.cuda.get_rng_state()} if self.device.type == "cuda" else {}

@@ -226,6 +226,17 @@ def test_a_larger_validation_share_keeps_the_validation_episodes() -> None:
     assert not any(preprocess.split_of(root, 0.0) for root in roots)
 
 
+def test_the_split_of_a_root_never_changes() -> None:
+    # Copies that were made before would change sides, and validation be learned from.
+    golden = {
+        "quest/power_on/0": (0, 0, 0, 1), "quest/power_on/1": (0, 1, 1, 1),
+        "quest/power_on/7": (0, 0, 0, 1), "quest/power_on/4294967295": (0, 1, 1, 1),
+        "a": (0, 0, 0, 1),
+    }  # fmt: skip
+    shares = (0.1, 0.3, 0.5, 0.9)
+    assert {r: tuple(preprocess.split_of(r, v) for v in shares) for r in golden} == golden
+
+
 def with_nulls() -> tuple[Episode, list[int]]:
     """An episode and its steps that change neither screen nor state: 3, 4, and 8."""
     episode = make_episode(10, milestones=(4, 9))

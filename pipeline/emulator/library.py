@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.legs import known_milestone
 from pipeline.games.states import note_of, with_note, without_note
-from pipeline.shards.publish import remove_leftovers
+from pipeline.replacing import remove_leftovers, write_whole
 
 MILESTONE = "milestone:"
 """How the name of a start state begins that stands for all of a milestone in the library."""
@@ -105,7 +105,7 @@ class Library:
                 if target.exists() or (most and len(self.files(milestone)) >= most):
                     return None
                 remove_leftovers(folder, "*.png")
-                _write(target, with_note(state, note))
+                write_whole(target, with_note(state, note))
         except OSError as error:
             raise PipelineError(
                 f"{target}: cannot write the save state ({os.strerror(error.errno or 0)}); make "
@@ -248,22 +248,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _write(target: Path, data: bytes) -> None:
-    half = target.with_name(f".{target.name}.tmp-{os.uname().nodename}-{os.getpid()}")
-    try:
-        with half.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(half, target)
-    except OSError:
-        with suppress(OSError):
-            half.unlink()
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

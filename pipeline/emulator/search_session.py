@@ -7,10 +7,10 @@ About 40 KB a play.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS, Platform
 from pipeline.games.pressing import parse_presses
+from pipeline.replacing import write_whole
 from pipeline.shards.reader import Shard
 
 _FORMAT = 1
@@ -172,15 +173,11 @@ class SearchSession:
         }
         for index, state in enumerate(self._states):
             arrays[f"state{index}"] = np.frombuffer(state, np.uint8)
-        draft = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as out:
-                np.savez_compressed(out, **arrays)
-            os.replace(draft, self.file)
+            write_whole(self.file, packed.getbuffer())
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
             raise PipelineError(
                 f"{self.file}: cannot write the search ({os.strerror(error.errno or 0)})"
             ) from None
@@ -188,8 +185,7 @@ class SearchSession:
     def keep_state(self, file: Path) -> None:
         """Write the console as it is now: a save state for ``--state`` and ``start_states:``."""
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.env.emulator.save_state())
+            write_whole(file, self.env.emulator.save_state())
         except OSError as error:
             raise PipelineError(
                 f"{file}: cannot write the save state ({os.strerror(error.errno or 0)})"

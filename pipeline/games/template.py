@@ -11,6 +11,7 @@ from pipeline.games.cartridge import Cartridge, read_cartridge
 from pipeline.games.description import FORMAT, GAMES
 from pipeline.games.parsing import parse_text
 from pipeline.games.platforms import Platform
+from pipeline.replacing import replace_file, write_new
 
 _YAML = """\
 # {title}: what the pipeline knows about this game. It runs as it stands; add what you find.
@@ -92,10 +93,8 @@ def write_game(name: str, rom: Path, folder: Path) -> tuple[Cartridge, list[Path
                 f"{file}: is there already and stays as it is; choose another folder with --folder"
             )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            with file.open("x", encoding="utf-8") as out:
-                out.write(text)
+        for file, text in reversed(texts.items()):  # game.yaml, which makes it a game, at last
+            write_new(file, text.encode())
     except OSError as error:
         raise PipelineError(
             f"{folder}: cannot write the game's files ({os.strerror(error.errno or 0)})"
@@ -157,6 +156,4 @@ def add_variable(file: Path, line: str, pointer: str | None = None) -> None:
         comment = f"   {head[1]}" if head[1] else ""
         text = f"{text[: head.start()]}{section}:{comment}\n  {added}{text[head.end() :]}"
     parse_text(text, file)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
+    replace_file(file, text.encode(), "game's description", "mend that")

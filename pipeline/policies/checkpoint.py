@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch import Tensor
 from pipeline.errors import PipelineError
 from pipeline.frames import FrameContract
 from pipeline.games.description import GameDescription
+from pipeline.policies.breakdown import not_finite
 from pipeline.policies.impala import ImpalaCNN
 from pipeline.replacing import replace_file
 
@@ -138,9 +140,12 @@ def number_of_goals(names: Sequence[str]) -> int:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, make durable, rename: ``path`` is the old checkpoint or the new one, whole.
 
+    The same content gives the same bytes, also in a training that was carried on.
+
     Raises:
-        PipelineError: the disk refuses; the old one is untouched.
+        PipelineError: weights that are not finite, or the disk refuses; the old one is untouched.
     """
+    _refuse_not_finite(checkpoint.weights, path, "is not written")
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -154,7 +159,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     content["digest"] = _digest(content)
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_alike(content), buffer)
     replace_file(path, buffer.getbuffer(), "checkpoint")
 
 
@@ -162,7 +167,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing in the file is executed.
 
     Raises:
-        PipelineError: no such file, damaged, foreign, or written by a newer pipeline.
+        PipelineError: no such file, damaged, foreign, written by a newer pipeline, or with weights
+            that are not finite.
     """
     path = Path(path)
     if path.suffix == RELAY_SUFFIX:
@@ -196,9 +202,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if content.pop("digest") != _digest(content):
             raise ValueError
-        return _from_content(content, path)
+        checkpoint = _from_content(content, path)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PipelineError(f"{path}: damaged; remove it and train again") from None
+    _refuse_not_finite(checkpoint.weights, path, "is of no use")
+    return checkpoint
+
+
+def _refuse_not_finite(weights: Mapping[str, Tensor], path: Path, fate: str) -> None:
+    broken = not_finite(weights)
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise PipelineError(
+            f"{path}: {fate}, as its weights are not finite ({broken[0]}{more}): the training "
+            "broke down; train again with a lower train.learning_rate, or with train.gradient_clip"
+        )
 
 
 def check_fits(checkpoint: Checkpoint, game: GameDescription) -> None:
@@ -292,6 +310,20 @@ def _tensors(content: Any) -> Iterator[Tensor]:
     elif isinstance(content, (list, tuple)):
         for value in content:
             yield from _tensors(value)
+
+
+def _alike(value: Any) -> Any:
+    """The same content, of which torch writes the same bytes: it writes a text, a container or a
+    tensor's memory only once that is the very same object twice."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()  # its strides are kept: sums depend on them
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, Mapping):
+        return {_alike(key): _alike(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_alike(one) for one in value)
+    return value
 
 
 def _words(values: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.policies.breakdown import NotFinite
 from pipeline.policies.impala import ImpalaCNN
 
 Schedule = Literal["constant", "one_cycle", "cosine"]
@@ -71,7 +72,13 @@ class Cloner:
         goals: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One update, each sample's loss times its weight (B,); returns loss and number of right
-        answers before it, both still on the device, so that nobody waits for them."""
+        answers before it, both still on the device, so that nobody waits for them.
+
+        Raises:
+            NotFinite: the loss or the norm of the gradient is not finite; nothing is updated. Not
+                on a GPU, which nobody waits for: there such a loss, or a loss with such a gradient,
+                is returned as NaN.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         logits = self.logits(frames, goals)
@@ -81,10 +88,21 @@ class Cloner:
             loss = (functional.cross_entropy(logits, buttons, reduction="none") * weights).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        norm = self._clipped()
+        loss = loss.detach()
+        if self.device.type != "cpu":
+            loss = loss + 0 * norm  # NaN where the norm is not finite, else the same
+        elif not (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+            raise NotFinite(f"loss {float(loss):.4g}, gradient norm {float(norm):.4g}")
         self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == buttons).sum()
+        return loss, (logits.detach().argmax(dim=1) == buttons).sum()
+
+    def _clipped(self) -> Tensor:
+        """The norm of the gradient, which is cut down to ``gradient_clip`` where there is one."""
+        parameters = list(self.network.parameters())
+        if self.gradient_clip:
+            return nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def agreement(
         self, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]]

@@ -6,7 +6,6 @@ import filecmp
 import hashlib
 import itertools
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from pipeline.errors import PipelineError
 from pipeline.games.legs import Leg
 from pipeline.policies.checkpoint import Checkpoint, load_checkpoint
+from pipeline.replacing import name_whole, replace_file
 from pipeline.settings import Train
 from pipeline.shards.provenance import VERSIONS
 from pipeline.shards.schema import ShardHeader
@@ -75,15 +75,7 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
     if path is None:
         return None
     checkpoint = load_checkpoint(path)
-    unset = {name: None for name in _WHERE_SET if name not in inputs}
-    other = [
-        f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
-        for name, value in {**inputs, **unset}.items()
-        if checkpoint.inputs.get(name) != value
-        # Once a checkpoint was known by its file: trainings that began so carry on, as long as it
-        # is there, unchanged.
-        and not (name == "start_from" and checkpoint.inputs.get(name) == _file_sha256(train))
-    ]
+    other = _differences(checkpoint, inputs, train)
     if checkpoint.step > train.steps:
         other.append(f"steps {checkpoint.step}, now {train.steps}")
     final = folder / "final.pt"
@@ -92,16 +84,67 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
         print(f"train: {final} is a copy of {copied}, which stays; it is replaced", flush=True)
         if path == final:
             return None  # a loop put it there: nobody trained in this folder itself
-        if checkpoint.step == train.steps:
-            copy_checkpoint(path, final)
-        else:
-            final.unlink()
+        final.unlink()  # the training's own is written anew from last.pt
     if other:
         raise PipelineError(
             f"{path}: belongs to another training ({'; '.join(other)}); "
             "give another --run, or --train.resume false to start again"
         )
     return checkpoint
+
+
+def finished(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
+    """The run's ``final.pt``, if it is the network of this training after all its updates.
+
+    It may be that of fewer steps (a training that went on and was killed at its end), or somebody
+    else's copy: it is known by what it holds, never by being there.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    path = folder / "final.pt"
+    if not path.exists():
+        return None
+    final = load_checkpoint(path)
+    return final if final.step == train.steps and not _differences(final, inputs, train) else None
+
+
+def best_kept(
+    folder: Path, inputs: dict[str, Any], told: dict[str, Any], train: Train
+) -> dict[str, Any]:
+    """What is known of ``best.pt`` where a training carries on: by what chosen, score, step.
+
+    A training that was killed after it had saved a better one, and before it said so in
+    ``last.pt``, has a ``best.pt`` from ahead. One from beyond the
+    training's steps is removed.
+
+    Args:
+        told: what ``last.pt`` says of it.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    path = folder / "best.pt"
+    if not path.exists():
+        return {}
+    best = load_checkpoint(path)
+    if best.step > train.steps or _differences(best, inputs, train):
+        path.unlink()
+        return {}
+    return told if best.step == told.get("step") else dict(best.metrics["best"])
+
+
+def _differences(checkpoint: Checkpoint, inputs: dict[str, Any], train: Train) -> list[str]:
+    """Inputs that are others than those of this training; none: it is of this training."""
+    unset = {name: None for name in _WHERE_SET if name not in inputs}
+    return [
+        f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"
+        for name, value in {**inputs, **unset}.items()
+        if checkpoint.inputs.get(name) != value
+        # Once a checkpoint was known by its file: trainings that began so carry on, as long as it
+        # is there, unchanged.
+        and not (name == "start_from" and checkpoint.inputs.get(name) == _file_sha256(train))
+    ]
 
 
 def _short(value: object) -> str:
@@ -152,7 +195,7 @@ def bring_back(source: Path, final: Path) -> None:
         if not _same_network(kept, final):
             free = (final.with_name(f"final-{number}.pt") for number in itertools.count(1))
             kept = next(path for path in free if not path.exists())
-            os.rename(final, kept)
+            name_whole(final, kept)
         print(f"{final}: is that of {source} again; what was there lies in {kept}", flush=True)
     copy_checkpoint(source, final)
 
@@ -168,7 +211,16 @@ def _same_network(one: Path, other: Path) -> bool:
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Let ``target`` be a copy of a checkpoint, whole or not at all."""
-    half = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    shutil.copyfile(source, half)
-    os.replace(half, target)
+    """Let ``target`` be a copy of a checkpoint, whole or not at all.
+
+    Raises:
+        PipelineError: the disk refuses; what ``target`` was is untouched.
+    """
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise PipelineError(
+            f"{source}: cannot read the checkpoint ({os.strerror(error.errno or 0)}); mend that, "
+            "then the same command carries on"
+        ) from None
+    replace_file(target, content, "checkpoint")

@@ -16,6 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
 
+EVENTS = "events.out.tfevents.*"
+"""What TensorBoard calls its files."""
 RIGHT, WRONG = (64, 160, 92), (196, 62, 54)
 _PAPER, _INK = (250, 249, 246), (40, 40, 44)
 
@@ -28,7 +30,8 @@ class Tracker:
         run: its name.
         settings: all of them, as JSON.
         track: Weights & Biases too.
-        step: updates done before; what an interrupted run wrote after them is taken back.
+        step: updates done before, whose curves stay; 0 removes all of an earlier training. What
+            an interrupted run wrote after them is taken back.
 
     Raises:
         PipelineError: ``track`` without the package.
@@ -38,9 +41,11 @@ class Tracker:
         self, folder: Path, run: str, settings: Mapping[str, Any], *, track: bool, step: int
     ) -> None:
         self._wandb = _start_wandb(folder, run, settings) if track else None
-        self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None
-        )
+        board = folder / "tensorboard"
+        if not step:
+            for events in board.glob(EVENTS):
+                events.unlink(missing_ok=True)
+        self._board = SummaryWriter(str(board), purge_step=step + 1 if step else None)
         text = json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
         self.text("hyperparameters", "    " + text, step)
 
@@ -59,6 +64,10 @@ class Tracker:
         self._board.add_image(name, picture, step, dataformats="HWC")
         if self._wandb is not None:
             self._wandb.log({name: self._wandb.Image(picture)}, step=step)
+
+    def flush(self) -> None:
+        """Hand all so far to the system, so that a kill does not lose it."""
+        self._board.flush()
 
     def close(self) -> None:
         self._board.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+
+from pipeline.replacing import replace_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -56,7 +59,8 @@ def plot_comparison(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
     columns = 3 if len(methods) <= 3 else 2
     figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format=path.suffix.lstrip("."))
     plt.close(figure)
+    replace_file(path, picture.getbuffer(), "plot")
     return path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipeline.frames import Frames
+from pipeline.replacing import replace_file
 
 
 def write_gif(path: Path, frames: Frames, *, every: int = 1, milliseconds: int = 80) -> None:
@@ -24,7 +26,9 @@ def write_gif(path: Path, frames: Frames, *, every: int = 1, milliseconds: int =
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in chosen
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    film = io.BytesIO()
     images[0].save(
-        path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=False
-    )
+        film, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0,
+        optimize=False,
+    )  # fmt: skip
+    replace_file(path, film.getbuffer(), "video")

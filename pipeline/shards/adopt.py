@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.owner import is_run_name
+from pipeline.replacing import move_folder, name_whole
 from pipeline.shards.catalogue import KEPT, Catalogue
 from pipeline.shards.parts import held
 from pipeline.shards.publish import cannot_write, make_folder
@@ -74,19 +75,11 @@ def _move(path: Path, target: Path) -> str:
     if path.is_dir():
         return _move_parts(path, target)
     try:
-        os.link(path, target)  # unlike a rename, fails where the name is taken
+        name_whole(path, target)
     except FileExistsError:
         if not os.path.samefile(path, target):
             return f"stays: {target} is there already"
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        if target.exists():
-            return f"stays: {target} is there already"
-        os.rename(path, target)
-        return "moved"
-    _sync(target.parent)
-    path.unlink()
+        path.unlink()  # named before an interruption
     return "moved"
 
 
@@ -95,17 +88,9 @@ def _move_parts(path: Path, target: Path) -> str:
         if not mine:
             return "stays: a process is collecting into it; let it end"
         try:
-            os.rename(path, target)
+            move_folder(path, target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             return f"stays: {target} is there already"
     return "moved"
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from pipeline.replacing import remove_leftovers
 from pipeline.shards.catalogue import Catalogue, enter
 from pipeline.shards.publish import publish, temporary_beside
 
@@ -38,6 +41,8 @@ def publish_name(folder: Path, stem: str, fingerprint: str) -> tuple[Path, bool]
     second name of the same file), so that what the other stages take is what was asked for. A
     file that is no valid shard only takes its number.
     """
+    with suppress(OSError):  # a second name that a kill left of a shard that got its own
+        remove_leftovers(folder, f"{glob.escape(stem)}-v*.h5")
     catalogue = Catalogue(folder)
     numbers: dict[Path, int] = {}
     for path in catalogue.files(f"{stem}-v"):

@@ -18,8 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.replacing import remove_leftovers
 from pipeline.shards.names import publish_name
-from pipeline.shards.publish import cannot_write, make_folder, remove_leftovers
+from pipeline.shards.publish import cannot_write, make_folder
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
 from pipeline.shards.verify import verify

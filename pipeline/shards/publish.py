@@ -8,12 +8,10 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import socket
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+from pipeline.replacing import name_whole, remove_leftovers, temporary_name
 
 
 def temporary_beside(target: Path) -> Path:
@@ -28,18 +26,7 @@ def temporary_beside(target: Path) -> Path:
         remove_leftovers(target.parent, glob.escape(target.name))
     except OSError as error:
         raise cannot_write(target, error) from None
-    return target.parent / f".{target.name}.tmp-{_host()}-{os.getpid()}"
-
-
-def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove what dead processes of this host left half-written in ``folder``.
-
-    Args:
-        pattern: as ``glob`` takes it, of the names that they were to have.
-    """
-    for old in folder.glob(f".{pattern}.tmp-{_host()}-*"):
-        if not _alive(old.name.rpartition("-")[2]):
-            old.unlink(missing_ok=True)
+    return temporary_name(target)
 
 
 def make_folder(folder: Path, target: Path) -> None:
@@ -63,19 +50,9 @@ def publish(temporary: Path, target: Path) -> None:
         PipelineError: ``target`` exists by now, or the disk refuses. ``temporary`` is left.
     """
     try:
-        _sync(temporary)
-        try:
-            os.link(temporary, target)  # unlike a rename, fails where the name is taken
-        except FileExistsError:
-            raise already_there(target) from None
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            refuse_existing(target)
-            os.replace(temporary, target)
-        else:
-            temporary.unlink()
-        _sync(target.parent)
+        name_whole(temporary, target)
+    except FileExistsError:
+        raise already_there(target) from None
     except OSError as error:
         raise cannot_write(target, error) from None
 
@@ -112,25 +89,3 @@ def cannot_write(target: Path, error: OSError | RuntimeError) -> PipelineError:
 
 def _names(text: str, code: int) -> bool:
     return os.strerror(code) in text or f"errno = {code}," in text
-
-
-def _host() -> str:
-    return socket.gethostname().replace("/", "_")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -76,6 +76,12 @@ def test_what_was_saved_comes_back(saved: Path) -> None:
     assert not after.network().training
 
 
+def test_the_same_content_is_the_same_bytes(saved: Path) -> None:
+    again = saved.with_name("again.pt")
+    save_checkpoint(again, load_checkpoint(saved))
+    assert again.read_bytes() == saved.read_bytes()
+
+
 def test_nothing_but_the_checkpoint_is_left_in_the_folder(saved: Path) -> None:
     save_checkpoint(saved, checkpoint(step=8))
     assert load_checkpoint(saved).step == 8

@@ -15,12 +15,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.replacing import write_whole
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,9 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         PipelineError: the disk refuses.
     """
-    half = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with half.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, path)
+        write_whole(path, data)
     except OSError as error:
-        with suppress(OSError):
-            half.unlink()
         raise _cannot_write(path, error) from None
 
 
