@@ -56,7 +56,9 @@ class Collect(Section):
     keep_states: bool = False
     """Keep the console at each milestone that is reached, in ``DATASETS/GAME/states/``."""
     keep_states_most: int = Field(100, ge=0)
-    """States of a milestone to have at most; 0 sets no bound."""
+    """States of a milestone to have at most; 0 sets no bound. Those that were reached in
+    collections, in evaluations and in games that choose a checkpoint are counted apart; where more
+    are reached, those of the first episodes are kept."""
 
 
 class Preprocess(Section):
@@ -332,8 +334,8 @@ class Curriculum(Section):
     evaluate_episodes: int = Field(20, ge=1)
     """Episodes after each round, which say whether the target is reached."""
     states: int = Field(40, ge=1)
-    """Start states that are kept where a leg ends: for those who judge, and as many of each
-    round. Where more arrive, those are kept that come first."""
+    """Start states that are kept where a leg ends: for those who judge, for those who choose, and
+    as many of each round. Where more arrive, those of the first episodes are kept."""
 
 
 class Compare(Section):
