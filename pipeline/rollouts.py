@@ -180,7 +180,9 @@ def play_job(job: Job) -> list[Outcome]:
     """Play the job's episodes; each is published as a part of its own when it ends."""
     with ExitStack() as stack:
         play = job.play
-        lockstep = min(LOCKSTEP, len(job.parts)) if play.policy != EXPERT else 1
+        # A program that remembers plays one game at a time, so that each game has its own memory.
+        alone = play.policy == EXPERT or play.settings.expert.memory == "episode"
+        lockstep = 1 if alone else min(LOCKSTEP, len(job.parts))
         envs = [
             GBAEnv(
                 play.game,
@@ -196,7 +198,7 @@ def play_job(job: Job) -> list[Outcome]:
             assert job.keep is not None
             moments[seed].append(job.keep.moment(env, milestones, seed, step))
 
-        actor = _actor(play, envs[0].game, stack)
+        expert, actor = _actor(play, envs[0].game, stack)
         start = b"" if job.starts else envs[0].start_state(play.start_state)
         _check_goal(play, envs[0], job)
         outcomes = []
@@ -212,6 +214,8 @@ def play_job(job: Job) -> list[Outcome]:
             tell=job.header.provenance.get("experts") is not None,
             first_goal=0 if play.leg is None else play.leg.first,
         ):
+            if expert is not None:
+                expert.end_episode(episode, play.game.buttons)
             outcomes.append(_outcome(episode, moments.pop(episode.seed, [])))
             part = job.parts[episode.seed]
             if part is not None:
@@ -237,16 +241,17 @@ def _check_goal(play: Play, env: GBAEnv, job: Job) -> None:
             )
 
 
-def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
+def _actor(play: Play, game: GameDescription, stack: ExitStack) -> tuple[ExpertActor | None, Actor]:
+    """The expert that plays, if one does, and who plays in all."""
     network: Actor | None = None
     if play.policy != EXPERT:
         from pipeline.policies.playing import make_actor
 
         network = make_actor(Path(play.policy), game, play.mode)
         if play.beta == 0:
-            return network
+            return None, network
     expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))
-    return expert if network is None else MixedActor(expert, network, play.beta)
+    return expert, expert if network is None else MixedActor(expert, network, play.beta)
 
 
 def _outcome(episode: Episode, moments: Sequence[Moment]) -> Outcome:

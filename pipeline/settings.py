@@ -179,6 +179,10 @@ class Expert(Section):
     """Seconds the expert may take for one answer."""
     memory_mb: int = Field(1024, ge=64)
     """Address space of an isolated program."""
+    memory: Literal["function", "episode"] = "function"
+    """What a program's answer may depend on: the state alone, or (``episode``) also what it was
+    asked before in the episode that it plays. Then each episode begins with the program loaded
+    anew, and ``label`` cannot ask it."""
     mode: Mode = "argmax"
     """How a checkpoint chooses as expert."""
 
