@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from pipeline.config import Settings
 from pipeline.executor import cores
+from pipeline.experts.memory import Breach, Recheck
 from pipeline.experts.opening import open_expert
+from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription
 from pipeline.screens import Gallery
@@ -68,8 +70,11 @@ class Panel:
         rows: Rows,
         gallery: Gallery,
         take: Callable[[Rows, Answers], object],
-    ) -> None:
+    ) -> Breach | None:
         """Ask about the steps ``rows``, ascending, and hand over the answers, a batch at a time.
+
+        A program is asked about some of them again, in another order; the breach is what it then
+        answered otherwise.
 
         Ends early where the expert stops. HDF5 is read by this thread alone, a wave of states at a
         time; questions that are submitted together are one wave.
@@ -77,6 +82,7 @@ class Panel:
         size = max(1, len(rows)) if self._together() else BATCH
         shares = [rows[first : first + size] for first in range(0, len(rows), size)]
         experts = self._several(len(shares))
+        recheck = Recheck(rows)
         with (
             ThreadPoolExecutor(len(experts)) as pool,
             tqdm(total=len(rows), desc="label", unit="step", disable=None) as bar,
@@ -90,11 +96,15 @@ class Panel:
                     told = iter([experts[0].answer(batches[0])])
                 else:
                     told = pool.map(_answer, experts, batches)
-                for share, answers in zip(wave, told, strict=False):
+                for share, batch, answers in zip(wave, batches, told, strict=False):
                     take(share, answers)
+                    recheck.note(share, batch, answers)
                     bar.update(len(share))
                 if self.stopped is not None:
-                    return
+                    return None
+        # A model would be paid for it, and a network is a function of what it sees.
+        program = isinstance(experts[0], ProgramExpert)
+        return recheck.breach(experts[0], self._game.buttons) if program else None
 
     def _together(self) -> bool:
         return self._settings.expert.kind == "model" and self._settings.model.batch

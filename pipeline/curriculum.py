@@ -21,6 +21,7 @@ from pipeline.config import Settings, change
 from pipeline.emulator.library import library_of
 from pipeline.errors import PipelineError
 from pipeline.games.description import load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.games.legs import leg_in
 from pipeline.policies.runs import bring_back
 from pipeline.reports.legs import leg_row, shown, write_table
@@ -118,6 +119,8 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     """The expert measured on a leg; where it arrives, the next leg is judged."""
     options = settings.curriculum
     settings = change(settings, leg=(start, goal))
+    if start is not None:
+        _refuse_learned_from(settings, start, goal)
     print(f"{goal}: the expert is measured", flush=True)
     of_expert = evaluate.of_expert(settings.evaluate.name)
     keep: dict[str, Any] = {"keep_states": True, "keep_states_most": options.states}
@@ -125,7 +128,6 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     expert = evaluate.run(change(settings, evaluate={**of_expert, **keep, **told}))
     # Where the rounds of the next leg are judged: in states of their own, too.
     told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
-    keep["keep_states_most"] = 2 * options.states
     evaluate.run(change(settings, evaluate={**of_expert, **keep, **told}))
     medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
     if expert["success_rate"] < options.gate or medians[goal] is None:
@@ -138,6 +140,24 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     leg = leg_in(settings, load_game(settings.game))
     assert leg is not None
     return _Leg(settings, start, goal, leg.name, limit, expert)
+
+
+def _refuse_learned_from(settings: Settings, start: str, goal: str) -> None:
+    """Refuse a leg that would be judged where trainings begin, too.
+
+    Raises:
+        PipelineError: no state of ``start`` was reached in an evaluation.
+    """
+    game, _ = find_cartridge(
+        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
+    )
+    library = library_of(settings.game_folder(game.name))
+    if any(one.purpose != "evaluate" for one in library.states_for(game, start, "evaluate", goal)):
+        raise PipelineError(
+            f"{library.folder}: no state of '{start}' was reached in an evaluation, so that "
+            f"'{goal}' would be judged in states that are learned from; keep some with: evaluate "
+            f"--checkpoint expert --milestone {start} --keep-states"
+        )
 
 
 def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
@@ -158,7 +178,7 @@ def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
                 "beta": 1.0 if student is None else 0.0,
                 "max_steps": leg.limit,
                 "keep_states": True,
-                "keep_states_most": (3 + round_) * options.states,
+                "keep_states_most": (1 + round_) * options.states,
             },
             checkpoint=student,
         )

@@ -96,6 +96,11 @@ def _diff(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     result = diff.diff(Path(known.a), Path(known.b))
     print(summary_table(result))
+    if "same_game" in result:
+        print(
+            f"{result['same_game']} episodes of {result['a']} are of games that {result['b']} has "
+            "other recordings of; their labels are not compared"
+        )
     return result
 
 
@@ -220,7 +225,7 @@ def _merge_arguments(parser: argparse.ArgumentParser) -> None:
         "--into", metavar="NAME", required=True, help="stem of the new shard's file name"
     )
     parser.add_argument(
-        "--keep", choices=("first", "last"), help="which of two episodes with one root stays"
+        "--keep", choices=("first", "last"), help="which of two episodes of one recording stays"
     )
 
 

@@ -52,7 +52,8 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         PipelineError: no shard to label, a shard of another game, an expert that cannot be asked,
-            or screens that are not there.
+            a program that answers otherwise when it is asked again (its shard is then not
+            published), or screens that are not there.
     """
     game = load_game(settings.game)
     leg = leg_in(settings, game)
@@ -231,7 +232,14 @@ def _label_shard(
         def take(rows: NDArray[np.intp], answers: Answers) -> None:
             labels.take(rows, answers, who, time())
 
-        panel.ask(shard, todo, gallery, take)
+        if len(todo):
+            _refuse_memory(source, settings, expert)
+        breach = panel.ask(shard, todo, gallery, take)
+        if breach is not None:
+            episode = int(np.searchsorted(shard.starts, breach.row, side="right")) - 1
+            step = breach.row - int(shard.starts[episode])
+            where = f"step {step} of episode {episode} of {source}"
+            raise PipelineError(breach.told(str(opening.program_path(settings, game)), where))
     left = len(todo) - labels.answered
     stopped = panel.stopped if left else None
     if stopped is None or labels.answered:
@@ -240,6 +248,21 @@ def _label_shard(
     row["first_reason"] = next(iter(labels.reasons), None)
     row["seconds"] = perf_counter() - started
     return row
+
+
+def _refuse_memory(source: Path, settings: Settings, expert: Expert) -> None:
+    """Refuse to ask a program about steps that it did not come to by itself.
+
+    Raises:
+        PipelineError: its answers depend on what it was asked before.
+    """
+    if settings.expert.kind == "program" and settings.expert.memory == "episode":
+        raise PipelineError(
+            f"{source}: expert.memory is 'episode', so that what {expert.identity['path']} answers "
+            "depends on what it saw before in the episode, and it cannot label steps offline; the "
+            "labels of collect, for the steps that it played, remain; learn from these, or give a "
+            "program whose act(state) is a function of the state"
+        )
 
 
 def _publish(plan: _Plan, labels: Labelling, expert: Expert, stopped: str | None) -> Path:

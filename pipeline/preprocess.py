@@ -254,6 +254,7 @@ class _Maker:
         raw = self._raw
         stays = [self._kept[s : s + n] for s, n in zip(raw.starts, raw.lengths, strict=True)]
         some = [index for index, stay in enumerate(stays) if stay.any()]
+        recordings = raw.recordings
         for index, state in zip(some, self._states(some), strict=True):
             episode = raw.episode(index, frames=False)
             if state is not None:
@@ -261,7 +262,13 @@ class _Maker:
             episode = _without(episode, stays[index])
             small = resize(episode.final_frame[None], self._contract)[0]
             split = split_of(episode.root, self._options.validation)
-            yield replace(episode, final_frame=small, split=split, ram_crc32=None)
+            yield replace(
+                episode,
+                final_frame=small,
+                split=split,
+                ram_crc32=None,
+                recording=recordings[index],
+            )
 
     def _states(self, episodes: list[int]) -> Iterator[dict[str, Array] | None]:
         """Today's variables of each episode; None where the recorded ones stay."""

@@ -6,6 +6,7 @@ part of its own; running it twice gives the same bytes. Parts of an interrupted 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from pipeline.executor import local_executor, run_jobs
 from pipeline.experts.acting import ExpertActor, MixedActor
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import GameDescription
-from pipeline.keeping import Keep, harvest
+from pipeline.keeping import Gathering, Keep, Moment, harvest
 from pipeline.players import EXPERT, Play, Player, mark_of
 from pipeline.shards.names import publish_name
 from pipeline.shards.parts import Parts
@@ -54,6 +55,8 @@ class Outcome:
     length: int
     success: bool
     milestones: tuple[int, ...]
+    moments: tuple[Moment, ...] = ()
+    """The console where the episode reached milestones, if states are kept."""
 
 
 def record(
@@ -81,7 +84,7 @@ def record(
         PipelineError: another process collects the same, an actor failed, a worker was killed, or
             the disk refuses; the line says how many finished episodes are kept.
     """
-    played: set[int] = set()
+    gathered = None if keep is None else Gathering(keep, seeds)
     path, done = publish_name(folder, stem, mark_of(header))
     if not done or Parts(folder, stem, header).folder.exists():
         with Parts(folder, stem, header) as parts:
@@ -89,10 +92,9 @@ def record(
             if done:
                 parts.discard()
             else:
-                path = _play_missing(player, seeds, header, parts, workers, keep, played)
+                path = _play_missing(player, seeds, header, parts, workers, keep, gathered)
     if keep is not None:
-        before = [number for number in range(len(seeds)) if number not in played]
-        harvest(path, player.game, player.play.rom, keep, before, workers=workers)
+        harvest(path, player.game, player.play.rom, keep, gathered, workers=workers)
     return path, done
 
 
@@ -103,20 +105,19 @@ def _play_missing(
     parts: Parts,
     workers: int,
     keep: Keep | None,
-    played: set[int],
+    gathered: Gathering | None,
 ) -> Path:
-    """Play the episodes whose parts are not there, note their numbers, and publish the shard."""
+    """Play the episodes whose parts are not there, gather their moments, and publish the shard."""
     try:
         missing = parts.missing(seeds)
-        played.update(missing)
         jobs = _jobs(player, seeds, missing, header, parts, keep)
         title = str(header.provenance["stage"])
         with local_executor(workers) as executor:
-            for _ in run_jobs(
+            for done in run_jobs(
                 executor, play_job, jobs, title=title, unit="episode", weight=len,
                 total=len(missing),
             ):  # fmt: skip
-                pass
+                _gather(done, gathered)
         starts = player.starts(seeds)
         used = None if starts is None else [starts[int(seed)].state for seed in seeds]
         states = None if used is None else list(dict.fromkeys(used))  # once each
@@ -139,11 +140,15 @@ def play(
     jobs = _jobs(player, seeds, range(len(seeds)), header, None, keep)
     title = str(header.provenance["stage"])
     outcomes: dict[int, Outcome] = {}
+    gathered = None if keep is None else Gathering(keep, seeds)
     with local_executor(workers) as executor:
         for done in run_jobs(
             executor, play_job, jobs, title=title, unit="episode", weight=len, total=len(seeds)
         ):
-            outcomes.update((outcome.seed, outcome) for outcome in done)
+            _gather(done, gathered)
+            outcomes.update((one.seed, replace(one, moments=())) for one in done)
+    if gathered is not None:
+        gathered.settle()
     return [outcomes[int(seed)] for seed in seeds]
 
 
@@ -161,6 +166,13 @@ def play_one(
         for _ in run_jobs(executor, play_job, [job], title="video", unit="episode", weight=len):
             pass
     return part
+
+
+def _gather(done: Sequence[Outcome], gathered: Gathering | None) -> None:
+    if gathered is not None:
+        for outcome in done:
+            for moment in outcome.moments:
+                gathered.take(moment)
 
 
 def _jobs(
@@ -184,7 +196,9 @@ def play_job(job: Job) -> list[Outcome]:
     """Play the job's episodes; each is published as a part of its own when it ends."""
     with ExitStack() as stack:
         play = job.play
-        lockstep = min(LOCKSTEP, len(job.parts)) if play.policy != EXPERT else 1
+        # A program that remembers plays one game at a time, so that each game has its own memory.
+        alone = play.policy == EXPERT or play.settings.expert.memory == "episode"
+        lockstep = 1 if alone else min(LOCKSTEP, len(job.parts))
         envs = [
             GBAEnv(
                 play.game,
@@ -194,7 +208,13 @@ def play_job(job: Job) -> list[Outcome]:
             )
             for _ in range(lockstep)
         ]
-        actor = _actor(play, envs[0].game, stack)
+        moments: dict[int, list[Moment]] = defaultdict(list)
+
+        def keep_state(env: GBAEnv, milestones: list[str], seed: int, step: int) -> None:
+            assert job.keep is not None
+            moments[seed].append(job.keep.moment(env, milestones, seed, step))
+
+        expert, actor = _actor(play, envs[0].game, stack)
         start = b"" if job.starts else envs[0].start_state(play.start_state)
         _check_goal(play, envs[0], job)
         outcomes = []
@@ -206,11 +226,13 @@ def play_job(job: Job) -> list[Outcome]:
             patience=play.patience,
             keep_frames=any(job.parts.values()),
             starts=job.starts,
-            keep_state=None if job.keep is None else job.keep.state,
+            keep_state=None if job.keep is None else keep_state,
             tell=job.header.provenance.get("experts") is not None,
             first_goal=0 if play.leg is None else play.leg.first,
         ):
-            outcomes.append(_outcome(episode))
+            if expert is not None:
+                expert.end_episode(episode, play.game.buttons)
+            outcomes.append(_outcome(episode, moments.pop(episode.seed, [])))
             part = job.parts[episode.seed]
             if part is not None:
                 begun = job.starts[episode.seed].state if job.starts else start
@@ -235,25 +257,27 @@ def _check_goal(play: Play, env: GBAEnv, job: Job) -> None:
             )
 
 
-def _actor(play: Play, game: GameDescription, stack: ExitStack) -> Actor:
+def _actor(play: Play, game: GameDescription, stack: ExitStack) -> tuple[ExpertActor | None, Actor]:
+    """The expert that plays, if one does, and who plays in all."""
     network: Actor | None = None
     if play.policy != EXPERT:
         from pipeline.policies.playing import make_actor
 
         network = make_actor(Path(play.policy), game, play.mode)
         if play.beta == 0:
-            return network
+            return None, network
     expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))
-    return expert if network is None else MixedActor(expert, network, play.beta)
+    return expert, expert if network is None else MixedActor(expert, network, play.beta)
 
 
-def _outcome(episode: Episode) -> Outcome:
+def _outcome(episode: Episode, moments: Sequence[Moment]) -> Outcome:
     return Outcome(
         int(episode.seed),
         float(episode.return_),
         len(episode.actions),
         bool(episode.success),
         tuple(int(step) for step in episode.milestones),
+        tuple(moments),
     )
 
 

@@ -1,7 +1,7 @@
 """The screens that an expert looks at: those of the shard, or the console's own of its recording.
 
 A processed shard holds small frames. The console's own lie in the raw shard that it descends from:
-an episode is found there by its root, a step by its place in it.
+an episode is found there by its recording, a step by its place in it.
 """
 
 from __future__ import annotations
@@ -86,14 +86,18 @@ def _native(shard: Shard, stack: ExitStack, game: Path | None) -> tuple[list[Sha
     """The raw shards, and for each step (N,) which of them it is in, and where."""
     paths, missing = _recordings(shard.path, game)
     raws = [stack.enter_context(Shard(path)) for path in paths]
-    episodes = {root: (n, i) for n, raw in enumerate(raws) for i, root in enumerate(raw.roots)}
+    episodes: dict[tuple[str, str], tuple[int, int]] = {}
+    for n, raw in enumerate(raws):
+        for i, (root, recording) in enumerate(zip(raw.roots, raw.recordings, strict=True)):
+            # Under no recording, too: older processed shards do not say which they are of.
+            episodes[root, recording] = episodes[root, ""] = n, i
     actions = [raw.column("actions") for raw in raws]
     own = shard.column("actions")
     which, places = np.empty(shard.n_frames, np.intp), np.empty(shard.n_frames, np.intp)
-    for index, root in enumerate(shard.roots):
-        if root not in episodes:
+    for index, (root, recording) in enumerate(zip(shard.roots, shard.recordings, strict=True)):
+        if (root, recording) not in episodes:
             raise _gone(shard.path, root, missing)
-        number, episode = episodes[root]
+        number, episode = episodes[root, recording]
         raw = raws[number]
         mine = int(shard.starts[index]) + np.arange(shard.lengths[index])
         its = int(raw.starts[episode]) + np.arange(raw.lengths[episode])

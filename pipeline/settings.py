@@ -46,7 +46,9 @@ class Collect(Section):
     keep_states: bool = False
     """Keep the console at each milestone that is reached, in ``DATASETS/GAME/states/``."""
     keep_states_most: int = Field(100, ge=0)
-    """States of a milestone to have at most; 0 sets no bound."""
+    """States of a milestone to have at most; 0 sets no bound. Those that were reached in
+    collections, in evaluations and in games that choose a checkpoint are counted apart; where more
+    are reached, those of the first episodes are kept."""
 
 
 class Preprocess(Section):
@@ -167,6 +169,10 @@ class Expert(Section):
     """Seconds the expert may take for one answer."""
     memory_mb: int = Field(1024, ge=64)
     """Address space of an isolated program."""
+    memory: Literal["function", "episode"] = "function"
+    """What a program's answer may depend on: the state alone, or (``episode``) also what it was
+    asked before in the episode that it plays. Then each episode begins with the program loaded
+    anew, and ``label`` cannot ask it."""
     mode: Mode = "argmax"
     """How a checkpoint chooses as expert."""
 
@@ -322,8 +328,8 @@ class Curriculum(Section):
     evaluate_episodes: int = Field(20, ge=1)
     """Episodes after each round, which say whether the target is reached."""
     states: int = Field(40, ge=1)
-    """Start states that are kept where a leg ends: for those who judge, and as many of each
-    round. Where more arrive, those are kept that come first."""
+    """Start states that are kept where a leg ends: for those who judge, for those who choose, and
+    as many of each round. Where more arrive, those of the first episodes are kept."""
 
 
 class Compare(Section):

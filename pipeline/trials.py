@@ -242,7 +242,9 @@ def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
 
 
 def _open(job: _Job, env: GBAEnv) -> Expert:
-    settings = change(job.course.settings, expert={"kind": "program", "path": job.program})
+    settings = change(
+        job.course.settings, expert={"kind": "program", "path": job.program, "memory": "function"}
+    )
     return open_expert(settings, env.game)
 
 

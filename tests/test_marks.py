@@ -66,7 +66,7 @@ DECIDE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 KEPT = {"name": "other", "workers": 3, "keep_states": True, "keep_states_most": 7}
 DO_NOT: dict[str, dict[str, Any]] = {
-    "collect": KEPT,
+    "collect": {**KEPT, "round": 3},
     "evaluate": {**KEPT, "keep_rollouts": False, "video": True},
     "preprocess": {"workers": 3},
     "label": {"workers": 3, "dry_run": True, "uncertainty": "margin"},  # of another select

@@ -23,7 +23,7 @@ from pipeline.executor import MOST_THREADS
 from pipeline.frames import FrameContract
 from pipeline.resizing import resize_jobs
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import Episode
+from pipeline.shards.schema import Episode, recording_id
 from tests.shards.factory import (
     make_episode,
     make_header,
@@ -87,6 +87,8 @@ def test_everything_but_the_frames_stays(game: Path, folder: Path) -> None:
     small = run(game, validation=0)["shards"][0]
     assert Path(small) == folder / "a-84-v001.h5"
     for before, after in zip(episodes_of(raw), episodes_of(small), strict=True):
+        assert after.recording == recording_id(before.root, before.actions)
+        before = replace(before, recording=after.recording)
         assert same(replace(after, frames=before.frames, final_frame=before.final_frame), before)
     with Shard(raw) as old, Shard(small) as new:
         assert new.header == replace(

@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,7 @@ class KeptState:
     @property
     def purpose(self) -> Purpose | None:
         """What the episode was played for that it is of; None where it was put in by hand."""
-        origin = self.about.get("from")
-        seed = origin.get("seed") if isinstance(origin, Mapping) else None
-        return purpose_of(seed) if isinstance(seed, int) else None
+        return _purpose(self.about)
 
     def has_reached(self, milestone: str) -> bool:
         """Whether a later milestone is known to be reached in it, too."""
@@ -89,32 +88,55 @@ class Library:
     def add(
         self, milestone: str, state: bytes, about: Mapping[str, Any], *, most: int = 0
     ) -> Path | None:
-        """Publish a PNG state; None if its RAM is there already, or ``most`` states (0: no bound).
+        """Publish a PNG state; None if its RAM is there already, or ``most`` states of its purpose
+        (0: no bound), see :meth:`add_several`."""
+        added = self.add_several(milestone, [(state, about)], most=most)
+        return added[0] if added else None
+
+    def add_several(
+        self, milestone: str, states: Sequence[tuple[bytes, Mapping[str, Any]]], *, most: int = 0
+    ) -> list[Path]:
+        """Publish PNG states, in their order, but those whose RAM is there already, and those
+        beyond ``most`` (0: no bound).
+
+        Each purpose has a bound of its own, and so have the states that were put in by hand: who
+        collects never takes the places of those who judge.
 
         Args:
-            about: must have ``ram_sha256``; goes into the file as it is, as JSON.
+            states: each with what goes into its file as it is, as JSON, ``ram_sha256`` among it.
 
         Raises:
             PipelineError: the disk refuses.
         """
         folder = self._place(milestone)
-        target = folder / f"{about['ram_sha256'][:_DIGITS]}.png"
-        note = json.dumps({"milestone": milestone, **about}, sort_keys=True)
+        target, added = folder, []
         try:
             with _locked(folder):
-                if target.exists() or (most and len(self.files(milestone)) >= most):
-                    return None
+                counts = self._counts(milestone) if most else Counter()
                 remove_leftovers(folder, "*.png")
-                write_whole(target, with_note(state, note))
+                for state, about in states:
+                    target = folder / f"{about['ram_sha256'][:_DIGITS]}.png"
+                    purpose = _purpose(about)
+                    if target.exists() or (most and counts[purpose] >= most):
+                        continue
+                    note = json.dumps({"milestone": milestone, **about}, sort_keys=True)
+                    write_whole(target, with_note(state, note))
+                    counts[purpose] += 1
+                    added.append(target)
         except OSError as error:
             raise PipelineError(
                 f"{target}: cannot write the save state ({os.strerror(error.errno or 0)}); make "
                 "room, or mend that, and run the same command again"
             ) from None
-        return target
+        return added
 
-    def is_full(self, milestone: str, most: int) -> bool:
-        return bool(most) and len(self.files(milestone)) >= most
+    def _counts(self, milestone: str) -> Counter[Purpose | None]:
+        """How many states there are of each purpose; what is damaged is of none."""
+        counts: Counter[Purpose | None] = Counter()
+        for file in self.files(milestone):
+            with suppress(PipelineError):  # named by `game states check`
+                counts[self.read(milestone, file).purpose] += 1
+        return counts
 
     def states(self, game: GameDescription, milestone: str) -> tuple[KeptState, ...]:
         """All states of a milestone, by name.
@@ -236,6 +258,12 @@ def summary(state: State) -> dict[str, Any]:
     """The variables of a state that are short enough to be read at a glance."""
     plain = {name: np.asarray(value) for name, value in state.items()}
     return {name: value.tolist() for name, value in plain.items() if value.size <= _LONGEST_ARRAY}
+
+
+def _purpose(about: Mapping[str, Any]) -> Purpose | None:
+    origin = about.get("from")
+    seed = origin.get("seed") if isinstance(origin, Mapping) else None
+    return purpose_of(seed) if isinstance(seed, int) else None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.shards.labels import Labels, no_labels
 from pipeline.shards.legs import next_goal
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, recording_id
 
 Frames = NDArray[np.uint8]
 
@@ -209,11 +209,13 @@ def _episode(play: _Play, tell: bool) -> Episode:
     terminated, truncated = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
     terminated[-1], truncated[-1] = play.terminated, play.truncated
     names = list(game.start_states)
+    actions = np.asarray(play.actions, np.uint8)
+    root = f"{game.name}/{play.start}/{play.seed:08x}"
     return Episode(
         frames=np.stack(play.frames)
         if play.frames
         else np.empty((0, *play.screen.shape), np.uint8),
-        actions=np.asarray(play.actions, np.uint8),
+        actions=actions,
         expert_actions=expert_actions,
         label_status=np.where(
             expert_actions == NO_ACTION, LabelStatus.UNLABELLED, LabelStatus.LABELLED
@@ -225,7 +227,8 @@ def _episode(play: _Play, tell: bool) -> Episode:
         final_frame=play.screen,
         seed=play.seed,
         success=bool(play.info["success"]),
-        root=f"{game.name}/{play.start}/{play.seed:08x}",
+        root=root,
+        recording=recording_id(root, actions),
         milestones=np.asarray(list(play.info["milestones"].values()), np.int32),
         start_state=names.index(play.start) if play.start in names else 0,
         ram_crc32=np.asarray(play.ram_crc32, np.uint32) if play.frames else None,

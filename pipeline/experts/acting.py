@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from pipeline.emulator.rollout import Actor, Asked, Choice
 from pipeline.errors import PipelineError
+from pipeline.experts.memory import Recheck
+from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions
 from pipeline.frames import Frames
 from pipeline.shards.labels import expert_id
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
 
 State = dict[str, Any]
 
@@ -38,6 +40,31 @@ class ExpertActor:
 
     def __init__(self, expert: Expert) -> None:
         self._expert = expert
+
+    def end_episode(self, episode: Episode, buttons: Sequence[str]) -> None:
+        """After each episode that it played: see that its program is a function of the state.
+
+        A program that may remember forgets this episode instead.
+
+        Raises:
+            PipelineError: asked again about a state, it gives another button.
+        """
+        expert = self._expert
+        if not isinstance(expert, ProgramExpert):
+            return
+        if expert.remembers:
+            expert.begin_episode()
+            return
+        asked = np.flatnonzero(episode.expert_actions != NO_ACTION)
+        recheck = Recheck(asked)
+        questions = Questions({name: one[asked] for name, one in episode.state.items()})
+        buttons_ = episode.expert_actions[asked]
+        status = np.full(len(asked), LabelStatus.LABELLED, np.uint8)
+        recheck.note(asked, questions, Answers(buttons_, status))
+        breach = recheck.breach(expert, buttons)
+        if breach is not None:
+            where = f"step {breach.row} of the episode with seed {episode.seed}"
+            raise PipelineError(breach.told(str(expert.path), where))
 
     def act(
         self,

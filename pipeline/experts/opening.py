@@ -55,6 +55,11 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
         PipelineError: no such program or checkpoint, no isolation for it, no key or no model.
     """
     expert = settings.expert
+    if expert.memory == "episode" and expert.kind != "program":
+        raise PipelineError(
+            f"expert.memory: only a program may keep one, and expert.kind is '{expert.kind}'; "
+            "leave it out"
+        )
     if expert.kind == "program":
         return ProgramExpert(
             program_path(settings, game),
@@ -63,6 +68,7 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
             isolation=expert.isolation,
             memory_mb=expert.memory_mb,
             tools=tools.tools_data(game),
+            remembers=expert.memory == "episode",
         )
     if expert.kind == "policy":
         # Imported late: the other kinds do without torch.

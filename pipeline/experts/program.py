@@ -24,6 +24,7 @@ from pipeline.shards.schema import NO_ACTION, LabelStatus
 BATCH = 1024
 """States sent at a time; after a death the rest of them is sent again."""
 MAX_PROGRAM = 4 << 20
+_FORGOTTEN = "its process ended in mid-episode, and with it what the program remembered"
 MAX_LOGS = 1 << 20
 """Characters of notes kept from one call; those of later states are dropped."""
 
@@ -34,6 +35,10 @@ class ProgramExpert:
     A state at which the program hangs, dies or runs out of memory gets no label, and a fresh
     process goes on with the next one. A program that writes into the channel of its answers loses
     the whole batch. What it did before never reaches the next batch.
+
+    Its answer must be a function of the state. With ``remembers`` it may depend on the states of
+    the same episode, too; :meth:`begin_episode` loads it anew, and where its process ends before
+    the episode does, the rest of the episode has no answers.
 
     The program may call the tools of ``pipeline.experts.tools`` without importing them.
 
@@ -47,6 +52,7 @@ class ProgramExpert:
         memory_mb: what an isolated program may use.
         tools: what the tools know of the game, from ``tools_data(game)``.
         loading: seconds until it must be ready to be asked.
+        remembers: its answers depend on what it was asked before in the episode.
 
     Raises:
         PipelineError: no such file, no such isolation on this machine, or the program fails while
@@ -63,6 +69,7 @@ class ProgramExpert:
         memory_mb: int = 1024,
         tools: Mapping[str, Any] | None = None,
         loading: float = 60.0,
+        remembers: bool = False,
     ) -> None:
         real = path.resolve()  # once: links may lead elsewhere the next time
         source = _read(real, path)
@@ -80,6 +87,8 @@ class ProgramExpert:
         program = Program(path.name, text, tools or {})
         self._sandbox = open_sandbox(program, self.isolation, limits)
         self._room = MAX_LOGS
+        self.remembers = remembers
+        self._begun = False
 
     def __enter__(self) -> ProgramExpert:
         try:
@@ -96,7 +105,8 @@ class ProgramExpert:
     @property
     def identity(self) -> dict[str, Any]:
         """What a shard's provenance says of this expert."""
-        return {"kind": "program", "path": self.path.name, "sha256": self.sha256}
+        told = {"kind": "program", "path": self.path.name, "sha256": self.sha256}
+        return {**told, "memory": "episode"} if self.remembers else told
 
     @property
     def screens(self) -> Screens:
@@ -107,6 +117,11 @@ class ProgramExpert:
         return None
 
     def close(self) -> None:
+        self._sandbox.close()
+
+    def begin_episode(self) -> None:
+        """Forget what was asked before: the next question is put to a fresh process."""
+        self._begun = False
         self._sandbox.close()
 
     def answer(self, questions: Questions) -> Answers:
@@ -131,6 +146,11 @@ class ProgramExpert:
                 reason = f"the program does not load again ({trouble.reason})"
                 self._fail(answers, range(first, last), trouble.status, reason)
                 return
+            if self.remembers:
+                if fresh and self._begun:
+                    self._fail(answers, range(first, last), LabelStatus.FAILED, _FORGOTTEN)
+                    return
+                self._begun = True
             rows = {name: column[first:last] for name, column in questions.state.items()}
             try:
                 for reply in self._sandbox.ask(rows, last - first):

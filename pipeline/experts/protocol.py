@@ -117,7 +117,12 @@ class Expert(Protocol):
         ...
 
     def answer(self, questions: Questions) -> Answers:
-        """Answer all questions; a failed one has no button, its status and a reason."""
+        """Answer all questions; a failed one has no button, its status and a reason.
+
+        An answer is a function of its state (and screen): whatever was asked before, in whatever
+        order and by how many processes, the same state gets the same button. Only then are labels
+        what the expert plays. Of programs `pipeline.experts.memory` asks some states again.
+        """
         ...
 
     def close(self) -> None: ...

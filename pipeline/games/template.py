@@ -54,7 +54,9 @@ reward: {{milestone: 1.0, success: 0.0, failure: 0.0, step: 0.0}}
 _EXPERT = '''\
 """Who shows how {title} is played: ``act`` gets the variables of game.yaml and names a button.
 
-This one presses A for ever, so that everything runs from the first day; write a better one.
+This one presses A for ever, so that everything runs from the first day; write a better one. Its
+answer must be a function of the state alone: ``label`` asks out of order and in several processes,
+so nothing may be remembered from one call to the next (but for a cache) or drawn at random.
 """
 
 

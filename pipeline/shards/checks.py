@@ -19,6 +19,7 @@ from pipeline.shards.schema import (
     EPISODE_COLUMNS,
     FORMAT,
     NO_ACTION,
+    RECORDING,
     SCHEMA_VERSION,
     STEP_COLUMNS,
     VALIDATION,
@@ -27,6 +28,7 @@ from pipeline.shards.schema import (
     LabelStatus,
     ShardHeader,
     canonical_json,
+    is_recording,
 )
 from pipeline.shards.stored import StoredDataset
 
@@ -44,7 +46,7 @@ class Content(NamedTuple):
     datasets: dict[str, StoredDataset]
     """Every dataset by its path, without the leading slash."""
     episodes: dict[str, Array]
-    """The columns of /episodes, ``root`` with them."""
+    """The columns of /episodes, ``root`` with them, and ``recording`` where it is there."""
     start_state_lengths: list[int]
 
 
@@ -74,7 +76,11 @@ def check_shard(path: Path, handle: int) -> Content:
         wrong = _boundaries(columns) or _ranges(header, columns, index)
     if wrong:
         raise not_valid(path, wrong)
-    episodes = {name: columns[f"episodes/{name}"] for name in (*EPISODE_COLUMNS, "root")}
+    episodes = {
+        name: columns[f"episodes/{name}"]
+        for name in (*EPISODE_COLUMNS, "root", "recording")
+        if f"episodes/{name}" in columns
+    }
     return Content(header, index.datasets, episodes, index.start_state_lengths)
 
 
@@ -230,6 +236,7 @@ def _read_columns(datasets: dict[str, StoredDataset], handle: int) -> dict[str, 
     """Every column with a number a step or a row an episode, but for the CRC32 of RAM and /labels,
     which no training reads."""
     names = [*STEP_COLUMNS, *(f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root"))]
+    names += ["episodes/recording"] if "episodes/recording" in datasets else []
     return {name: datasets[name].read(handle, 0, datasets[name].rows) for name in names}
 
 
@@ -284,6 +291,11 @@ def _ranges(header: ShardHeader, columns: dict[str, Array], index: Index) -> lis
     none(
         np.array([_no_text(root) for root in columns["episodes/root"].tolist()]),
         "/episodes/root is no text",
+    )
+    recordings = columns.get("episodes/recording", np.empty(0, RECORDING)).tolist()
+    none(
+        np.array([not is_recording(recording) for recording in recordings], np.bool_),
+        "/episodes/recording is no identity",
     )
     states = len(index.start_state_lengths)
     if "start_states" in index.datasets and (columns["episodes/start_state"] >= states).any():

@@ -1,7 +1,8 @@
 """Two labellings of the same recordings: where they agree, by button and by milestone.
 
-Steps are matched by the recording that they are of (its root) and their place in it, so it does
-not matter who labelled what, in which order the episodes lie, or which of them only one shard has.
+Steps are matched by the recording that they are of and their place in it, so it does not matter
+who labelled what, in which order the episodes lie, or which of them only one shard has. Where no
+more is the same than the game that was played, there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.shards.reader import Shard, check_shards
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.schema import LabelStatus, same_recording
 
 BEFORE_ANY = "none yet"
 
@@ -35,9 +36,10 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
     Returns:
         ``steps`` matched, of which ``both``, ``only_a``, ``only_b`` are labelled; ``agreement``
         (of ``both``, None where there are none); ``unmatched_a`` and ``unmatched_b``, steps of
-        recordings that the other lacks; ``by_action``, a row for each button of a's labels with
-        how often b gave which; ``by_milestone``, a row for each milestone that was the last
-        reached before a step.
+        recordings that the other lacks; ``same_game`` (left out where it is 0), episodes of a that
+        are of a game that b has another recording of; ``by_action``, a row for each button of a's
+        labels with how often b gave which; ``by_milestone``, a row for each milestone that was the
+        last reached before a step.
 
     Raises:
         PipelineError: no valid shards, of different games or buttons, or nothing in common.
@@ -51,7 +53,7 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
             f"not {' '.join(header.milestones)} as in {a}; compare shards of one game.yaml"
         )
     with Shard(a) as one, Shard(b) as two:
-        rows_one, rows_two, last = _matched(one, two)
+        rows_one, rows_two, last, same_game = _matched(one, two)
         labels_one, labels_two = _labelling(one, rows_one), _labelling(two, rows_two)
         steps_one, steps_two = one.n_frames, two.n_frames
     both = labels_one.labelled & labels_two.labelled
@@ -65,6 +67,7 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
         "only_b": int((labels_two.labelled & ~labels_one.labelled).sum()),
         "unmatched_a": steps_one - len(both),
         "unmatched_b": steps_two - len(both),
+        **({"same_game": same_game} if same_game else {}),
         "agreement": _share(int(equal.sum()), int(both.sum())),
         "by_action": _by_action(header.actions, labels_one.buttons[both], labels_two.buttons[both]),
         "by_milestone": _by_milestone(header.milestones, last, both, equal),
@@ -73,21 +76,29 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
 
 def _matched(
     one: Shard, two: Shard
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of the steps that both have, (n,) each, and the last milestone before each step.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """The rows of the steps that both have, (n,) each, the last milestone before each step, and
+    how many episodes of ``one`` are of a game that ``two`` has other recordings of alone.
 
     Raises:
         PipelineError: no recording in common, or one with other steps.
     """
-    places: dict[str, list[int]] = {}
-    for index, root in enumerate(two.roots):
-        places.setdefault(root, []).append(index)
+    places: dict[str, list[tuple[int, str]]] = {}
+    for index, (root, recording) in enumerate(zip(two.roots, two.recordings, strict=True)):
+        places.setdefault(root, []).append((index, recording))
     rows_one, rows_two, last = [], [], []
     actions_one, actions_two = one.column("actions"), two.column("actions")
-    for index, root in enumerate(one.roots):
-        if not places.get(root):
+    same_game = 0
+    for index, (root, recording) in enumerate(zip(one.roots, one.recordings, strict=True)):
+        there = places.get(root, [])
+        twins = [place for place in there if same_recording(place[1], recording)]
+        if not twins:
+            same_game += bool(there)
             continue
-        found = places[root].pop(0)  # a recording that lies there twice is matched twice
+        # The one that is known to be it; a recording that lies there twice is matched twice.
+        twin = min(twins, key=lambda place: (place[1] != recording, place[0]))
+        there.remove(twin)
+        found = twin[0]
         mine = int(one.starts[index]) + np.arange(one.lengths[index])
         its = int(two.starts[found]) + np.arange(two.lengths[found])
         if len(mine) != len(its) or (actions_one[mine] != actions_two[its]).any():
@@ -100,11 +111,12 @@ def _matched(
         rows_two.append(its)
         last.append(last_milestone(one.milestones[index], len(mine)))
     if not rows_one:
+        alike = f" ({same_game} of the games are the same, but played otherwise)"
         raise PipelineError(
-            f"{one.path}, {two.path}: no recording in common, so there is nothing to compare; "
-            "give two shards that descend from one"
+            f"{one.path}, {two.path}: no recording in common{alike if same_game else ''}, so there "
+            "is nothing to compare; give two shards that descend from one"
         )
-    return np.concatenate(rows_one), np.concatenate(rows_two), np.concatenate(last)
+    return np.concatenate(rows_one), np.concatenate(rows_two), np.concatenate(last), same_game
 
 
 def last_milestone(reached: NDArray[np.int32], steps: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from pipeline.shards.merge import Pick, write_episodes
 from pipeline.shards.names import publish_name, stem_and_version
 from pipeline.shards.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.reader import Shard, check_shards
-from pipeline.shards.schema import LabelStatus, ShardHeader
+from pipeline.shards.schema import LabelStatus, ShardHeader, same_recording
 
 _MOST_NUMBERS = 1_000_000
 
@@ -63,7 +63,7 @@ def merge(paths: Sequence[Path], stem: str, *, keep: Keep | None = None) -> dict
     """Publish ``STEM-vNNN.h5`` beside the first of ``paths``: the episodes of all, in their order.
 
     Args:
-        keep: which of several episodes with one root stays; None refuses such a merge.
+        keep: which of several episodes of one recording stays; None refuses such a merge.
 
     Returns:
         ``shard``, ``up_to_date``, ``episodes``, ``frames`` and ``left_out`` (episodes that ``keep``
@@ -71,13 +71,13 @@ def merge(paths: Sequence[Path], stem: str, *, keep: Keep | None = None) -> dict
 
     Raises:
         PipelineError: fewer than two shards, or shards that do not fit, every mismatch listed; a
-            root twice; a damaged shard, or the disk refuses. Nothing is then published.
+            recording twice; a damaged shard, or the disk refuses. Nothing is then published.
     """
     _check_stem(stem)
     if len(paths) < 2:
         raise PipelineError("data merge: name at least two shards")
     headers = _check_fit(paths)
-    picks, total = _each_root_once(paths, keep)
+    picks, total = _each_recording_once(paths, keep)
     settings = {"keep": keep}
     mark = fingerprint("merge", settings, [header.shard_id for header in headers])
     made = _header("merge", settings, mark, dict(zip(paths, headers, strict=True)))
@@ -256,26 +256,40 @@ def _described(shard: Shard) -> dict[str, str]:
     }
 
 
-def _each_root_once(paths: Sequence[Path], keep: Keep | None) -> tuple[list[Pick], int]:
-    """All episodes, but of several with one root only the first or the last; and how many are all.
+class _Seen(NamedTuple):
+    shard: int
+    episode: int
+    recording: str
+
+
+def _each_recording_once(paths: Sequence[Path], keep: Keep | None) -> tuple[list[Pick], int]:
+    """All episodes, but of several of one recording only the first or the last; and how many are
+    all. Two recordings of one game, such as the expert's and the student's, both stay.
 
     Raises:
-        PipelineError: a root twice, and nothing to ``keep``.
+        PipelineError: a recording twice, and nothing to ``keep``.
     """
     counts: list[int] = []
-    seen: dict[str, tuple[int, int]] = {}
+    seen: dict[str, list[_Seen]] = {}
     for number, path in enumerate(paths):
         with Shard(path) as shard:
             counts.append(shard.n_episodes)
-            for index, root in enumerate(shard.roots):
-                if keep is None and root in seen:
+            for index, (root, recording) in enumerate(
+                zip(shard.roots, shard.recordings, strict=True)
+            ):
+                of_game = seen.setdefault(root, [])
+                twins = [one for one in of_game if same_recording(one.recording, recording)]
+                if twins and keep is None:
                     raise PipelineError(
-                        f"{path}: episode {index} has the root {root}, as episode {seen[root][1]} "
-                        f"of {paths[seen[root][0]]} has; say which to keep: --keep first or last"
+                        f"{path}: episode {index} is of the recording {root} that episode "
+                        f"{twins[0].episode} of {paths[twins[0].shard]} is of; say which to keep: "
+                        "--keep first or last"
                     )
-                if keep == "last" or root not in seen:
-                    seen[root] = (number, index)
-    chosen = set(seen.values())
+                if keep == "last":
+                    of_game[:] = [one for one in of_game if one not in twins]
+                if keep == "last" or not twins:
+                    of_game.append(_Seen(number, index, recording))
+    chosen = {(one.shard, one.episode) for of_game in seen.values() for one in of_game}
     picks = [
         Pick(path, [i for i in range(count) if (number, i) in chosen])
         for number, (path, count) in enumerate(zip(paths, counts, strict=True))

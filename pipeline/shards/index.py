@@ -17,6 +17,7 @@ from pipeline.shards.schema import (
     EPISODE_COLUMNS,
     LABEL_COLUMNS,
     RAM_CRC32,
+    RECORDING,
     STEP_COLUMNS,
     ShardHeader,
     is_content_id,
@@ -107,6 +108,8 @@ class Index:
             self.wrong.append("/episodes/root is missing or no column of text")
         else:
             counts["root"] = self._find("episodes/root", (), root.dtype)
+        if self._version >= 4 and self._item("episodes/recording") is not None:
+            counts["recording"] = self._find("episodes/recording", (), RECORDING)
         self.wrong += [
             f"/episodes/{name} has {n} rows, but there are {counts['length']} episodes"
             for name, n in counts.items()

@@ -149,6 +149,11 @@ def _to_3(source: Path, target: Path, header: ShardHeader) -> None:
     _copy(source, target, header, 3)
 
 
+def _to_4(source: Path, target: Path, header: ShardHeader) -> None:
+    """Version 4 may have /episodes/recording; of a raw shard without it the buttons tell."""
+    _copy(source, target, header, 4)
+
+
 def _copy(source: Path, target: Path, header: ShardHeader, version: int) -> None:
     with (
         h5py.File(source, "r", locking=False) as old,
@@ -157,7 +162,11 @@ def _copy(source: Path, target: Path, header: ShardHeader, version: int) -> None
         write_header(new, header, copy_stored(old, new, source), version)
 
 
-_MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {1: _to_2, 2: _to_3}
+_MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {
+    1: _to_2,
+    2: _to_3,
+    3: _to_4,
+}
 """By the version to start from: (source, target, header of the source)."""
 
 

@@ -24,6 +24,7 @@ from pipeline.shards.schema import (
     Episode,
     Kind,
     ShardHeader,
+    recording_id,
 )
 from pipeline.shards.stored import StoredDataset
 
@@ -156,8 +157,20 @@ class Shard:
 
     @property
     def roots(self) -> list[str]:
-        """(E,) identity of the recording that each episode descends from."""
+        """(E,) the game id of each episode: game, start and seed."""
         return [root.decode() for root in self._episode_column("root").tolist()]
+
+    @property
+    def recordings(self) -> list[str]:
+        """(E,) the recording that each episode descends from; empty where nobody knows: in
+        processed files before schema version 4."""
+        if "recording" in self._checked().episodes:
+            return [one.decode() for one in self._episode_column("recording").tolist()]
+        if self.header.kind == "processed":
+            return [""] * self.n_episodes
+        ends = np.cumsum(self.lengths)[:-1]
+        actions = np.split(self.column("actions"), ends)
+        return [recording_id(*one) for one in zip(self.roots, actions, strict=True)]
 
     @property
     def returns(self) -> NDArray[np.float32]:
@@ -242,8 +255,14 @@ class Shard:
             start_state=int(self.start_state_rows[index]),
             ram_crc32=self.ram_crc32(start, stop),
             labels=self.labels(start, stop),
+            recording=self._recording(index),
             **columns,
         )
+
+    def _recording(self, index: int) -> str:
+        """As it is stored."""
+        stored = self._checked().episodes.get("recording")
+        return "" if stored is None else bytes(stored[index]).decode()
 
     def start_states(self) -> list[bytes]:
         """The save states that the episodes began from; none in a processed shard."""

@@ -36,6 +36,7 @@ from pipeline.shards.schema import (
     Array,
     Episode,
     ShardHeader,
+    is_recording,
 )
 from pipeline.shards.stored import StoredDataset
 from pipeline.shards.verify import Episodes, descriptor
@@ -45,9 +46,9 @@ _BLOCK = 256
 _LEAST_SECONDS = 60.0
 _SLOWEST = 2e6
 """Bytes of a damaged file that even a slow machine saves in a second."""
-_DERIVED = ("/episodes/start", "/episodes/length", "/episodes/return")
-"""Columns that follow from others, so that nothing is lost with them; of start and length, one
-must be intact."""
+_DERIVED = ("/episodes/start", "/episodes/length", "/episodes/return", "/episodes/recording")
+"""Columns that follow from others, or that an episode may lack, so that nothing is lost with them;
+of start and length, one must be intact."""
 
 
 def salvage(path: Path, stem: str | None = None) -> dict[str, Any]:
@@ -289,6 +290,7 @@ class _Rescue:
             seed=int(one("seed")),
             success=bool(one("success")),
             root=one("root").decode(),
+            recording=self._recording(index),
             split=int(one("split")),
             milestones=one("milestones"),
             start_state=rows.get(start_state, start_state),
@@ -302,6 +304,12 @@ class _Rescue:
             ),
             **{name: self._rows(name, start, stop) for name in STEP_COLUMNS},
         )
+
+    def _recording(self, index: int) -> str:
+        """As it is stored; unknown where that is damaged, which loses no episode."""
+        stored = self._episodes.column("recording")
+        text = b"" if stored is None else bytes(stored[index])
+        return text.decode() if is_recording(text) else ""
 
 
 def _start_state_lengths(file: h5py.File) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""The shard, schema version 3: the names, types and meanings of everything in a file.
+"""The shard, schema version 4: the names, types and meanings of everything in a file.
 
 One file holds some whole episodes of one game by one actor and never changes once published.
 N steps, E episodes, M milestones, screens of H by W:
@@ -26,7 +26,9 @@ N steps, E episodes, M milestones, screens of H by W:
 /episodes/return          (E,) f32: sum of the rewards
 /episodes/success         (E,) bool
 /episodes/split           (E,) u8: 0 train, 1 validation
-/episodes/root            (E,) text: identity of the recording that an episode descends from
+/episodes/root            (E,) text: the game id: game, start and seed; it decides the split
+/episodes/recording       (E,) text: the recording that an episode descends from, which its copies
+                          share (:func:`recording_id`); empty where nobody knows; may be missing
 /episodes/milestones      (E,M) i32: the step at which each was reached, or -1
 /episodes/start_state     (E,) u16: row of /start_states (in a processed shard: of its parent's)
 /episodes/final_frame     (E,H,W,3) u8: the screen after the last step
@@ -45,13 +47,15 @@ Of /labels a shard has all or nothing: a recording has nothing, there the proven
 labelled. When an answer was given and what it cost is no part of the ``shard_id``: an interrupted
 labelling that finds its answers kept, or one that is paid for again, gives the same labels.
 
-Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32; version 2 no /labels.
+Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32; version 2 no /labels; version
+3 no /episodes/recording.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -63,7 +67,7 @@ from numpy.typing import NDArray
 from pipeline.frames import FrameContract, Frames
 
 FORMAT = "pokemon-il"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 NO_ACTION = 255
 """The expert's button where the expert was not asked, or gave none."""
@@ -114,6 +118,8 @@ LABEL_COLUMNS: dict[str, np.dtype[Any]] = {
 }
 """Datasets of ``/labels`` with one row a step, which a shard has all or none; text is UTF-8."""
 
+_RECORDING = re.compile(rb"[0-9a-f]{32}|")
+
 _CIRCUMSTANCES = {
     f"/labels/{name}" for name in ("attempt", "time", "input_tokens", "output_tokens", "dollars")
 }
@@ -139,6 +145,9 @@ EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "start_state": np.dtype("<u2"),
 }
 """Datasets of ``/episodes`` with one row an episode; beside them ``root`` and ``final_frame``."""
+
+RECORDING = np.dtype("S32")
+"""Type of ``/episodes/recording``, which a shard may lack."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,7 @@ class Episode:
     seed: int
     success: bool
     root: str
-    """Identity of the recorded episode that this one descends from; it decides the split."""
+    """The game id: game, start and seed; it decides the split."""
     split: int = TRAIN
     milestones: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     """(M,) i32, the step at which each milestone was reached, or -1."""
@@ -218,6 +227,8 @@ class Episode:
     """(T,) u32, CRC32 of the RAM before each step; None where it was not recorded."""
     labels: dict[str, Array] | None = None
     """Each of LABEL_COLUMNS, (T,); None in a recording."""
+    recording: str = ""
+    """The recording that it descends from, see :func:`recording_id`; empty where nobody knows."""
 
     @property
     def return_(self) -> float:
@@ -231,6 +242,28 @@ class Episode:
 def canonical_json(value: Any) -> str:
     """JSON whose text is a function of the value alone: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def recording_id(root: str, actions: NDArray[np.uint8]) -> str:
+    """The identity of a recording (32 hex digits): the game that was played, and how.
+
+    The expert and the student that play one game (``root``) make two recordings. Copies of one,
+    resized, labelled or without some steps, keep its identity.
+
+    Args:
+        actions: (T,) the buttons executed, all of them.
+    """
+    return hashlib.sha256(root.encode() + b"\0" + actions.tobytes()).hexdigest()[:32]
+
+
+def same_recording(one: str, other: str) -> bool:
+    """Whether two episodes of one game may be of one recording: an unknown one may be any."""
+    return one == other or not one or not other
+
+
+def is_recording(text: bytes) -> bool:
+    """Whether it is a :func:`recording_id`, or empty."""
+    return _RECORDING.fullmatch(text) is not None
 
 
 def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:

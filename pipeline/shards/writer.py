@@ -32,6 +32,7 @@ from pipeline.shards.schema import (
     FRAMES_PER_CHUNK,
     LABEL_COLUMNS,
     RAM_CRC32,
+    RECORDING,
     SCHEMA_VERSION,
     STEP_COLUMNS,
     Array,
@@ -39,6 +40,7 @@ from pipeline.shards.schema import (
     ShardHeader,
     content_id,
     is_content_id,
+    is_recording,
     layout,
     stored_id,
 )
@@ -84,6 +86,7 @@ class ShardWriter:
         self._state: dict[str, Column] | None = None
         self._episodes: dict[str, list[object]] = {name: [] for name in EPISODE_COLUMNS}
         self._roots: list[bytes] = []
+        self._recordings: list[bytes] = []
         self._file: h5py.File | None = None
 
     def __enter__(self) -> ShardWriter:
@@ -149,6 +152,7 @@ class ShardWriter:
         for name, entry in row.items():
             self._episodes[name].append(entry)
         self._roots.append(episode.root.encode())
+        self._recordings.append(episode.recording.encode())
         self.n_frames += steps
         self.n_episodes += 1
 
@@ -247,7 +251,9 @@ class ShardWriter:
                 f"{len(self.header.milestones)}"
             )
         if not episode.root:
-            raise ValueError("an episode needs a root: the identity of its recording")
+            raise ValueError("an episode needs a root: the identity of its game")
+        if not is_recording(episode.recording.encode()):
+            raise ValueError(f"recording {episode.recording!r} is no identity")
 
     def _seal(self) -> None:
         """Write all that is known only now, the identity and the mark of completeness last."""
@@ -265,6 +271,9 @@ class ShardWriter:
         longest = max(map(len, self._roots))
         roots = np.array(self._roots, h5py.string_dtype("utf-8", longest))
         written["/episodes/root"] = write_fixed(episodes, "root", roots)
+        if any(self._recordings):
+            recordings = np.array(self._recordings, h5py.string_dtype("utf-8", RECORDING.itemsize))
+            written["/episodes/recording"] = write_fixed(episodes, "recording", recordings)
         if self._start_states:
             written["/start_states"] = write_start_states(file, self._start_states)
         self.shard_id = write_header(file, self.header, written)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.emulator.rollout import Choice, Frames, play_episodes
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, recording_id
 
 MakeGame = Callable[..., Path]
 
@@ -172,6 +172,7 @@ def test_start_states_and_progress_are_reported(make_game: MakeGame) -> None:
         [env], RandomActor(10), [1], start_state="later", max_steps=9, on_step=played.append
     )
     assert (episode.start_state, episode.root) == (1, "standing/later/00000001")
+    assert episode.recording == recording_id(episode.root, episode.actions)
     assert sum(played) == 9
 
 

@@ -142,8 +142,8 @@ def test_an_episode_recorded_once_is_refused_twice_unless_it_is_said_which_to_ke
     a = recorded(tmp_path / "a-v001.h5", range(0, 3))
     b = write(tmp_path / "b-v001.h5", SMALL, [small(5), small(1, split=1)], [b"s" * 9])
     assert refused(tmp_path, merge, [a, b], "all") == (
-        f"{b}: episode 1 has the root power_on-00000001, as episode 1 of {a} has; "
-        "say which to keep: --keep first or last"
+        f"{b}: episode 1 is of the recording power_on-00000001 that episode 1 of {a} is "
+        "of; say which to keep: --keep first or last"
     )
     first = merge([a, b], "first", keep="first")
     assert first["left_out"] == 1

@@ -23,7 +23,7 @@ from pipeline.shards.labels import rows_of
 from pipeline.shards.migrate import migrate
 from pipeline.shards.reader import Shard
 from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import NO_ACTION, SCHEMA_VERSION
+from pipeline.shards.schema import NO_ACTION, SCHEMA_VERSION, recording_id
 from pipeline.shards.verify import verify
 from pipeline.shards.writer import ShardWriter
 from tests.shards.factory import (
@@ -31,7 +31,7 @@ from tests.shards.factory import (
     make_episode,
     make_header,
     make_labels,
-    processed_shard,
+    processed_header,
     same,
 )
 
@@ -40,6 +40,7 @@ STATE = b"state" * 50
 EXPERT = np.array([0, NO_ACTION, 3] * 7, np.uint8)
 STATUS = np.array([1, 3, 1] * 7, np.uint8)
 LABELS = make_labels(21)
+RECORDINGS = [recording_id(one.root, one.actions) for one in map(make_episode, (3, 18), (0, 1))]
 IDS = {
     "raw": "364518aff36eb58ef082aa6ea3d72e5c",
     "processed": "4f9f37f38cabcc20e9aec13fe4ea4ed1",
@@ -51,12 +52,15 @@ MORE = {
     "v2-raw": "c7ad08ed3484c79f4259fb4c1de51fb2",
     "v3-raw": "c7ad08ed3484c79f4259fb4c1de51fb2",
     "v3-labelled": "e83f641a34e30af353edbe7354d35e9a",
+    "v4-raw": "b792cdc5f7612b646a4daf1bbecf62bf",
+    "v4-processed": "af24288eef520ae01044b0b2ed0dbacd",
+    "v4-labelled": "0bb0e8f734ea8e13cd0867cdd005dd03",
 }
 """Of those that hold more than the files of version 1."""
 TODAY = {
-    "raw": "2e5a39a11c35c72ff2ae782d4d089ae2",
-    "processed": "0d2d155f63b7436f099eccdf3600860c",
-    "labelled": "d332f2ab67ba445fdef156b9979edfce",
+    "raw": "b792cdc5f7612b646a4daf1bbecf62bf",
+    "processed": "af24288eef520ae01044b0b2ed0dbacd",
+    "labelled": "0bb0e8f734ea8e13cd0867cdd005dd03",
 }
 """Of the same content, made since the identity leaves out commit, packages and file names."""
 FILES = sorted(GOLDEN.glob("v*.h5"))
@@ -64,18 +68,21 @@ OLD = [path for path in FILES if not path.name.startswith(f"v{SCHEMA_VERSION}-")
 
 
 def make_golden(folder: Path) -> dict[str, Path]:
-    """Write the golden files of today's schema: what golden/v3-* were made by."""
-    raw, small = folder / "v3-raw.h5", folder / "v3-processed.h5"
+    """Write the golden files of today's schema: what golden/v4-* were made by."""
+    raw, small = folder / "v4-raw.h5", folder / "v4-processed.h5"
     # Level 6 for the native screens only to keep the file small.
     with ShardWriter(raw, make_header(), level=6, start_states=[STATE]) as writer:
-        writer.append(make_episode(3, 0, ram=True))
-        writer.append(make_episode(18, 1, ram=True))
-    processed_shard(small, (3, 18))
+        for i, steps in enumerate((3, 18)):
+            writer.append(replace(make_episode(steps, i, ram=True), recording=RECORDINGS[i]))
+    with ShardWriter(small, processed_header()) as writer:
+        for i, steps in enumerate((3, 18)):
+            episode = make_episode(steps, i, size=(84, 84))
+            writer.append(replace(episode, recording=RECORDINGS[i]))
     with Shard(small) as shard:
         parents = [{"file": "v1-processed.h5", "shard_id": shard.header.shard_id}]
     told = {"stage": "label", "fingerprint": "1" * 64, "parents": parents, "experts": EXPERTS}
-    relabel(small, folder / "v3-labelled.h5", EXPERT, STATUS, told, LABELS)
-    return {"raw": raw, "processed": small, "labelled": folder / "v3-labelled.h5"}
+    relabel(small, folder / "v4-labelled.h5", EXPERT, STATUS, told, LABELS)
+    return {"raw": raw, "processed": small, "labelled": folder / "v4-labelled.h5"}
 
 
 def kind_of(path: Path) -> str:
@@ -94,6 +101,7 @@ def holds_what_it_should(path: Path) -> None:
         for i, steps in enumerate((3, 18)):
             found, low = shard.episode(i), int(shard.starts[i])
             expected = make_episode(steps, i, size=size, ram=found.ram_crc32 is not None)
+            expected = replace(expected, recording=found.recording)
             if kind == "labelled":
                 expected = replace(
                     expected,
@@ -114,8 +122,10 @@ def test_there_are_golden_files_of_every_version_and_kind() -> None:
 def test_a_golden_file_gives_what_was_written(path: Path) -> None:
     holds_what_it_should(path)
     with Shard(path) as shard:
-        assert (shard.ram_crc32() is not None) == (path.stem in ("v2-raw", "v3-raw"))
-        assert (shard.labels() is not None) == (path.stem == "v3-labelled")
+        assert (shard.ram_crc32() is not None) == (path.stem in ("v2-raw", "v3-raw", "v4-raw"))
+        assert (shard.labels() is not None) == (path.stem in ("v3-labelled", "v4-labelled"))
+        known = path.name.startswith("v4") or kind_of(path) == "raw"  # there the buttons tell
+        assert shard.recordings == (RECORDINGS if known else ["", ""])
         assert (shard.stored("frames").crc32 is not None) == (not path.name.startswith("v1"))
         assert shard.header.shard_id == MORE.get(path.stem, IDS[kind_of(path)])
 
@@ -237,12 +247,12 @@ def test_an_identity_does_not_tell_commit_machine_or_file_names(tmp_path: Path) 
 
 
 def test_a_file_of_a_later_version_is_refused_by_its_version(tmp_path: Path) -> None:
-    path = shutil.copy(GOLDEN / "v3-processed.h5", tmp_path / "a-v001.h5")
+    path = shutil.copy(GOLDEN / "v4-processed.h5", tmp_path / "a-v001.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION + 1
         file["episodes/mood"] = np.zeros(2)  # whatever a later version brings
         del file["checksums"]
-    line = f"{path}: schema version 4, but this pipeline reads up to version 3; update the pipeline"
+    line = f"{path}: schema version 5, but this pipeline reads up to version 4; update the pipeline"
     for reading in (lambda: Shard(path).header, lambda: migrate(path)):
         with pytest.raises(PipelineError) as error:
             reading()

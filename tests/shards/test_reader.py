@@ -132,7 +132,7 @@ def test_a_shard_of_a_newer_schema_is_refused_with_both_versions(tmp_path: Path)
         file.attrs["schema_version"] = 7
         del file["frames"]  # whatever a later version changes, the version is named first
     assert error_of(path) == (
-        f"{path}: schema version 7, but this pipeline reads up to version 3; update the pipeline"
+        f"{path}: schema version 7, but this pipeline reads up to version 4; update the pipeline"
     )
 
 

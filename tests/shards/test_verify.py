@@ -42,7 +42,7 @@ def test_a_sound_shard_is_ok(tmp_path: Path, kind: str, deep: bool) -> None:
     assert row == {
         "shard": str(path),
         "state": "ok",
-        "schema_version": 3,
+        "schema_version": 4,
         "by": "decoding" if deep else "checksums",
         "frames": sum(LENGTHS),
         "episodes": len(LENGTHS),
