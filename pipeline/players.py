@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Mode, Settings
+from pipeline.emulator.clock import IN_UTC
 from pipeline.emulator.library import MILESTONE, KeptState, begun_in, library_of
 from pipeline.emulator.rollout import Start
 from pipeline.emulator.seeds import Purpose
@@ -98,7 +99,7 @@ class Player:
             settings=settings,
             fingerprint=fingerprint(stage, *decisive),
             actor=self.actor,
-            emulator=f"mgba {metadata.version('mgba')}",
+            emulator=f"mgba {metadata.version('mgba')}, {IN_UTC}",
             game_yaml=text.decode(),
             experts=self._paid(),
         )

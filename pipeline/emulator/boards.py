@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from pipeline.emulator.clock import host_seconds
 from pipeline.emulator.mgba_library import Mgba
 from pipeline.games.platforms import GBA, Platform
 
 _SOUND_INTERVAL = 1024
+_CLOCK = 1
+"""The bit of a Game Boy Advance cartridge's devices that says that it has a clock."""
 _SAVE_KINDS = {
     512: "SAVEDATA_EEPROM512",
     8192: "SAVEDATA_EEPROM",
@@ -47,6 +50,18 @@ class Board(Protocol):
         """Leave out what nobody hears; undone by a reset and by a loaded state."""
         ...
 
+    def has_clock(self) -> bool:
+        """Whether the cartridge has a clock that tells date and time of day."""
+        ...
+
+    def clock(self, rtc_ms: int) -> int:
+        """The fixed time for mGBA at which the cartridge's clock shows ``rtc_ms`` in UTC."""
+        ...
+
+    def program_counter(self) -> int:
+        """The address of the instruction that the processor is at."""
+        ...
+
     def postpone_sound(self) -> None:
         """Say that the sound was mixed just now."""
         ...
@@ -56,14 +71,17 @@ class Board(Protocol):
         ...
 
 
-def open_board(mgba: Mgba, core: Any, platform: Platform) -> Board:
-    return GbaBoard(mgba, core) if platform is GBA else GbBoard(mgba, core, platform)
+def open_board(mgba: Mgba, core: Any, platform: Platform, *, sound: bool = False) -> Board:
+    if platform is GBA:
+        return GbaBoard(mgba, core, sound=sound)
+    return GbBoard(mgba, core, platform)
 
 
 class GbaBoard:
-    """A Game Boy Advance. Its sound is not mixed: the registers work as ever."""
+    """A Game Boy Advance. Without ``sound`` none is mixed, and the registers work as ever."""
 
-    def __init__(self, mgba: Mgba, core: Any) -> None:
+    def __init__(self, mgba: Mgba, core: Any, *, sound: bool = False) -> None:
+        self._sound = sound
         self._ffi, self._lib = mgba.ffi, mgba.lib
         self._core = core
         self._gba = self._ffi.cast("struct GBA *", core.board)
@@ -89,16 +107,35 @@ class GbaBoard:
         self._lib.GBASavedataForceType(savedata, getattr(self._lib, _SAVE_KINDS[size]))
 
     def quiet(self) -> None:
+        if self._sound:
+            return
         # mGBA would mix the sound 274 times a frame, which takes a third of a quiet game's time.
         event = self._ffi.addressof(self._audio, "sampleEvent")
         self._lib.mTimingDeschedule(self._ffi.addressof(self._gba, "timing"), event)
         self.postpone_sound()
 
     def ready_to_save(self) -> None:
-        self._postpone(_SOUND_INTERVAL)
+        if not self._sound:
+            self._postpone(_SOUND_INTERVAL)
 
     def postpone_sound(self) -> None:
-        self._postpone(0)
+        if not self._sound:
+            self._postpone(0)
+
+    def has_clock(self) -> bool:
+        return bool(self._gba.memory.hw.devices & _CLOCK)
+
+    def clock(self, rtc_ms: int) -> int:
+        if not self.has_clock():
+            return rtc_ms
+        # What a state of another player says of how far the clock was set; ours is told by rtc_ms.
+        self._gba.memory.hw.rtc.offset = 0
+        return host_seconds(rtc_ms) * 1000
+
+    def program_counter(self) -> int:
+        # Two instructions ahead, of 2 or 4 bytes.
+        size = 2 if self._gba.cpu.executionMode else 4
+        return int(self._gba.cpu.gprs[15] & 0xFFFFFFFF) - size
 
     def _postpone(self, cycles: int) -> None:
         """Say that the sound was mixed just now, and is again in ``cycles``.
@@ -159,3 +196,12 @@ class GbBoard:
 
     def ready_to_save(self) -> None:
         pass
+
+    def has_clock(self) -> bool:
+        return False
+
+    def clock(self, rtc_ms: int) -> int:
+        return rtc_ms  # such a clock counts seconds, and knows no time zone
+
+    def program_counter(self) -> int:
+        return int(self._gb.cpu.pc)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.emulator.clock import IN_UTC, as_before
+from pipeline.emulator.core import WIDTH
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.emulator.rollout import state_columns
@@ -77,7 +79,8 @@ def play_again(env: GBAEnv, start: bytes, seed: int, actions: NDArray[np.uint8])
 def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
     """The game as it was described when ``shard`` was recorded.
 
-    A shard from before the description was stored in it takes that of today, ``game``.
+    A shard from before the description was stored in it takes that of today, ``game``. One from
+    before clocks were in UTC gets the clock that this host's time zone gave then.
 
     Raises:
         PipelineError: the shard cannot be played again: it is a processed one, of another game or
@@ -107,13 +110,31 @@ def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
     text = header.provenance.get("game_yaml")
     if isinstance(text, str):
         recorded = replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
+        if follows_time_zone(shard):
+            recorded = replace(recorded, rtc_ms=as_before(recorded.rtc_ms))
         return ending_with(recorded, told_leg(recorded, header.provenance))
     if header.actions != game.buttons or dict(header.timing) != game.timing.contract:
         raise PipelineError(
             f"{path}: recorded with other buttons or another timing than {game.name} has today, "
             "and from before shards carried their game.yaml; it cannot be played again"
         )
-    return game
+    return replace(game, rtc_ms=as_before(game.rtc_ms)) if follows_time_zone(shard) else game
+
+
+def follows_time_zone(shard: Shard) -> bool:
+    """Whether a recording is from when a cartridge's clock followed the host's time zone."""
+    told = str(shard.header.provenance.get("emulator", ""))
+    return bool(told) and not told.endswith(IN_UTC) and shard.header.frame_contract.width == WIDTH
+
+
+def why(env: GBAEnv, shard: Shard) -> str:
+    """What may be behind a difference, to be added to its line; empty where nothing is known."""
+    if not follows_time_zone(shard) or not env.emulator.has_clock:
+        return ""
+    return (
+        " (its cartridge has a clock, which followed the time zone of the host that recorded it: "
+        "set TZ to that zone, as in TZ=Europe/Berlin, and try again)"
+    )
 
 
 def player_again(shard: Shard, game: GameDescription, rom: Path | None = None) -> GBAEnv:
@@ -181,7 +202,7 @@ def read_anew(env: GBAEnv, shard: Shard, index: int) -> Columns:
     if found is not None:
         raise PipelineError(
             f"{shard.path}: episode {index} is not played again as it was recorded ({found}), so "
-            "its states cannot be read anew; look with: data replay"
+            f"its states cannot be read anew; look with: data replay{why(env, shard)}"
         )
     return {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
 
