@@ -56,9 +56,11 @@ class Difference:
     """That many steps were the same; all of them where only the final frame differs."""
     what: tuple[str, ...]
     """What differs there: frame, RAM, state NAME, reward, terminated, final frame."""
+    why: str = ""
+    """What may be behind it, where something is known."""
 
     def __str__(self) -> str:
-        return f"step {self.step}: {', '.join(self.what)}"
+        return f"step {self.step}: {', '.join(self.what)}" + (f" ({self.why})" * bool(self.why))
 
 
 def play_again(env: GBAEnv, start: bytes, seed: int, actions: NDArray[np.uint8]) -> Iterator[Step]:
@@ -128,12 +130,12 @@ def follows_time_zone(shard: Shard) -> bool:
 
 
 def why(env: GBAEnv, shard: Shard) -> str:
-    """What may be behind a difference, to be added to its line; empty where nothing is known."""
+    """What may be behind a difference; empty where nothing is known."""
     if not follows_time_zone(shard) or not env.emulator.has_clock:
         return ""
     return (
-        " (its cartridge has a clock, which followed the time zone of the host that recorded it: "
-        "set TZ to that zone, as in TZ=Europe/Berlin, and try again)"
+        "the cartridge's clock followed the time zone of the host that recorded it; set TZ to "
+        "that zone, such as TZ=Europe/Berlin, and try again"
     )
 
 
@@ -180,8 +182,9 @@ def first_difference(env: GBAEnv, shard: Shard, index: int) -> Difference | None
         wrong["terminated"] = ends != episode.terminated[low:high]
         found = _first(low, wrong)
         if found is not None:
-            return found
-    return _final(env, episode)
+            return replace(found, why=why(env, shard))
+    final = _final(env, episode)
+    return None if final is None else replace(final, why=why(env, shard))
 
 
 def read_anew(env: GBAEnv, shard: Shard, index: int) -> Columns:
@@ -200,9 +203,10 @@ def read_anew(env: GBAEnv, shard: Shard, index: int) -> Columns:
         columns.append(state_columns(env.game, [step.state for step in steps]))
     found = found or _final(env, episode)
     if found is not None:
+        found = replace(found, why=why(env, shard))
         raise PipelineError(
             f"{shard.path}: episode {index} is not played again as it was recorded ({found}), so "
-            f"its states cannot be read anew; look with: data replay{why(env, shard)}"
+            f"its states cannot be read anew; look with: data replay"
         )
     return {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
 
