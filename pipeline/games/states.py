@@ -6,6 +6,7 @@ fit. Layouts: mGBA 0.10, ``include/mgba/internal/gba/serialize.h`` and ``gb/seri
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import zlib
@@ -141,14 +142,18 @@ def check_state(state: bytes, rom: Path, console: Platform) -> str | None:
     image = rom.read_bytes()
     crc32 = zlib.crc32(image)
     known = {crc32, zlib.crc32(filled_up(image))} if len(image) <= MULTIBOOT else {crc32}
-    if origin.crc32 not in known:
-        if not (origin.title or origin.code):
-            raise PipelineError(unlike(origin.crc32, crc32))
-        return (
-            f"made with another image of this cartridge (CRC32 {origin.crc32:08x}, not "
-            f"{crc32:08x}): another edition or a changed game, which may not play on rightly"
-        )
-    return None
+    noted = _noted_rom(state) or cartridge.sha1
+    if origin.crc32 in known and noted == cartridge.sha1:
+        return None
+    if not (origin.title or origin.code):
+        raise PipelineError(unlike(origin.crc32, crc32))
+    what = f"CRC32 {origin.crc32:08x}, not {crc32:08x}"
+    if origin.crc32 in known:
+        what = f"sha1 {noted}, not {cartridge.sha1}"
+    return (
+        f"made with another image of this cartridge ({what}): another edition or a changed game, "
+        "which may not play on rightly"
+    )
 
 
 def unlike(found: int, due: int) -> str:
@@ -250,6 +255,16 @@ def note_of(state: bytes) -> str | None:
         if kind == _NOTE and data.startswith(_NOTE_KEY):
             return data[len(_NOTE_KEY) :].decode("ascii", "replace")
     return None
+
+
+def _noted_rom(state: bytes) -> str | None:
+    """The sha1 of the ROM that the pipeline noted in a PNG state."""
+    try:
+        told = json.loads((note_of(state) if state.startswith(PNG) else None) or "null")
+    except ValueError:
+        return None
+    found = told.get("rom_sha1") if isinstance(told, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def without_note(state: bytes) -> bytes:
