@@ -9,6 +9,7 @@ from pipeline.emulator.mgba_library import Mgba
 from pipeline.games.platforms import GBA, Platform
 
 _SOUND_INTERVAL = 1024
+_DAY = 86_400
 _CLOCK = 1
 """The bit of a Game Boy Advance cartridge's devices that says that it has a clock."""
 _SAVE_KINDS = {
@@ -56,6 +57,10 @@ class Board(Protocol):
 
     def clock(self, rtc_ms: int) -> int:
         """The fixed time for mGBA at which the cartridge's clock shows ``rtc_ms`` in UTC."""
+        ...
+
+    def start_clock(self, rtc_ms: int) -> None:
+        """Set a clock that only counts, after the console was switched on."""
         ...
 
     def program_counter(self) -> int:
@@ -132,6 +137,9 @@ class GbaBoard:
         self._gba.memory.hw.rtc.offset = 0
         return host_seconds(rtc_ms) * 1000
 
+    def start_clock(self, rtc_ms: int) -> None:
+        pass
+
     def program_counter(self) -> int:
         # Two instructions ahead, of 2 or 4 bytes.
         size = 2 if self._gba.cpu.executionMode else 4
@@ -202,6 +210,11 @@ class GbBoard:
 
     def clock(self, rtc_ms: int) -> int:
         return rtc_ms  # such a clock counts seconds, and knows no time zone
+
+    def start_clock(self, rtc_ms: int) -> None:
+        # mGBA lets the clock count from the host's time at which the console was switched on. It
+        # counts from midnight instead: day 0, at the time of day of ``rtc``.
+        self._gb.memory.rtcLastLatch = rtc_ms // 1000 // _DAY * _DAY
 
     def program_counter(self) -> int:
         return int(self._gb.cpu.pc)

@@ -2,7 +2,8 @@
 
 mGBA turns a fixed clock's seconds into date and time of day by the C library's ``localtime``. So
 a Game Boy Advance is given those seconds at which the host's own clocks show the date and time of
-day that the game's description asks for in UTC. A Game Boy counts seconds and knows no time zone.
+day that the game's description asks for in UTC. A Game Boy's clock counts days and seconds from
+when the console was switched on: here always from midnight of that day.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ class Emulator:
         """
         self._erase_cartridge()
         self._board.reset()
+        self._board.start_clock(self._rtc_ms)
         if save is not None:
             self._board.make_room(len(save))
             self._core.savedataRestore(self._core, save, len(save), True)
