@@ -24,7 +24,8 @@ _LOGO = bytes.fromhex("CEED6666")
 """The first bytes of a Game Boy cartridge's logo; mGBA too knows it by these."""
 MULTIBOOT = 0x40000
 """Bytes of the largest image that mGBA may take for one that is sent to a console by cable."""
-_FILLED_UP = 0x80000
+_POWER, _NO_POWER = 0x80000, 0x60000
+"""Sizes of images that are filled up: a power of two, and none."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ def read_cartridge(path: Path) -> Cartridge:
 def filled_up(image: bytes) -> bytes:
     """A Game Boy Advance image made so large that mGBA cannot take it for a multiboot one.
 
-    Behind its end lies what mGBA reads where a cartridge has ended: of each half-word its own
-    number. So nothing in the game can tell.
+    Behind its end lies what mGBA reads where such a cartridge has ended, so nothing in the game can
+    tell: of each half-word its own number; where the size is no power of two, 0 for ever, as in a
+    flash cartridge.
     """
-    end = -(-len(image) // 4) * 4  # a word that is begun reads 0 in its rest
-    behind = np.arange(end // 2, _FILLED_UP // 2, dtype="<u4").astype("<u2").tobytes()
-    return image + bytes(end - len(image)) + behind
+    if len(image) & (len(image) - 1):
+        return image + bytes(_NO_POWER - len(image))
+    return image + np.arange(len(image) // 2, _POWER // 2).astype("<u2").tobytes()
 
 
 def _refusal(image: bytes, suffix: str) -> str:
