@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pipeline.emulator.clock import host_seconds
@@ -37,6 +38,14 @@ class Board(Protocol):
 
     def ram(self) -> tuple[Any, ...]:
         """A writable buffer for each of the platform's blocks; to be asked after a reset."""
+        ...
+
+    def forget(self) -> Callable[[], None]:
+        """Make what a save state does not hold as it is in a console just switched on.
+
+        Returns:
+            What undoes that, where the state is refused after all.
+        """
         ...
 
     def save_size(self) -> int:
@@ -82,6 +91,30 @@ def open_board(mgba: Mgba, core: Any, platform: Platform, *, sound: bool = False
     return GbBoard(mgba, core, platform)
 
 
+class _Channels:
+    """The sound channels: a save state of mGBA holds a part of them, and loading one leaves the
+    rest as the console played before had it (such as whether a length counter ends a sound, which
+    a game can read). So they are set back before a state is loaded."""
+
+    def __init__(self, mgba: Mgba, audio: Any) -> None:
+        names = ("ch1", "ch2", "ch3", "ch4")
+        self._parts = [mgba.ffi.buffer(mgba.ffi.addressof(audio, name)) for name in names]
+        self._fresh: list[bytes] = []
+
+    def switched_on(self) -> None:
+        """Take what is there now for that of a console just switched on."""
+        self._fresh = self._fresh or [bytes(part) for part in self._parts]
+
+    def set_back(self) -> Callable[[], None]:
+        before = [bytes(part) for part in self._parts]
+        self._put(self._fresh)
+        return lambda: self._put(before)
+
+    def _put(self, values: Sequence[bytes]) -> None:
+        for part, value in zip(self._parts, values, strict=True):
+            part[:] = value
+
+
 class GbaBoard:
     """A Game Boy Advance. Without ``sound`` none is mixed, and the registers work as ever."""
 
@@ -92,9 +125,21 @@ class GbaBoard:
         self._gba = self._ffi.cast("struct GBA *", core.board)
         self.video = self._gba.video
         self._timing, self._audio = self._gba.timing, self._gba.audio
+        self._channels = _Channels(mgba, self._audio.psg)
 
     def reset(self) -> None:
         self._core.reset(self._core)
+        self._channels.switched_on()
+
+    def forget(self) -> Callable[[], None]:
+        bus, undo = self._gba.bus, self._channels.set_back()
+        self._gba.bus = 0
+
+        def put_back() -> None:
+            undo()
+            self._gba.bus = bus
+
+        return put_back
 
     def ram(self) -> tuple[Any, ...]:
         memory, ffi = self._gba.memory, self._ffi
@@ -166,6 +211,7 @@ class GbBoard:
         self._switched_on: Any = None
         self._gb = self._ffi.cast("struct GB *", core.board)
         self.video = self._gb.video
+        self._channels = _Channels(mgba, self._gb.audio)
 
     def reset(self) -> None:
         # A reset of mGBA's own would put the RAM elsewhere, so there is only one; later ones go
@@ -175,8 +221,13 @@ class GbBoard:
             core.reset(core)
             self._switched_on = self._ffi.new("uint8_t[]", core.stateSize(core))
             core.saveState(core, self._switched_on)
+            self._channels.switched_on()
         else:
+            self._channels.set_back()
             core.loadState(core, self._switched_on)
+
+    def forget(self) -> Callable[[], None]:
+        return self._channels.set_back()
 
     def ram(self) -> tuple[Any, ...]:
         memory, ffi = self._gb.memory, self._ffi

@@ -175,7 +175,7 @@ class Emulator:
         if not _is_whole(state, self._core.stateSize(self._core), self.platform):
             raise PipelineError(_NO_STATE)
         self._check_identity(state)
-        before = self._pixels.copy(), self._saved()
+        before, undo = (self._pixels.copy(), self._saved()), self._board.forget()
         self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
         try:
@@ -184,6 +184,7 @@ class Emulator:
             file.close(file)
         if not loaded:
             # mGBA looks at the machine first and leaves it, but the rest it has replaced by now.
+            undo()
             self._pixels[:] = before[0]
             if before[1]:
                 self._core.savedataRestore(self._core, before[1], len(before[1]), True)

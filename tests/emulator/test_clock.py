@@ -24,13 +24,15 @@ from tests.game_boy import cartridge
 
 # Reads the 7 bytes of date and time from the clock behind the cartridge's port (0x080000C4) to
 # 0x02000000, again and again: a command of 8 bits goes out, then 8 bits come in for each byte.
-CLOCK_READER = [int(word, 16) for word in """
-e59f00d0 e3a06402 e3a01001 e1c010b4 e3a01007 e1c010b2 e3a01001 e1c010b0 e3a01005 e1c010b0 e3a02065
-e3a03007 e1a04332 e2044001 e1a04084 e3845004 e1c050b0 e1c050b0 e1c050b0 e3845005 e1c050b0 e2533001
-5afffff4 e3a01005 e1c010b2 e3a07000 e3a08000 e3a03008 e3a05004 e1c050b0 e1c050b0 e1c050b0 e1c050b0
-e1c050b0 e3a05005 e1c050b0 e1d040b0 e1a040a4 e2044001 e1a080a8 e1888384 e2533001 1afffff0 e7c68007
-e2877001 e3570007 1affffea e3a01001 e1c010b0 e1c010b0 e3a09801 e2599001 1afffffd eaffffcb 080000c4
-""".split()]  # fmt: skip
+_LISTING = """
+    e59f00d0 e3a06402 e3a01001 e1c010b4 e3a01007 e1c010b2 e3a01001 e1c010b0 e3a01005 e1c010b0
+    e3a02065 e3a03007 e1a04332 e2044001 e1a04084 e3845004 e1c050b0 e1c050b0 e1c050b0 e3845005
+    e1c050b0 e2533001 5afffff4 e3a01005 e1c010b2 e3a07000 e3a08000 e3a03008 e3a05004 e1c050b0
+    e1c050b0 e1c050b0 e1c050b0 e1c050b0 e3a05005 e1c050b0 e1d040b0 e1a040a4 e2044001 e1a080a8
+    e1888384 e2533001 1afffff0 e7c68007 e2877001 e3570007 1affffea e3a01001 e1c010b0 e1c010b0
+    e3a09801 e2599001 1afffffd eaffffcb 080000c4
+"""
+CLOCK_READER = [int(word, 16) for word in _LISTING.split()]
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 SetZone = Callable[[str], None]
 
@@ -196,8 +198,8 @@ def test_a_recording_plays_again_in_another_zone_and_an_old_one_says_why_not(
     assert main([*replay, str(old), *words]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: {old}: 1 of 1 episodes are not played again as they were recorded, first episode "
-        "0 at step 0: RAM, state hour (the cartridge's clock followed the time zone of the host that "
-        "recorded it; set TZ to that zone, such as TZ=Europe/Berlin, and try again)"
+        "0 at step 0: RAM, state hour (the cartridge's clock followed the time zone of the host "
+        "that recorded it; set TZ to that zone, such as TZ=Europe/Berlin, and try again)"
     )
     live_in("UTC")  # where it was recorded
     assert main([*replay, str(old), *words, "--json"]) == 0

@@ -1,4 +1,4 @@
-"""What is given for a save: packed, filled up, or of another emulator; taken, or named in a line."""
+"""What is given for a save: packed, filled up, or of another emulator; taken, or named."""
 
 from __future__ import annotations
 
