@@ -13,8 +13,11 @@ from pipeline.emulator.core import Emulator
 from pipeline.emulator.stock import StockConsole
 from pipeline.errors import PipelineError
 from pipeline.games.cartridge import read_cartridge
+from pipeline.games.description import load_game
+from pipeline.games.identity import find_cartridge
 from pipeline.games.platforms import GB, GBA
 from pipeline.games.states import check_state, with_note
+from pipeline.games.template import write_game
 from tests.emulator.conftest import COUNTING, STANDING, write_cartridge
 from tests.emulator.test_starting import raw_state
 from tests.game_boy import cartridge
@@ -182,7 +185,7 @@ def test_a_refused_png_state_leaves_everything_as_it_was(tmp_path: Path) -> None
     before = looks(emulator)
     assert before[2]
     for state in states:
-        with pytest.raises(PipelineError, match="^the save state cannot be loaded: "):
+        with pytest.raises(PipelineError, match="^the save state cannot be loaded"):
             emulator.load_state(state)
         assert looks(emulator) == before
     emulator.load_state(own)
@@ -198,3 +201,18 @@ def refused_by_mgba(png: bytes) -> bytes:
     chunk = len(data).to_bytes(4, "big") + b"gbAs" + data
     chunk += zlib.crc32(b"gbAs" + data).to_bytes(4, "big")
     return png[: at - 4] + chunk + png[at + 8 + length :]
+
+
+def test_another_rom_is_not_played_where_blank_titles_alone_agree(tmp_path: Path) -> None:
+    ours = write_cartridge(tmp_path / "ours.gba", COUNTING, title=b"")
+    other = write_cartridge(tmp_path / "other.gba", STANDING, title=b"")
+    write_game("mine", ours, tmp_path / "mine")
+    game = load_game(tmp_path / "mine")
+    assert (game.rom_title, game.rom_code) == ("", None)
+    for unverified in (False, True):
+        with pytest.raises(PipelineError) as error:
+            find_cartridge(game, other, unverified=unverified)
+        assert str(error.value) == (
+            f"{other}: this ROM has sha1 {read_cartridge(other).sha1}, but mine needs "
+            f"{read_cartridge(ours).sha1}; give the right one with --rom FILE"
+        )
