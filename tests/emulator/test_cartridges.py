@@ -185,7 +185,7 @@ def test_a_refused_png_state_leaves_everything_as_it_was(tmp_path: Path) -> None
     before = looks(emulator)
     assert before[2]
     for state in states:
-        with pytest.raises(PipelineError, match="^the save state cannot be loaded"):
+        with pytest.raises(PipelineError, match="the save state cannot be loaded"):
             emulator.load_state(state)
         assert looks(emulator) == before
     emulator.load_state(own)
