@@ -24,6 +24,10 @@ from pipeline.reports.summary import rows_table, summary_table
 
 _TURNS = 20
 """Plays that a picture of a search tells."""
+_STILL = (
+    "nothing changed on the screen; look at it with --png FILE, and end a play with WAIT*4 or so, "
+    "that the game can answer"
+)
 
 if TYPE_CHECKING:
     from pipeline.emulator.search_session import SearchSession
@@ -67,7 +71,9 @@ def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.emulator.checking import examine
 
     game, rom = _game(settings)
-    found = examine(game, rom, start=known.start, state=known.state, steps=known.steps)
+    found = examine(
+        game, rom, start=known.start, state=known.state, steps=known.steps, compared=known.stock
+    )
     hidden = () if any(row["about"] for row in found.variables) else ("about",)
     rows = [{k: _short(v) for k, v in row.items() if k not in hidden} for row in found.variables]
     print(f"{game.folder / 'game.yaml'}: {game.title} on {rom}")
@@ -75,6 +81,8 @@ def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     print(rows_table(rows))
     print("conditions")
     print(rows_table([{k: _short(v) for k, v in row.items()} for row in found.conditions]))
+    if found.stock.first is None and found.stock.steps:
+        print(found.stock)
     for warning in found.warnings:
         print(printable(f"warning: {warning}"))
     for problem in found.problems:
@@ -93,6 +101,12 @@ def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "conditions": found.conditions,
         "warnings": found.warnings,
         "problems": found.problems,
+        "stock": {
+            "steps": found.stock.steps,
+            "identical": found.stock.first is None,
+            "first": found.stock.first,
+            "differ": list(found.stock.what),
+        },
     }
 
 
@@ -101,6 +115,10 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=_natural, default=100, metavar="N", help="random buttons to watch (100)"
     )
+    parser.add_argument(
+        "--stock", type=_natural, default=300, metavar="N",
+        help="steps that are played beside a stock mGBA, to compare (300)",
+    )  # fmt: skip
 
 
 def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -167,7 +185,7 @@ class _InOrder(argparse.Action):
 
 def _find(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.emulator.search_session import SearchSession, Start
-    from pipeline.emulator.searching import KINDS, Comparison, search
+    from pipeline.emulator.searching import KINDS, Comparison, check_number, search
 
     game, rom = _game(settings)
     start = None
@@ -177,12 +195,14 @@ def _find(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     kinds = tuple(kind for kind in KINDS if kind != "bit") if known.type is None else (known.type,)
     for word, value in known.script or ():
         if word == "play":
-            session.play(value)
+            if not session.play(value):
+                print(f"{session.turns[-1].what}: {_STILL}")
         elif word == "until":
             session.until(value)
         elif word == "undo":
             session.undo()
         else:
+            check_number(Comparison(word, value or 0), kinds)
             session.compare(Comparison(word, value or 0))
             left = search(session.plays(), session.console, kinds, limit=0).total
             print(f"{session.turns[-1].what}: {Comparison(word, value or 0)}: {left:,} left")
@@ -203,7 +223,7 @@ def _found(
     known: argparse.Namespace, session: SearchSession, kinds: Sequence[str]
 ) -> dict[str, Any]:
     """Print what a search left, and the lines for ``game.yaml``."""
-    from pipeline.emulator.searching import search, search_behind_pointers
+    from pipeline.emulator.searching import emptied_by, search, search_behind_pointers
 
     name = known.name or re.sub(r"\W", "_", known.session.stem)
     plays, console = session.plays(), session.console
@@ -219,6 +239,13 @@ def _found(
             found, where = behind, "behind pointers that moved"
     one = found.total == 1
     print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all that was said")
+    if not found.total:
+        emptied = emptied_by(plays, console, kinds)
+        if emptied is not None:
+            print(
+                f"'{emptied[1]}' of the play '{turns[emptied[0]]}' left no place; --undo takes the "
+                "last play back, with what was said of it"
+            )
     told |= {"left": found.total, "found": [one.as_dict(name, console) for one in found.found]}
     if known.add is not None:
         return told | {"added": _add(known.add, found, name, session)}
@@ -285,7 +312,7 @@ def _find_arguments(parser: argparse.ArgumentParser) -> None:
     script = parser.add_argument_group("what is done and said, in order, as often as you like")
     ordered: dict[str, Any] = {"action": _InOrder, "dest": "script"}
     script.add_argument(
-        "--play", metavar="BUTTONS", help="steps of the game: 'RIGHT*3 WAIT A'", **ordered
+        "--play", metavar="BUTTONS", help="steps of the game, such as 'RIGHT*3 WAIT*4'", **ordered
     )
     script.add_argument(
         "--until", type=_natural, metavar="STEP", help="play the shard up to a step", **ordered

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Mode, Settings
+from pipeline.emulator.clock import IN_UTC
 from pipeline.emulator.library import MILESTONE, KeptState, begun_in, library_of
 from pipeline.emulator.rollout import Start
 from pipeline.emulator.seeds import Purpose
@@ -105,7 +106,7 @@ class Player:
             settings=settings,
             fingerprint=fingerprint(stage, *decisive),
             actor=self.actor,
-            emulator=emulator_version(),
+            emulator=f"{emulator_version()}, {IN_UTC}",
             game_yaml=(self.game.folder / "game.yaml").read_bytes().decode(),
             experts=self._paid(),
         )

@@ -168,7 +168,7 @@ def _add_file(
     from pipeline.emulator.starting import begin, load_file, warning_of
     from pipeline.games.states import without_note
 
-    if file.suffix.lower() in _SAVES:
+    if Path(file.name.lower().removesuffix(".gz")).suffix in _SAVES:
         start = StartState("", known.frames, save=file, press=_presses(known.press, env))
         state = begin(env.emulator, env.rom, start, game.timing)
     else:

@@ -77,7 +77,8 @@ class World:
         game = load_game(settings.game)
         sources, options = [Path(one) for one in settings.preprocess.shards], settings.preprocess
         folder = self.folder / "made"
-        (plan,) = preprocess._planned(sources, folder, options, game, leg_in(settings, game))
+        stems = [(source, source.stem) for source in sources]
+        (plan,) = preprocess._planned(stems, folder, options, game, leg_in(settings, game))
         return plan.mark
 
     def _restate(self, patch: Patch) -> str:

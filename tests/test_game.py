@@ -115,8 +115,9 @@ def test_what_cannot_be_a_new_game_is_refused(here: Path, capsys: Capture) -> No
         "a.zip: a zip archive; unpack it and give the ROM that is inside"
     )
     assert refused(capsys, *new, "mine", "--rom", "a.txt") == (
-        "a.txt: no cartridge of a Game Boy, Game Boy Color or Game Boy Advance; give a .gb, .gbc "
-        "or .gba file with --rom"
+        "a.txt: no cartridge of a Game Boy, Game Boy Color or Game Boy Advance (as a Game Boy's: "
+        "12 bytes, but a header ends at 0x150; as a Game Boy Advance's: 12 bytes, but a header "
+        "ends at 0xC0); give a .gb, .gbc or .gba file with --rom"
     )
     assert not (here / "mine").exists()
 

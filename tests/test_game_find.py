@@ -218,3 +218,30 @@ def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture)
     assert refused(capsys, "mover/game.yaml/x.npz") == (
         "mover/game.yaml/x.npz: cannot write the search (File exists)"
     )
+
+
+def test_a_search_says_what_left_no_place_and_when_nothing_was_to_be_seen(
+    mover: Path, capsys: Capture
+) -> None:
+    words = ["game", "find", "x.npz", "--game", "mover", "--type", "u8"]
+    assert main([*words, "--play", "RIGHT", "--by", "1", "--play", "B WAIT", "--unchanged"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("nothing changed on the screen") == 1
+    assert (
+        "B WAIT: nothing changed on the screen; look at it with --png FILE, and end a play with "
+        "WAIT*4 or so, that the game can answer\n"
+    ) in printed
+    assert "--undo" not in printed
+    assert main([*words, "--play", "RIGHT", "--greater", "--by", "7"]) == 0
+    line = (
+        "'by 7' of the play 'RIGHT' left no place; --undo takes the last play back, with what was "
+        "said of it\n"
+    )
+    assert line in capsys.readouterr().out
+    assert main(words) == 0
+    assert line in capsys.readouterr().out
+    assert main([*words, "--undo"]) == 0
+    assert "left no place" not in capsys.readouterr().out
+    assert refused(capsys, "x.npz", "--type", "u8", "--equal", "300") == (
+        "--equal 300: a u8 can hold 0 to 255"
+    )

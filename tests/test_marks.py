@@ -79,7 +79,13 @@ DO_NOT: dict[str, dict[str, Any]] = {
         "evaluate_episodes": 7, "save_every": 7, "resume": False,
     },
 }  # fmt: skip
-EXPERTS = {"kind": "policy", "path": "other.py", "timeout": 7.0, "memory_mb": 99}
+EXPERTS = {
+    "kind": "policy",
+    "path": "other.py",
+    "timeout": 7.0,
+    "memory_mb": 99,
+    "memory": "episode",
+}
 PLACES = {"isolation": "monty", "mode": "sampled"}
 
 
@@ -124,7 +130,7 @@ def test_the_settings_that_stages_share(stage: str, world: World, monkeypatch: P
     asks = stage in ("collect", "label")
     assert differs(expert={"path": str(world.folder / "other.py")}) == asks
     assert differs(expert={"kind": "policy", "path": str(world.folder / "b.pt")}) == asks
-    for key in ("timeout", "memory_mb"):
+    for key in ("timeout", "memory_mb", "memory"):
         assert differs(expert={key: EXPERTS[key]}) == asks
     for key, value in PLACES.items():
         assert not differs(expert={key: value})
@@ -133,7 +139,8 @@ def test_the_settings_that_stages_share(stage: str, world: World, monkeypatch: P
     if stage not in ("collect", "evaluate"):  # they would need states of the library
         assert differs(leg=("game_started", None))
     for sections in (
-        {"run": "other"}, {"track": True}, {"game": str(world.folder / "moved/quest")},
+        {"run": "other"}, {"owner": "other"}, {"track": True},
+        {"game": str(world.folder / "moved/quest")},
         {"rom": world.folder / "moved/quest/quest.gba"}, {"unverified_rom": True},
         {"paths": {"datasets": "elsewhere", "checkpoints": "there"}},
     ):  # fmt: skip

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.emulator.core import Emulator
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.emulator.starting import load_file, warning_of
+from pipeline.emulator.stock import Comparison, compare_with_stock
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
 from pipeline.games.cartridge import read_cartridge
 from pipeline.games.conditions import Condition
 from pipeline.games.description import GameDescription, Location, Reset, Variable
-from pipeline.games.platforms import PLATFORMS, Platform
+from pipeline.games.platforms import GBA, PLATFORMS, Platform
 
 _SHOWN = 6
 """Elements of an array that are shown."""
+COMPARED = 300
+"""Steps that a game is played beside a stock mGBA."""
+_CARTRIDGE = 0x08, 0x0D
+"""The highest byte of a Game Boy Advance's addresses in the cartridge."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +88,32 @@ class Examination:
     """name, when, whether it holds at the beginning, the step after which it first held."""
     problems: list[str]
     warnings: list[str]
+    stock: Comparison
+    """What a stock mGBA did with the same buttons."""
 
 
 def examine(
-    game: GameDescription, rom: Path, *, start: str | None, state: Path | None, steps: int
+    game: GameDescription,
+    rom: Path,
+    *,
+    start: str | None,
+    state: Path | None,
+    steps: int,
+    compared: int = COMPARED,
 ) -> Examination:
     """Load every start state, then play ``steps`` random buttons (always the same ones) and watch.
 
     Args:
         start: the start state to play from; None takes the first.
         state: a save state to play from instead.
+        compared: steps that are played beside a stock mGBA, too.
 
     Raises:
         PipelineError: the start state that is to be played from cannot be loaded.
     """
     env = GBAEnv(still(game), rom, sticky_action_probability=0.0, max_steps=steps + 1)
     problems = [] if state is not None else list(_broken_start_states(env, start))
-    seen, pointers = _play(env, start, state, steps)
+    seen, pointers, counters = _play(env, start, state, steps)
     conditions, mistakes = _conditions(game, seen)
     problems += mistakes
     warnings = [
@@ -106,8 +121,23 @@ def examine(
         *_of_states(env),
         *_of_pointers(game, pointers),
         *_of_values(game, seen),
+        *_of_code(PLATFORMS[game.platform], counters),
     ]
-    return Examination(_variables(game, seen), conditions, problems, warnings)
+    saved = saved_state(env, start, state)
+    stock = compare_with_stock(game, rom, env.emulator, saved, compared)
+    if stock.first is not None:
+        warnings.append(f"{stock}; {_advice(game, rom, saved, compared)}")
+    return Examination(_variables(game, seen), conditions, problems, warnings, stock)
+
+
+def _advice(game: GameDescription, rom: Path, saved: bytes, compared: int) -> str:
+    """What to do about a game that plays otherwise than in a stock mGBA."""
+    if not game.sound:
+        console = PLATFORMS[game.platform]
+        sounding = Emulator(rom, game.rtc_ms, console, sound=True)
+        if compare_with_stock(game, rom, sounding, saved, compared).first is None:
+            return "with 'sound: true' in game.yaml they are identical: write it there"
+    return "'sound: true' in game.yaml does not change that; report this"
 
 
 def place_of(variable: Variable, console: Platform) -> str:
@@ -164,19 +194,21 @@ def _broken_start_states(env: GBAEnv, start: str | None) -> Iterator[str]:
 
 def _play(
     env: GBAEnv, start: str | None, state: Path | None, steps: int
-) -> tuple[list[State], dict[str, list[int]]]:
-    """The states before each step and after the last, and what each pointer held."""
+) -> tuple[list[State], dict[str, list[int]], list[int]]:
+    """The states before each step and after the last, what each pointer held, and where the
+    processor was."""
     saved = saved_state(env, start, state)
     info = env.reset(seed=0, options={"state": saved})[1]
     pointers: dict[str, list[int]] = {name: [] for name in env.game.pointers}
-    seen = [info["state"]]
+    seen, counters = [info["state"]], []
     buttons = np.random.default_rng(0).integers(len(env.game.buttons), size=steps).tolist()
     for button in [*buttons, None]:
         for name, address in env.game.pointers.items():
             pointers[name].append(_word(env, address))
         if button is not None:
             seen.append(env.step(button)[4]["state"])
-    return seen, pointers
+            counters.append(env.emulator.program_counter())
+    return seen, pointers, counters
 
 
 def _word(env: GBAEnv, address: int) -> int:
@@ -260,6 +292,28 @@ def _of_pointers(game: GameDescription, pointers: Mapping[str, list[int]]) -> It
                 f"pointer {name} at {console.written(game.pointers[name])} points outside the RAM "
                 f"{always} (to {console.written(outside[0])}): what lies behind it reads 0"
             )
+
+
+def _of_code(console: Platform, counters: Sequence[int]) -> Iterator[str]:
+    """Whether the game's code lies where a cartridge's does."""
+    if console is not GBA:
+        return
+    lost = next((at for at in counters if not _is_code(at)), None)
+    if lost is not None:
+        yield f"the processor is at 0x{lost:08X}, where no code can lie: the game has crashed"
+        return
+    in_ram = [at for at in counters if at >> 24 == 2]
+    if in_ram and not any(_CARTRIDGE[0] <= at >> 24 <= _CARTRIDGE[1] for at in counters):
+        yield (
+            f"the game runs in RAM (at 0x{in_ram[0]:08X}) and was never seen in the cartridge at "
+            "0x08000000: an image for multiboot?"
+        )
+
+
+def _is_code(at: int) -> bool:
+    """Whether a Game Boy Advance has memory at an address that can hold code."""
+    region = at >> 24
+    return at < 0x4000 or region in (2, 3, 6) or _CARTRIDGE[0] <= region <= _CARTRIDGE[1]
 
 
 def _of_values(game: GameDescription, seen: list[State]) -> Iterator[str]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.errors import PipelineError
-from pipeline.games.cartridge import read_cartridge
+from pipeline.games.cartridge import filled_up, read_cartridge
 from pipeline.games.platforms import GBA, Platform
-from pipeline.games.states import PNG
+from pipeline.games.states import PNG, identity_of, unlike
 
 HEIGHT, WIDTH = GBA.height, GBA.width
 KEY_BITS = {
@@ -40,39 +40,48 @@ class Emulator:
     """One mGBA core that plays one cartridge image.
 
     Deterministic: the screen and the RAM are a function of the last state loaded (or the reset)
-    and the buttons since. The real-time clock stands still at ``rtc_ms``. No file beside the ROM
-    is read or written. Sound is not synthesised, for nobody would hear it; the console's sound
-    registers work as ever, and screen and RAM are those of a stock mGBA. mGBA keeps about the
-    ROM's size in memory when a core is deleted, so keep one emulator a process and go back by
-    ``load_state``.
+    and the buttons since. The real-time clock stands still at ``rtc_ms``, in UTC whatever the
+    host's time zone. No file beside the ROM is read or written. A small image that mGBA would take
+    for one that is sent by cable (multiboot) is played as the cartridge that it is. Sound is not
+    synthesised without ``sound``, for nobody would hear it; the console's sound registers work as
+    ever, and screen and RAM are with most games those of a stock mGBA (``game check`` compares).
+    mGBA keeps about the ROM's size in memory when a core is deleted, so keep one emulator a process
+    and go back by ``load_state``.
 
     Args:
         rom: the cartridge image.
         rtc_ms: the clock's time, milliseconds since 1970.
         platform: the console that plays it.
+        sound: mix the sound as a stock mGBA does; a Game Boy's is mixed in any case.
 
     Raises:
-        PipelineError: mGBA is not installed, or the console cannot play the file.
+        PipelineError: mGBA is not installed, the console cannot play the file, or the cartridge
+            has a clock and the host's time zone skips the time of day that it is to show.
     """
 
-    def __init__(self, rom: Path, rtc_ms: int = 0, platform: Platform = GBA) -> None:
+    def __init__(
+        self, rom: Path, rtc_ms: int = 0, platform: Platform = GBA, *, sound: bool = False
+    ) -> None:
         self._mgba = load_mgba()
         self._ffi: Any = self._mgba.ffi
         self._lib: Any = self._mgba.lib
         self.platform = platform
-        self._wrapper = _open(self._mgba, rom, platform)
+        self._wrapper = open_cartridge(self._mgba, rom, platform)
         self._core: Any = self._wrapper._core
         self._image = self._mgba.Image(platform.width, platform.height)
         self._wrapper.set_video_buffer(self._image)  # after a reset it would stay black
         self._core.clearCoreCallbacks(self._core)
         self._rtc_ms = rtc_ms
-        self._board = open_board(self._mgba, self._core, platform)
+        self._board = open_board(self._mgba, self._core, platform, sound=sound)
         self._pixels: NDArray[np.uint32] = np.frombuffer(
             self._ffi.buffer(self._image.buffer), np.uint32
         )
         self.reset()
         self.ram: tuple[Any, ...] = self._board.ram()
         """A writable buffer for each of ``platform.blocks``; it shows the RAM as it is now."""
+        raw = self._ffi.new("uint8_t[]", self._core.stateSize(self._core))
+        self._core.saveState(self._core, raw)
+        self._identity = identity_of(bytes(self._ffi.buffer(raw, 64)))
 
     @property
     def ewram(self) -> Any:
@@ -94,6 +103,7 @@ class Emulator:
         """
         self._erase_cartridge()
         self._board.reset()
+        self._board.start_clock(self._rtc_ms)
         if save is not None:
             self._board.make_room(len(save))
             self._core.savedataRestore(self._core, save, len(save), True)
@@ -155,7 +165,8 @@ class Emulator:
         """Take up a state of ``save_state``, or a save state of mGBA itself, of the same cartridge.
 
         Cartridge save memory that the state does not hold is erased. A raw mGBA state holds no
-        picture: the screen is then the stale one until a frame ran.
+        picture: the screen is then the stale one until a frame ran. A state that is refused
+        changes nothing: machine, screen, save memory and clock stay as they were.
 
         Raises:
             PipelineError: not a save state, or one of another cartridge.
@@ -163,6 +174,8 @@ class Emulator:
         lib = self._lib
         if not _is_whole(state, self._core.stateSize(self._core), self.platform):
             raise PipelineError(_NO_STATE)
+        self._check_identity(state)
+        before, undo = (self._pixels.copy(), self._saved()), self._board.forget()
         self._erase_cartridge()
         file = lib.VFileFromConstMemory(self._ffi.from_buffer(state), len(state))
         try:
@@ -170,6 +183,11 @@ class Emulator:
         finally:
             file.close(file)
         if not loaded:
+            # mGBA looks at the machine first and leaves it, but the rest it has replaced by now.
+            undo()
+            self._pixels[:] = before[0]
+            if before[1]:
+                self._core.savedataRestore(self._core, before[1], len(before[1]), True)
             raise PipelineError(_NO_STATE)
         self._begin()
 
@@ -186,6 +204,33 @@ class Emulator:
                 return
         raise ValueError(f"{self.platform.written(address)} is outside the console's RAM")
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether the cartridge has a clock that follows dates (a Game Boy Advance's)."""
+        return self._board.has_clock()
+
+    def program_counter(self) -> int:
+        """The address of the instruction that the processor is at."""
+        return self._board.program_counter()
+
+    def _check_identity(self, state: bytes) -> None:
+        found, own = identity_of(state), self._identity
+        if found is None or own is None or found.name != own.name:
+            raise PipelineError(_NO_STATE)
+        if own.blank and found.crc32 != own.crc32:  # mGBA would take it, and say nothing
+            raise PipelineError(unlike(found.crc32, own.crc32))
+
+    def _saved(self) -> bytes:
+        """The cartridge's save memory as it is; nothing while the game has shown none."""
+        place = self._ffi.new("void **")
+        size = self._core.savedataClone(self._core, place)
+        if not size or place[0] == self._ffi.NULL:
+            return b""
+        try:
+            return bytes(self._ffi.buffer(place[0], size))
+        finally:
+            self._lib.free(place[0])
+
     def _erase_cartridge(self) -> None:
         # The save memory outlives a reset, and a state recorded before the game first touched it
         # holds none: without this an episode could see what the one before it had saved.
@@ -197,7 +242,7 @@ class Emulator:
         """What a reset or a loaded state has undone."""
         self._core.setKeys(self._core, 0)
         self._core.rtc.override = _RTC_FIXED
-        self._core.rtc.value = self._rtc_ms
+        self._core.rtc.value = self._board.clock(self._rtc_ms)
         self._board.quiet()
 
     def _run_frames(self, frames: int) -> None:
@@ -211,8 +256,12 @@ class Emulator:
             frames -= part
 
 
-def _open(mgba: Mgba, rom: Path, platform: Platform) -> Any:
-    """mGBA's own object for a cartridge, as ``platform`` plays it."""
+def open_cartridge(mgba: Mgba, rom: Path, platform: Platform) -> Any:
+    """mGBA's own object for a cartridge, as ``platform`` plays it.
+
+    Raises:
+        PipelineError: it is no cartridge of this console.
+    """
     wrapper = mgba.load_path(str(rom)) if rom.is_file() else None
     consoles = () if wrapper is None else read_cartridge(rom).platforms
     if wrapper is None or platform not in consoles:
@@ -221,7 +270,11 @@ def _open(mgba: Mgba, rom: Path, platform: Platform) -> Any:
             f"{rom}: not a {platform.title} cartridge image; give a {platform.suffix} file with "
             f"--rom{other}"
         )
-    if platform is not GBA:  # else a cartridge that has colours too would choose by itself
+    if platform is GBA:
+        board = mgba.ffi.cast("struct GBA *", wrapper._core.board)
+        if board.memory.rom == mgba.ffi.NULL:  # taken for a multiboot image, which runs in RAM
+            wrapper = mgba.load_image(filled_up(rom.read_bytes()))
+    else:  # a cartridge that has colours too would choose by itself
         config = mgba.ffi.addressof(wrapper._core.config)
         for key in _MODEL_KEYS:
             mgba.lib.mCoreConfigSetValue(config, key, _MODELS[platform.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         screen = console.height, console.width, 3
         self.observation_space = gymnasium.spaces.Box(0, 255, screen, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(self.game.buttons))
-        self.emulator = Emulator(self.rom, self.game.rtc_ms, console)
+        self.emulator = Emulator(self.rom, self.game.rtc_ms, console, sound=self.game.sound)
         self._reader = StateReader(self.game, self.emulator)
         self._keys = tuple(KEY_BITS[button] for button in self.game.buttons)
         shapes = {name: variable.shape for name, variable in self.game.variables.items()}
@@ -107,6 +108,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._milestones: dict[str, int] = {}
         self._steps = -1  # until an episode is begun
         self._last_action = -1
+        self._closed = False
 
     def start_state(self, name: str | None = None) -> bytes:
         """The save state in which an episode begins, as ``Emulator.load_state`` takes it.
@@ -137,7 +139,9 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
         Raises:
             PipelineError: an unknown option or start state, or one of another cartridge.
+            gymnasium.error.ClosedEnvironmentError: after :meth:`close`.
         """
+        self._refuse_if_closed()
         super().reset(seed=seed)
         chosen = dict(options or {})
         name, state = chosen.pop("start_state", None), chosen.pop("state", None)
@@ -169,18 +173,17 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         """Press a button; the law of the environment stands with the class.
 
         Raises:
-            ValueError: no such button.
+            ValueError: no such button; also where ``action`` is no whole number.
             gymnasium.error.ResetNeeded: no episode was begun.
+            gymnasium.error.ClosedEnvironmentError: after :meth:`close`.
         """
-        if not 0 <= action < len(self._keys):
-            raise ValueError(
-                f"there is no button {action}; {self.game.name} has 0..{len(self._keys) - 1}"
-            )
+        self._refuse_if_closed()
+        action = self._button(action)
         if self._steps < 0:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if self._last_action >= 0 and self.np_random.random() < self.sticky_action_probability:
             action = self._last_action
-        self._last_action = action = int(action)
+        self._last_action = action
         timing, reward = self.game.timing, self.game.reward
         release = timing.release
         if timing.release_random != (0, 0):
@@ -225,6 +228,34 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def render(self) -> NDArray[np.uint8] | None:
         """The screen, (height,width,3) u8, if ``render_mode`` is "rgb_array"."""
         return self.emulator.screen() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """End the environment: no step and no reset after this."""
+        self._closed = True
+        super().close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise gymnasium.error.ClosedEnvironmentError(
+                "the environment is closed; make another one"
+            )
+
+    def _button(self, action: Any) -> int:
+        """The action as an index; a float or a boolean is a mistake of whoever chose it."""
+        try:
+            if isinstance(action, (bool, np.bool_)):
+                raise TypeError
+            button = operator.index(action)
+        except TypeError:
+            raise ValueError(
+                f"the action is {action!r}, no whole number; {self.game.name} has the buttons "
+                f"0..{len(self._keys) - 1}"
+            ) from None
+        if not 0 <= button < len(self._keys):
+            raise ValueError(
+                f"there is no button {button}; {self.game.name} has 0..{len(self._keys) - 1}"
+            )
+        return button
 
     def _go_on(self, until: Until) -> None:
         """Run on until the condition holds, or its frames are spent; only the last is drawn."""

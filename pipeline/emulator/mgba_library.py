@@ -23,6 +23,9 @@ class Mgba(NamedTuple):
     load_path: Any
     Image: Any
     version: str
+    load_image: Any
+    """From the bytes of a cartridge to what ``load_path`` gives for a file; None for no cartridge.
+    """
     silence: tuple[Any, ...]
     """What the silent C logger is made of, kept alive as long as the library is in use."""
 
@@ -38,6 +41,7 @@ def load_mgba() -> Mgba:
         native = importlib.import_module("mgba._pylib")
         core = importlib.import_module("mgba.core")
         image = importlib.import_module("mgba.image")
+        vfs = importlib.import_module("mgba.vfs")
         package = importlib.import_module("mgba")
     except ModuleNotFoundError:
         raise PipelineError(
@@ -59,6 +63,13 @@ def load_mgba() -> Mgba:
     log_filter.defaultLevels = 0
     logger.d.filter = log_filter
     lib.mLogSetDefaultLogger(ffi.addressof(logger, "d"))
+
+    def load_image(cartridge: bytes) -> Any:
+        file = vfs.VFile(lib.VFileMemChunk(cartridge, len(cartridge)))
+        file._claimed = True  # the core closes it; Python's package would, under the running game
+        return core.load_vf(file)
+
     return Mgba(
-        ffi, lib, core.load_path, image.Image, str(package.__version__), (logger, log_filter)
-    )
+        ffi, lib, core.load_path, image.Image, str(package.__version__), load_image,
+        (logger, log_filter),
+    )  # fmt: skip

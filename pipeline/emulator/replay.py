@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.emulator.clock import IN_UTC, as_before
+from pipeline.emulator.core import WIDTH
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.emulator.rollout import state_columns
@@ -54,9 +56,11 @@ class Difference:
     """That many steps were the same; all of them where only the final frame differs."""
     what: tuple[str, ...]
     """What differs there: frame, RAM, state NAME, reward, terminated, final frame."""
+    why: str = ""
+    """What may be behind it, where something is known."""
 
     def __str__(self) -> str:
-        return f"step {self.step}: {', '.join(self.what)}"
+        return f"step {self.step}: {', '.join(self.what)}" + (f" ({self.why})" * bool(self.why))
 
 
 def play_again(env: GBAEnv, start: bytes, seed: int, actions: NDArray[np.uint8]) -> Iterator[Step]:
@@ -77,7 +81,8 @@ def play_again(env: GBAEnv, start: bytes, seed: int, actions: NDArray[np.uint8])
 def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
     """The game as it was described when ``shard`` was recorded.
 
-    A shard from before the description was stored in it takes that of today, ``game``.
+    A shard from before the description was stored in it takes that of today, ``game``. One from
+    before clocks were in UTC gets the clock that this host's time zone gave then.
 
     Raises:
         PipelineError: the shard cannot be played again: it is a processed one, of another game or
@@ -107,13 +112,31 @@ def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
     text = header.provenance.get("game_yaml")
     if isinstance(text, str):
         recorded = replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
+        if follows_time_zone(shard):
+            recorded = replace(recorded, rtc_ms=as_before(recorded.rtc_ms))
         return ending_with(recorded, told_leg(recorded, header.provenance))
     if header.actions != game.buttons or dict(header.timing) != game.timing.contract:
         raise PipelineError(
             f"{path}: recorded with other buttons or another timing than {game.name} has today, "
             "and from before shards carried their game.yaml; it cannot be played again"
         )
-    return game
+    return replace(game, rtc_ms=as_before(game.rtc_ms)) if follows_time_zone(shard) else game
+
+
+def follows_time_zone(shard: Shard) -> bool:
+    """Whether a recording is from when a cartridge's clock followed the host's time zone."""
+    told = str(shard.header.provenance.get("emulator", ""))
+    return bool(told) and not told.endswith(IN_UTC) and shard.header.frame_contract.width == WIDTH
+
+
+def why(env: GBAEnv, shard: Shard) -> str:
+    """What may be behind a difference; empty where nothing is known."""
+    if not follows_time_zone(shard) or not env.emulator.has_clock:
+        return ""
+    return (
+        "the cartridge's clock followed the time zone of the host that recorded it; set TZ to "
+        "that zone, such as TZ=Europe/Berlin, and try again"
+    )
 
 
 def player_again(shard: Shard, game: GameDescription, rom: Path | None = None) -> GBAEnv:
@@ -159,8 +182,9 @@ def first_difference(env: GBAEnv, shard: Shard, index: int) -> Difference | None
         wrong["terminated"] = ends != episode.terminated[low:high]
         found = _first(low, wrong)
         if found is not None:
-            return found
-    return _final(env, episode)
+            return replace(found, why=why(env, shard))
+    final = _final(env, episode)
+    return None if final is None else replace(final, why=why(env, shard))
 
 
 def read_anew(env: GBAEnv, shard: Shard, index: int) -> Columns:
@@ -179,9 +203,10 @@ def read_anew(env: GBAEnv, shard: Shard, index: int) -> Columns:
         columns.append(state_columns(env.game, [step.state for step in steps]))
     found = found or _final(env, episode)
     if found is not None:
+        found = replace(found, why=why(env, shard))
         raise PipelineError(
             f"{shard.path}: episode {index} is not played again as it was recorded ({found}), so "
-            "its states cannot be read anew; look with: data replay"
+            f"its states cannot be read anew; look with: data replay"
         )
     return {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
 

@@ -85,8 +85,11 @@ class SearchSession:
         elif self._shard is None:
             self.env.emulator.load_state(self._states[-1])
 
-    def play(self, text: str) -> None:
+    def play(self, text: str) -> bool:
         """Press buttons, a step of the game each: ``RIGHT*3 WAIT A``.
+
+        Returns:
+            Whether the screen is another than before.
 
         Raises:
             PipelineError: no such button, or the search goes along a shard.
@@ -95,10 +98,11 @@ class SearchSession:
             raise PipelineError(
                 f"--play: the search {self.file} goes along a shard; go on with --until STEP"
             )
-        timing = self.game.timing
+        timing, before = self.game.timing, self.env.emulator.screen()
         for keys in _buttons(text, self.console):
             self.env.emulator.step(keys, timing.hold, timing.release)
         self._keep(" ".join(text.upper().split()), 0)
+        return not np.array_equal(self.env.emulator.screen(), before)
 
     def until(self, step: int) -> None:
         """Play the shard's episode on, up to where ``step`` of its steps are played.

@@ -8,12 +8,13 @@ type, is a candidate until a comparison does not hold for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
 from pipeline.games.description import TYPES
 from pipeline.games.platforms import GBA, Block, Platform
 
@@ -116,7 +117,10 @@ class Result:
 def search(
     plays: Sequence[Play], console: Platform, kinds: Sequence[str], limit: int = 20
 ) -> Result:
-    """Places at fixed addresses that fit all comparisons; the ``limit`` lowest are listed.
+    """Places at fixed addresses that fit all comparisons; the first ``limit`` are listed.
+
+    Those at multiples of 4 come first, then those at multiples of 2, each by address: games keep
+    most of their numbers there.
 
     A place that fits as several of ``kinds`` is one: the narrowest comes first, and a type with a
     sign only counts where it reads other values than the one without.
@@ -131,7 +135,7 @@ def search(
         for index in range(len(console.blocks))
     ]
     keys = [_keys(console.blocks[index], places, kind, console) for kind, index, places in fitting]
-    all_keys = np.unique(np.concatenate(keys)) if keys else np.arange(0)
+    all_keys = _aligned_first(np.unique(np.concatenate(keys)) if keys else np.arange(0))
     fits: dict[int, list[_Fit]] = {int(key): [] for key in all_keys[:limit]}
     for (kind, index, places), own in zip(fitting, keys, strict=True):
         chosen = np.isin(own, all_keys[:limit])
@@ -146,6 +150,54 @@ def search(
         types = tuple(fit.kind for fit in merged)
         found.append(Found(types, key // _BITS, bit=bit, values=merged[0].values))
     return Result(len(all_keys), found)
+
+
+def emptied_by(
+    plays: Sequence[Play], console: Platform, kinds: Sequence[str]
+) -> tuple[int, Comparison] | None:
+    """The first comparison after which no place at a fixed address was left, and its play's number.
+
+    None if some are left. Cost: as :func:`search`, a few times.
+    """
+    for index, play in enumerate(plays):
+        if not play.comparisons or search(plays[: index + 1], console, kinds, 0).total:
+            continue
+        for count, comparison in enumerate(play.comparisons, 1):
+            part = replace(play, comparisons=play.comparisons[:count])
+            if not search([*plays[:index], part], console, kinds, 0).total:
+                return index, comparison
+    return None
+
+
+def check_number(comparison: Comparison, kinds: Sequence[str]) -> None:
+    """Refuse a number that no variable of ``kinds`` can hold, or change by.
+
+    Raises:
+        PipelineError: the line says what they hold.
+    """
+    if not COMPARISONS[comparison.word].number:
+        return
+    ranges = [(0, 1) if kind == BIT else _bounds(kind) for kind in kinds]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    verb = "hold"
+    if comparison.word == "by":
+        widest = max(high - low for low, high in ranges)
+        low, high, verb = -widest, widest, "change by"
+    if not low <= comparison.number <= high:
+        what = f"a {kinds[0]}" if len(kinds) == 1 else "a variable"
+        raise PipelineError(f"--{comparison}: {what} can {verb} {low} to {high}")
+
+
+def _bounds(kind: str) -> tuple[int, int]:
+    info = np.iinfo(TYPES[kind])
+    return int(info.min), int(info.max)
+
+
+def _aligned_first(keys: Places) -> Places:
+    addresses = keys // _BITS
+    rank = np.where(addresses % 4 == 0, 0, np.where(addresses % 2 == 0, 1, 2))
+    ordered: Places = keys[np.lexsort((keys, rank))]
+    return ordered
 
 
 def search_behind_pointers(

@@ -320,6 +320,8 @@ class GameDescription:
     """Bytes of the whole cartridge."""
     rom_relatives: Mapping[str, str] = field(default_factory=dict)
     """Cartridges that are easily taken for this one: the first three letters of their codes."""
+    sound: bool = False
+    """Whether the sound is mixed while it plays, as a stock mGBA does."""
 
 
 def load_game(name_or_folder: str | Path) -> GameDescription:

@@ -87,7 +87,7 @@ def expected_sha1(
 def compare(game: GameDescription, found: Cartridge) -> Finding:
     """What a cartridge, whose hash is not the game's, is instead."""
     right = f"give the right one with --rom FILE (sha1 {game.rom_sha1})"
-    if game.rom_code is None and game.rom_title is None:
+    if not game.rom_code and not game.rom_title:  # unknown, or blank as those of much homebrew
         return Finding(
             f"this ROM has sha1 {found.sha1}, but {game.name} needs {game.rom_sha1}; "
             "give the right one with --rom FILE"

@@ -44,6 +44,7 @@ _KEYS = (
     "sticky_action_probability",
     "max_steps",
     "rtc",
+    "sound",
     "reset",
     "start_states",
     "pointers",
@@ -56,6 +57,8 @@ _KEYS = (
     "tools",
     "names",
 )
+_YEARS = range(2000, 2100)
+"""Of a cartridge's clock."""
 
 
 def parse_game(file: Path) -> GameDescription:
@@ -127,6 +130,7 @@ def _game(tree: Place, folder: Path) -> GameDescription:
         names=names,
         rom_size=rom.get("size").integer(1, 2**25) if "size" in rom else None,
         rom_relatives=_relatives(rom.get("relatives", {})),
+        sound=top.get("sound", False).flag(),
     )
 
 
@@ -212,6 +216,14 @@ def _rtc(place: Place) -> int:
     moment = place.value
     if not isinstance(moment, datetime.datetime) or moment.tzinfo is None:
         raise place.mistake(f"expected a moment such as 2024-01-01T00:00:00Z, found {moment!r}")
+    year = moment.year  # of UTC's, unless that of its own offset is far off already
+    if year in range(_YEARS[0] - 1, _YEARS[-1] + 2):
+        year = moment.astimezone(datetime.timezone.utc).year
+    if year not in _YEARS:
+        raise place.mistake(
+            f"the year is {year}, but a cartridge's clock has two digits for it; write one from "
+            f"{_YEARS[0]} to {_YEARS[-1]}"
+        )
     return int(moment.timestamp()) * 1000
 
 

@@ -26,6 +26,8 @@ buttons: [{buttons}]   # those that a player may press
 timing: {{hold: 4, release: 6}}        # frames a button is held, and frames after it: one step
 sticky_action_probability: 0.0       # how often the button before is pressed again instead
 max_steps: 1000                      # an episode is cut off here
+# rtc: 2024-01-01T00:00:00Z          # what a cartridge's clock shows, for ever
+# sound: true                        # mix the sound; where game check says so
 reset:
   idle_frames: [0, 60]               # frames before the first step, drawn from the episode's seed
 start_states:

@@ -266,9 +266,28 @@ def test_a_wrong_button_a_step_too_early_and_an_unknown_render_mode_are_refused(
     for button in (-1, 10):
         with pytest.raises(ValueError, match=f"there is no button {button}; standing has 0..9"):
             env.step(button)
+    for action in (1.5, 1.0, np.float32(2), "A", None, True, np.bool_(False), np.array([1])):
+        with pytest.raises(ValueError, match="no whole number") as wrong:
+            env.step(action)  # type: ignore[arg-type]
+        assert str(wrong.value) == (
+            f"the action is {action!r}, no whole number; standing has the buttons 0..9"
+        )
+    for action in (1, np.int64(1), np.uint8(1), np.array(1)):
+        assert env.step(action)[4]["action"] == 1  # type: ignore[arg-type]
     with pytest.raises(PipelineError) as error:
         GBAEnv(make_game(), render_mode="human")
     assert str(error.value) == "render_mode is 'human'; give None or 'rgb_array'"
+
+
+def test_a_closed_environment_plays_no_more(make_game: MakeGame) -> None:
+    env = GBAEnv(make_game())
+    env.reset(seed=1)
+    env.close()
+    env.close()
+    for call in (lambda: env.step(0), lambda: env.reset(seed=1)):
+        with pytest.raises(gymnasium.error.ClosedEnvironmentError) as error:
+            call()
+        assert str(error.value) == "the environment is closed; make another one"
 
 
 @pytest.mark.parametrize("sticky, max_steps", [(1.0, 50), (-0.1, 50), (0.2, 0)])

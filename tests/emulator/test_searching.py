@@ -17,9 +17,12 @@ from pipeline.emulator.searching import (
     Comparison,
     Found,
     Play,
+    check_number,
+    emptied_by,
     search,
     search_behind_pointers,
 )
+from pipeline.errors import PipelineError
 from pipeline.games.description import TYPES
 from pipeline.games.platforms import GB, GBA, Block, Platform
 
@@ -97,7 +100,7 @@ def test_only_the_first_places_are_listed_but_all_are_counted() -> None:
     ram = empty(LITTLE)
     found = search([Play(ram, ram, said("equal 0"))], LITTLE, ["u8", "u16"], limit=3)
     assert found.total == 16 + 7
-    assert [one.address for one in found.found] == [0x100, 0x101, 0x102]
+    assert [one.address for one in found.found] == [0x100, 0x104, 0x108]
     assert search([Play(ram, ram, [])], LITTLE, ["u8"]).total == 0  # nothing is said
 
 
@@ -210,3 +213,42 @@ def test_a_game_boy_s_pointers_have_two_bytes(kind: str) -> None:
     plays = [Play(b, a, said("by 1")) for b, a in pairwise(rams)]
     found = search_behind_pointers(plays, GB, [kind]).found
     assert [(one.pointer, one.offset) for one in found] == [(0xC001, 3)]
+
+
+def test_aligned_addresses_are_listed_first() -> None:
+    ram = empty(LITTLE)
+    found = search([Play(ram, ram, said("equal 0"))], LITTLE, ["u8"], limit=99)
+    addresses = [one.address or 0 for one in found.found]
+    by_four = [0x100, 0x104, 0x108, 0x10C, 0x200, 0x204]
+    by_two = [0x102, 0x106, 0x10A, 0x10E, 0x202, 0x206]
+    assert addresses[:12] == by_four + by_two
+    assert addresses[12:] == [at for at in (*range(0x100, 0x110), *range(0x200, 0x207)) if at % 2]
+
+
+def test_the_comparison_that_left_no_place_is_named() -> None:
+    plays = plays_of(LITTLE, [3, 4, 5], 0x104, "u8", "by 1", "by 1")
+    assert emptied_by(plays, LITTLE, ["u8"]) is None
+    wrong = Play(plays[1].before, plays[1].after, said("greater", "by 2", "less"))
+    assert emptied_by([plays[0], wrong], LITTLE, ["u8"]) == (1, Comparison("by", 2))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "word", "line"),
+    [
+        (NUMBERS, "equal 4294967296", "a variable can hold -2147483648 to 4294967295"),
+        (NUMBERS, "not -2147483649", "a variable can hold -2147483648 to 4294967295"),
+        (NUMBERS, "by 4294967296", "a variable can change by -4294967295 to 4294967295"),
+        (("u8",), "equal 256", "a u8 can hold 0 to 255"),
+        (("s8",), "equal 128", "a s8 can hold -128 to 127"),
+        (("u16",), "by -65536", "a u16 can change by -65535 to 65535"),
+        (("bit",), "equal 2", "a bit can hold 0 to 1"),
+    ],
+)
+def test_a_number_that_no_variable_can_hold_is_refused(
+    kinds: Sequence[str], word: str, line: str
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        check_number(said(word)[0], kinds)
+    assert str(error.value) == f"--{word}: {line}"
+    for fits in ("equal 1", "by -1", "changed"):
+        check_number(said(fits)[0], kinds)

@@ -97,7 +97,7 @@ def test_what_is_no_cartridge_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as error:
         find_cartridge(EMERALD, rom, unverified=True)
     assert str(error.value) == (
-        f"{rom}: no cartridge of a Game Boy, Game Boy Color or Game Boy Advance; give a .gb, .gbc "
+        f"{rom}: not a Game Boy Advance cartridge (byte 0x3 is 0x74, not 0xEA); give a .gb, .gbc "
         "or .gba file with --rom"
     )
 
