@@ -28,6 +28,7 @@ from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.legs import known_milestone
 from pipeline.games.states import note_of, with_note, without_note
+from pipeline.lease import file_mark
 from pipeline.shards.publish import remove_leftovers
 
 MILESTONE = "milestone:"
@@ -251,7 +252,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write(target: Path, data: bytes) -> None:
-    half = target.with_name(f".{target.name}.tmp-{os.uname().nodename}-{os.getpid()}")
+    half = target.with_name(f".{target.name}.tmp-{file_mark()}")
     try:
         with half.open("wb") as out:
             out.write(data)

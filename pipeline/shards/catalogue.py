@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import socket
 import stat
 import threading
 import time
@@ -30,6 +29,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from pipeline.errors import PipelineError
+from pipeline.lease import file_mark
 from pipeline.shards.checks import open_file
 from pipeline.shards.facts import FACTS_VERSION, Facts, facts_of
 from pipeline.shards.guard import Answer, guarded
@@ -153,7 +153,7 @@ class _Folder:
     def rewrite(self) -> None:
         """Write the kept file anew: as it was, or whole."""
         data = _HEAD + b"".join(self._lines(self.rows))
-        half = self.path / f"{KEPT}.tmp-{socket.gethostname().replace('/', '_')}-{os.getpid()}"
+        half = self.path / f"{KEPT}.tmp-{file_mark()}"
         with suppress(OSError):
             for old in self.path.glob(f"{KEPT}.tmp-*"):
                 if time.time() - old.stat().st_mtime > _FORGOTTEN:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import socket
+import re
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.lease import file_mark, is_left_behind
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -25,20 +26,25 @@ def temporary_beside(target: Path) -> Path:
     try:
         refuse_existing(target)
         make_folder(target.parent, target)
-        remove_leftovers(target.parent, glob.escape(target.name))
+        # Of all versions: one that another process published is not written again.
+        pattern = re.sub(r"-v\d+(\.h5)$", r"-v*\1", glob.escape(target.name))
+        remove_leftovers(target.parent, pattern)
     except OSError as error:
         raise cannot_write(target, error) from None
-    return target.parent / f".{target.name}.tmp-{_host()}-{os.getpid()}"
+    return target.parent / f".{target.name}.tmp-{file_mark()}"
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove what dead processes of this host left half-written in ``folder``.
+    """Remove what dead processes left half-written in ``folder``.
+
+    Those of this host are known to be dead; of others, and of another PID namespace, goes what was
+    not written to for ``lease.FORGOTTEN`` seconds.
 
     Args:
         pattern: as ``glob`` takes it, of the names that they were to have.
     """
-    for old in folder.glob(f".{pattern}.tmp-{_host()}-*"):
-        if not _alive(old.name.rpartition("-")[2]):
+    for old in folder.glob(f".{pattern}.tmp-*"):
+        if is_left_behind(old, old.name.rpartition(".tmp-")[2]):
             old.unlink(missing_ok=True)
 
 
@@ -114,23 +120,9 @@ def _names(text: str, code: int) -> bool:
     return os.strerror(code) in text or f"errno = {code}," in text
 
 
-def _host() -> str:
-    return socket.gethostname().replace("/", "_")
-
-
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
