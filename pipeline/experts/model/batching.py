@@ -45,14 +45,15 @@ class Batching:
     Guaranteed: a question is in one batch at most, whenever a process is killed, as long as the
     provider lists its batches to the same key. A batch that was submitted by a process that died
     before it had the id is known by its number of questions and its time, and, when it is over, by
-    its questions. Requests that create a batch are not repeated by the SDK, as one that broke off
+    its questions; until then, and until a submitter of another host must be dead (``lease``), its
+    questions wait. Requests that create a batch are not repeated by the SDK, as one that broke off
     may have arrived.
     """
 
     def __init__(self, desk: Desk, client: AsyncAnthropic) -> None:
         self._desk = desk
         self._client = client
-        self._under_way = UnderWay(desk.kept.database, desk.kept.run)
+        self._under_way = UnderWay(desk.kept.database, desk.kept.leases)
         self._reasons: list[str] = []
         self._collected = False
         self._loose: dict[str, Kept] = {}
@@ -65,9 +66,9 @@ class Batching:
         """Those of the questions that are under way in a batch."""
         found = self._under_way.waiting(keys)
         if found and not self._reasons:
+            who = " and ".join(self._under_way.submitters()) or "another process"
             self._reasons.append(
-                f"another process is submitting a batch with {len(found)} of the questions; "
-                f"{COLLECT}"
+                f"a batch with {len(found)} of the questions is being submitted by {who}; {COLLECT}"
             )
         return found
 
@@ -100,14 +101,40 @@ class Batching:
         )
 
     async def _take_in(self, submitted: Submitted) -> None:
-        batch = await self._found(submitted)
-        if batch is None:
+        if submitted.id is None:
+            if not self._under_way.take_over(submitted):
+                return  # another process does
+            try:
+                await self._find_out(submitted)
+            finally:
+                self._under_way.let_go(submitted.name)
             return
+        batch = await self._found(submitted)
+        if batch is not None and await self._ended(batch, submitted):
+            await self._collect(batch, submitted)
+            self._under_way.collected(submitted.name)
+
+    async def _find_out(self, submitted: Submitted) -> None:
+        """Of a batch only the intention is known: whether it arrived, by its size and time, and by
+        its questions once it is over. Where the provider has none of it, they are free again."""
+        for batch in await self._listed(submitted):
+            if not await self._ended(batch, submitted):
+                return
+            if await self._collect(batch, submitted):
+                self._under_way.submitted(submitted.name, batch.id)
+                self._under_way.collected(submitted.name)
+                return
+        self._under_way.forget(submitted.name)
+
+    async def _ended(self, batch: MessageBatch, submitted: Submitted) -> bool:
         if batch.processing_status != "ended":
             self._reasons.append(
                 f"batch {batch.id} with {submitted.questions} questions is under way; {COLLECT}"
             )
-            return
+        return batch.processing_status == "ended"
+
+    async def _collect(self, batch: MessageBatch, submitted: Submitted) -> int:
+        """Keep the answers of a batch that is over; how many of its questions are ours."""
         keys, ours = self._under_way.keys(submitted.name), 0
         answers: dict[str, Kept] = {}
         async for line in await self._client.messages.batches.results(batch.id):
@@ -119,11 +146,7 @@ class Batching:
                 self._desk.kept.keep_all(answers)
                 answers = {}
         self._desk.kept.keep_all(answers)
-        if submitted.id is None and not ours:
-            self._under_way.forget(submitted.name)  # another's batch of the same size and time
-        else:
-            self._under_way.submitted(submitted.name, batch.id)
-            self._under_way.collected(submitted.name)
+        return ours
 
     def _read(self, line: MessageBatchIndividualResponse, answers: dict[str, Kept]) -> None:
         result = line.result
@@ -140,10 +163,8 @@ class Batching:
 
     async def _found(self, submitted: Submitted) -> MessageBatch | None:
         """The batch at the provider's; None where there is none, and its questions are free."""
-        if submitted.id is None:
-            return await self._listed(submitted)
         try:
-            return await self._client.messages.batches.retrieve(submitted.id)
+            return await self._client.messages.batches.retrieve(str(submitted.id))
         except anthropic.NotFoundError:
             if time.time() - submitted.time > GONE:
                 self._under_way.forget(submitted.name)
@@ -156,9 +177,9 @@ class Batching:
                 f"DELETE FROM batches WHERE name = '{submitted.name}'\""
             ) from None
 
-    async def _listed(self, submitted: Submitted) -> MessageBatch | None:
-        """The batch of which only the intention is known, by its size and time."""
-        known = self._under_way.known_ids()
+    async def _listed(self, submitted: Submitted) -> list[MessageBatch]:
+        """Batches that may be the one of which only the intention is known."""
+        known, found = self._under_way.known_ids(), []
         async for batch in self._client.messages.batches.list(limit=100):
             created = batch.created_at.timestamp()
             if created < submitted.time - SKEW:
@@ -170,9 +191,8 @@ class Batching:
             )  # fmt: skip
             near = created <= submitted.time + SKEW
             if near and size == submitted.questions and batch.id not in known:
-                return batch
-        self._under_way.forget(submitted.name)
-        return None
+                found.append(batch)
+        return found
 
     async def submit(self, source: Iterator[Question]) -> None:
         """Submit all questions, as many as the budget allows, in one batch or more."""
@@ -227,9 +247,20 @@ class Batching:
         name = self._under_way.intend([request["custom_id"] for request in chunk])
         client = self._client.with_options(max_retries=0)
         for attempt in range(self._desk.settings.model.retries + 1):
+            if not self._under_way.is_ours(name):
+                self._reasons.append(
+                    f"a batch with {len(chunk)} questions was not submitted, as this process stood "
+                    f"still and another one took them over; {COLLECT}"
+                )
+                return None
             try:
                 batch = await client.messages.batches.create(requests=chunk)  # type: ignore[arg-type]
-                self._under_way.submitted(name, batch.id)
+                if not self._under_way.submitted(name, batch.id):
+                    self._reasons.append(
+                        f"batch {batch.id} cannot be written down in "
+                        f"{self._desk.kept.database.path}: if a later command submits its "
+                        f"{len(chunk)} questions again, cancel this one"
+                    )
                 return batch.id
             except anthropic.APIStatusError as error:
                 if error.status_code in (429, 529) and attempt < self._desk.settings.model.retries:
