@@ -56,6 +56,9 @@ class Batching:
         self._under_way = UnderWay(desk.kept.database, desk.kept.leases)
         self._reasons: list[str] = []
         self._collected = False
+        self._failed = False
+        self._told: set[str] = set()
+        self._wanted: set[str] = set()
         self._loose: dict[str, Kept] = {}
 
     @property
@@ -64,13 +67,26 @@ class Batching:
 
     def waiting(self, keys: Iterable[str]) -> set[str]:
         """Those of the questions that are under way in a batch."""
-        found = self._under_way.waiting(keys)
-        if found and not self._reasons:
-            who = " and ".join(self._under_way.submitters()) or "another process"
-            self._reasons.append(
-                f"a batch with {len(found)} of the questions is being submitted by {who}; {COLLECT}"
-            )
+        batches, found = self._under_way.waiting(keys)
+        for one in batches:
+            if one.name in self._told or self._failed:
+                continue
+            self._told.add(one.name)
+            if one.id is not None:
+                self._say_under_way(one.id, one)
+            elif self._under_way.is_at_work(one):
+                self._reasons.append(
+                    f"a batch with {one.questions} questions is being submitted by "
+                    f"{self._under_way.submitter(one)}; {COLLECT}"
+                )
+            else:
+                self._reasons.append(_unknown(one.questions))
         return found
+
+    def _say_under_way(self, batch_id: str, submitted: Submitted) -> None:
+        self._reasons.append(
+            f"batch {batch_id} with {submitted.questions} questions is under way; {COLLECT}"
+        )
 
     async def collect(self, missing: Iterable[str]) -> dict[str, Kept]:
         """Take in every batch that is over; the answers among them to the ``missing`` questions.
@@ -79,6 +95,7 @@ class Batching:
         again; one that it refused as invalid is FAILED.
         """
         wanted = list(missing)
+        self._wanted = set(wanted)
         open_ones = [] if self._collected else self._under_way.open_ones()
         self._collected = True
         try:
@@ -88,8 +105,12 @@ class Batching:
             fatal = fatal_error(error, self._client, str(self._desk.settings.model.name))
             if fatal is not None:
                 raise fatal from None
-            self._reasons.append(f"batches could not be collected ({self._told(error)}); {COLLECT}")
+            self._failed = True
+            self._reasons.append(
+                f"batches could not be collected ({self._reason(error)}); {COLLECT}"
+            )
         except (anthropic.AnthropicError, ValueError):
+            self._failed = True
             self._reasons.append(f"batches could not be collected (no connection); {COLLECT}")
         given = {key: self._loose[key] for key in wanted if key in self._loose}
         self._loose.update((key, one.free()) for key, one in given.items())
@@ -110,7 +131,7 @@ class Batching:
                 self._under_way.let_go(submitted.name)
             return
         batch = await self._found(submitted)
-        if batch is not None and await self._ended(batch, submitted):
+        if batch is not None and batch.processing_status == "ended":
             await self._collect(batch, submitted)
             self._under_way.collected(submitted.name)
 
@@ -118,20 +139,16 @@ class Batching:
         """Of a batch only the intention is known: whether it arrived, by its size and time, and by
         its questions once it is over. Where the provider has none of it, they are free again."""
         for batch in await self._listed(submitted):
-            if not await self._ended(batch, submitted):
+            if batch.processing_status != "ended":
+                self._told.add(submitted.name)
+                if self._under_way.keys(submitted.name) & self._wanted:
+                    self._say_under_way(batch.id, submitted)
                 return
             if await self._collect(batch, submitted):
                 self._under_way.submitted(submitted.name, batch.id)
                 self._under_way.collected(submitted.name)
                 return
         self._under_way.forget(submitted.name)
-
-    async def _ended(self, batch: MessageBatch, submitted: Submitted) -> bool:
-        if batch.processing_status != "ended":
-            self._reasons.append(
-                f"batch {batch.id} with {submitted.questions} questions is under way; {COLLECT}"
-            )
-        return batch.processing_status == "ended"
 
     async def _collect(self, batch: MessageBatch, submitted: Submitted) -> int:
         """Keep the answers of a batch that is over; how many of its questions are ours."""
@@ -245,6 +262,7 @@ class Batching:
 
     async def _create(self, chunk: list[dict[str, Any]]) -> str | None:
         name = self._under_way.intend([request["custom_id"] for request in chunk])
+        self._told.add(name)
         client = self._client.with_options(max_retries=0)
         for attempt in range(self._desk.settings.model.retries + 1):
             if not self._under_way.is_ours(name):
@@ -273,20 +291,24 @@ class Batching:
                 if fatal is not None:
                     raise fatal from None
                 self._reasons.append(
-                    f"a batch with {len(chunk)} questions was refused ({self._told(error)})"
+                    f"a batch with {len(chunk)} questions was refused ({self._reason(error)})"
                 )
                 return None
             except anthropic.APIConnectionError:
                 break
         self._under_way.let_go(name)
-        self._reasons.append(
-            f"it is not known whether a batch with {len(chunk)} questions arrived; run the same "
-            "command again to find out, nothing is submitted twice"
-        )
+        self._reasons.append(_unknown(len(chunk)))
         return None
 
-    def _told(self, error: anthropic.APIStatusError) -> str:
+    def _reason(self, error: anthropic.APIStatusError) -> str:
         return reason_of(error, self._client)
+
+
+def _unknown(questions: int) -> str:
+    return (
+        f"it is not known whether a batch with {questions} questions arrived; run the same command "
+        "again to find out, nothing is submitted twice"
+    )
 
 
 def _pause(error: anthropic.APIStatusError, attempt: int) -> float:

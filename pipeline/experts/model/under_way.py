@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS batches (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS under_way (key TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID;
 """
+_COLUMNS = "name, id, questions, run, time"
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,19 @@ class UnderWay:
 
     def open_ones(self) -> list[Submitted]:
         """Those that are not collected, oldest first; not those being submitted right now."""
-        return [one for one in self._all() if one.id or not self._at_work(one.run)]
-
-    def submitters(self) -> list[str]:
-        """Who is submitting a batch right now, as a message names them."""
-        runs = {one.run for one in self._all() if not one.id and self._at_work(one.run)}
-        return sorted(self._leases.holder(run) for run in runs)
-
-    def _at_work(self, run: str) -> bool:
-        return bool(run) and self._leases.held(run)
-
-    def _all(self) -> list[Submitted]:
         rows = self._database.read(
-            "SELECT name, id, questions, run, time FROM batches WHERE collected = 0 ORDER BY time"
+            f"SELECT {_COLUMNS} FROM batches WHERE collected = 0 ORDER BY time"
         )
-        return [Submitted(*row) for row in rows]
+        return [one for one in (Submitted(*row) for row in rows) if not self.is_at_work(one)]
+
+    def is_at_work(self, submitted: Submitted) -> bool:
+        """Whether somebody is submitting the batch, or finding out whether it arrived."""
+        run = submitted.run
+        return submitted.id is None and bool(run) and self._leases.held(run)
+
+    def submitter(self, submitted: Submitted) -> str:
+        """Who does that, as a message names it."""
+        return self._leases.holder(submitted.run)
 
     def known_ids(self) -> set[str]:
         return {row[0] for row in self._database.read("SELECT id FROM batches WHERE id NOT NULL")}
@@ -149,11 +148,17 @@ class UnderWay:
         sql = "SELECT key FROM under_way WHERE batch = ?"
         return {row[0] for row in self._database.read(sql, (name,))}
 
-    def waiting(self, keys: Iterable[str]) -> set[str]:
-        """Those of the questions that are in a batch which is not collected."""
+    def waiting(self, keys: Iterable[str]) -> tuple[list[Submitted], set[str]]:
+        """Those of the questions that are in batches which are not collected, and the batches."""
+        batches: dict[str, Submitted] = {}
         found: set[str] = set()
         for some in in_chunks(list(keys)):
             marks = ", ".join("?" * len(some))
-            sql = f"SELECT key FROM under_way WHERE key IN ({marks})"
-            found.update(row[0] for row in self._database.read(sql, some))
-        return found
+            sql = (
+                f"SELECT key, {_COLUMNS} FROM under_way JOIN batches ON name = batch "
+                f"WHERE key IN ({marks})"
+            )
+            for key, *row in self._database.read(sql, some):
+                found.add(key)
+                batches[row[0]] = Submitted(*row)
+        return list(batches.values()), found
