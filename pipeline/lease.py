@@ -59,6 +59,17 @@ def lives(name: str) -> bool | None:
     return _lives(int(pid), start, place)
 
 
+def began(name: str) -> float | None:
+    """Unix seconds since which the process of that name runs, if it is one of this place."""
+    if not lives(name):
+        return None
+    try:
+        up = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - up + int(name.split(":")[2]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
 def told(name: str) -> str:
     """The process of that name as a message names it."""
     host, _, rest = name.partition(":")

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_process_that_ended_is_told_from_one_that_lives() -> None:
     assert lease.lives(f"{host}:99999999999999999999:{start}:{place}") is False
     for unknown in ("", "somebody", f"{host}:self:{start}:{place}"):
         assert lease.lives(unknown) is None
+
+
+def test_since_when_a_process_runs_is_known_here_alone() -> None:
+    before = time.time()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        name = lease.process_name(process.pid)
+        began = lease.began(name)
+        assert began is not None
+        assert before - 1 < began < time.time() + 1
+    assert lease.began(name) is None
+    assert lease.began("another-host:1:1:0badf00d") is None
 
 
 def test_a_process_that_nobody_waited_for_has_ended() -> None:

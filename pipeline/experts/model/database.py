@@ -8,6 +8,7 @@ that was committed.
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import sys
@@ -61,6 +62,10 @@ class Database:
     def replaced(self) -> bool:
         """Whether the file that is open is no longer the one of that name."""
         return self._inode is not None and self._inode != _inode(self.path)
+
+    def aside(self) -> list[Path]:
+        """Files that were damaged and set aside."""
+        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}.damaged-*"))
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The rows found; none where there is no file, which is not made for a question."""

@@ -1,7 +1,9 @@
 """Leases of the runs that use the file of the answers: what a run holds, it holds while it lives.
 
 A run claims questions, submits batches and owes the cost of answers to its shard. Each of these
-names the run; here stands until when it may be believed that it is still at work.
+names the run; here stands until when it may be believed that it is still at work. One that was held
+up for longer (a laptop that slept) finds its batches taken over and submits none of them; of
+questions put one by one, those that were under way then may be paid for twice.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.experts.budget import Book, Spent
 from pipeline.experts.model.database import Database
+from pipeline.lease import began
 from pipeline.settings import Budget
 
 LEDGER = """
@@ -94,6 +95,9 @@ class SharedBook(Book):
         if self._database.replaced():
             self._why = "the file was removed or replaced"
             return False
+        if own.began is None and self._damaged_meanwhile():
+            self._why = "it was damaged and set aside while this command ran"
+            return False
         begin = "INSERT OR IGNORE INTO spent VALUES (?, 0, 0, 0, ?)"
         fits = [
             value
@@ -128,6 +132,11 @@ class SharedBook(Book):
         if dollars < least.dollars - 1e-6 or tokens < least.tokens or labels < least.labels:
             self._why = "it holds less than what was put there"
         return False
+
+    def _damaged_meanwhile(self) -> bool:
+        """Whether others of this command, which ran before this process, lost their ledger."""
+        since, aside = began(self._command), self._database.aside()
+        return since is not None and any(path.stat().st_ctime > since for path in aside)
 
     def change(self, by: Spent) -> None:
         if by == Spent():

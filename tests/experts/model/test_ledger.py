@@ -18,8 +18,10 @@ from pipeline.experts.model import database
 from pipeline.experts.model.database import Database
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.model.ledger import LEDGER, SharedBook
+from pipeline.experts.model.runs import command_id
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import load_game
+from pipeline.lease import process_name
 from pipeline.settings import Budget
 from tests.experts.model.made import answers_of, asking, expert, questions, right, settings_in
 from tests.model_server import Asked, Reply, late
@@ -229,6 +231,19 @@ def test_a_command_whose_file_is_lost_stops_within_its_budget(tmp_path: Path, wa
             while HELD:
                 HELD.pop().close()
         assert 5 <= len(server.asked) <= 8
+
+
+def test_a_worker_that_comes_after_the_damage_does_not_begin_at_zero(tmp_path: Path) -> None:
+    path = tmp_path / "book"
+    path.write_bytes(b"this is no database" * 500)
+    Database(path, LEDGER).read("SELECT * FROM spent")  # another worker finds it damaged
+    late = SharedBook(Database(path, LEDGER), command_id())
+    assert not late.take(ONE, Budget(labels=5))
+    assert late.lost == lost(path, "it was damaged and set aside while this command ran")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as later:  # the same command, again
+        assert SharedBook(Database(path, LEDGER), process_name(later.pid)).take(
+            ONE, Budget(labels=5)
+        )
 
 
 def _in_a_worker(settings: Settings, first: int) -> tuple[int, str | None]:
