@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline import label, preprocess
+from pipeline.__main__ import main
 from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.experts.model.kept import FILE_NAME
@@ -170,6 +171,24 @@ def test_a_batch_is_left_by_one_command_and_collected_by_the_next(
     second = label.run(settings)
     assert (second["labels"], second.get("stopped")) == (STEPS, None)
     assert [len(batch.requests) for batch in server.batches.made] == [STEPS]
+
+
+def test_the_command_says_that_a_batch_was_submitted_and_ends_well(
+    settings: Settings,
+    tmp_path: Path,
+    server: ModelServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.batches.hold = True
+    settings = change(settings, leg=LEGS["leg"], model={"batch": True})
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
+    assert main(["label", "--config", str(path)]) == 0
+    [batch] = server.batches.made
+    out = capsys.readouterr().out
+    assert out.startswith("label: stopped\n")
+    told = f"batch {batch.id} with {len(batch.requests)} questions was submitted; run the same"
+    assert told in " ".join(out.split())
 
 
 LEGS = {"whole": (None, None), "leg": (None, "left_home")}

@@ -171,6 +171,12 @@ def test_a_book_without_a_file_counts_on_by_itself_where_nothing_is_limited(
     book = SharedBook(Database(path, LEDGER), "a")
     assert all(book.take(ONE, Budget(minutes=5)) for _ in range(3))
     assert book.total()[0] == Spent(3.0, 30, 3)
+    other = tmp_path / "other"
+    book = SharedBook(Database(other, LEDGER), "d")
+    assert book.take(ONE, Budget())
+    _forget(other)
+    assert all(book.take(ONE, Budget()) for _ in range(2))
+    assert book.total()[0] == Spent(3.0, 30, 3)
     # Of others of the same command it would know nothing.
     assert not SharedBook(Database(path, LEDGER), "b").take(ONE, Budget(labels=9))
 
