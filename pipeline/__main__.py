@@ -95,6 +95,8 @@ def _stage(name: str, settings: Settings) -> dict[str, Any]:
 
 def _headline(command: str, result: dict[str, Any]) -> str:
     state = "up to date" if result.get("up_to_date") else "done"
+    if result.get("stopped"):  # the same command carries on
+        state = "stopped"
     hidden = {"up_to_date"}
     if len(result.get("by_shard", [])) == 1:
         hidden.add("by_shard")

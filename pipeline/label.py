@@ -66,7 +66,7 @@ def run(settings: Settings) -> dict[str, Any]:
             return _forecast(sources, settings, game, panel)
         rows = [_label_shard(source, settings, game, panel) for source in sources]
     result = _result(rows)
-    if leg is not None and not result["shards"]:
+    if leg is not None and not result["shards"] and "stopped" not in result:
         raise PipelineError(
             f"{', '.join(map(str, sources))}: no step between '{leg.start or 'the start'}' and "
             f"'{leg.goal or 'the end'}'; collect and preprocess some with the same --milestone, or "
@@ -79,7 +79,8 @@ def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = sum(row.pop("seconds") for row in rows)
     answers = sum(row["asked"] for row in rows)
     dollars = sum(row["dollars"] or 0 for row in rows)
-    stopped = [row["stopped"] for row in rows if row["stopped"]]
+    # Each shard may have a batch of its own; what stopped all of them is said once.
+    stopped = list(dict.fromkeys(row["stopped"] for row in rows if row["stopped"]))
     return {
         "up_to_date": all(row["up_to_date"] for row in rows),
         "shards": [row["shard"] for row in rows if row["shard"]],
@@ -88,7 +89,7 @@ def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "asked": answers,
         "labels_per_second": answers / seconds if answers else None,
         **({"dollars": dollars} if dollars else {}),
-        **({"stopped": stopped[0]} if stopped else {}),
+        **({"stopped": "; ".join(stopped)} if stopped else {}),
         "by_shard": rows if stopped or dollars else [_free(row) for row in rows],
     }
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.lease import file_mark, is_left_behind
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -117,17 +117,20 @@ def write_new(path: Path, content: bytes) -> None:
 
 def temporary_name(path: Path) -> Path:
     """The hidden name beside ``path`` under which this process writes it."""
-    return path.with_name(f".{path.name.lstrip('.')}.tmp-{_host()}-{os.getpid()}")
+    return path.with_name(f".{path.name.lstrip('.')}.tmp-{file_mark()}")
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove what dead processes of this host left half-written in ``folder``.
+    """Remove what dead processes left half-written in ``folder``.
+
+    Those of this host are known to be dead; of others, and of another PID namespace, goes what was
+    not written to for ``lease.FORGOTTEN`` seconds.
 
     Args:
         pattern: as ``glob`` takes it, of the names that they were to have.
     """
-    for old in folder.glob(f".{pattern.lstrip('.')}.tmp-{glob.escape(_host())}-*"):
-        if not _alive(old.name.rpartition("-")[2]):
+    for old in folder.glob(f".{pattern.lstrip('.')}.tmp-*"):
+        if is_left_behind(old, old.name.rpartition(".tmp-")[2]):
             old.unlink(missing_ok=True)
 
 
@@ -138,17 +141,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _host() -> str:
-    return socket.gethostname().replace("/", "_")
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

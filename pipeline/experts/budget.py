@@ -88,6 +88,9 @@ class Book:
         now: Unix seconds.
     """
 
+    lost: str | None = None
+    """Why nothing may be spent any more, whatever the limits: nobody knows the sum."""
+
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._total = Spent()
         self._began = now()
@@ -180,6 +183,7 @@ class Spending:
             total, _ = self._book.total()
             if (
                 not self._questions
+                or self._book.lost is not None
                 or self._late()
                 or beyond(total - self.under_way + worst, self.limits) is not None
             ):
@@ -214,6 +218,8 @@ class Spending:
 
     def _reason(self, worst: Spent) -> str:
         limits = self.limits
+        if self._book.lost is not None:
+            return self._book.lost
         if self._late():
             return f"budget.minutes is {limits.minutes:g}: {self._minutes():.1f} are over"
         spent = self._book.total()[0] - self.under_way

@@ -116,11 +116,11 @@ def _target(source: Path, shard_id: str) -> tuple[Path, bool]:
 
 
 def _write(source: Path, version: int, header: ShardHeader, target: Path) -> None:
-    head, _, process = str(temporary_beside(target)).rpartition("-")
+    temporary = temporary_beside(target)
     current = source
     try:
         for old in range(version, SCHEMA_VERSION):
-            following = Path(f"{head}-schema{old + 1}-{process}")
+            following = Path(f"{temporary}-schema{old + 1}")
             try:
                 _MIGRATIONS[old](current, following, header)
             finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -23,7 +24,9 @@ def temporary_beside(target: Path) -> Path:
     try:
         refuse_existing(target)
         make_folder(target.parent, target)
-        remove_leftovers(target.parent, glob.escape(target.name))
+        # Of all versions: one that another process published is not written again.
+        pattern = re.sub(r"-v\d+(\.h5)$", r"-v*\1", glob.escape(target.name))
+        remove_leftovers(target.parent, pattern)
     except OSError as error:
         raise cannot_write(target, error) from None
     return temporary_name(target)

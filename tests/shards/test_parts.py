@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.lease import file_mark
 from pipeline.shards.parts import Parts, unfinished
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
@@ -120,18 +120,17 @@ def test_a_name_taken_meanwhile_gives_way_to_the_next_version(tmp_path: Path) ->
 
 
 def test_half_written_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    host = socket.gethostname()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        dead = file_mark(process.pid)
     with Parts(tmp_path, "a-raw", HEADER) as parts:
         fill(parts, (0,))
     old = [
-        parts.folder / f".part-000001.h5.tmp-{host}-{dead.pid}",
-        tmp_path / f".a-raw-v001.h5.tmp-{host}-{dead.pid}",
+        parts.folder / f".part-000001.h5.tmp-{dead}",
+        tmp_path / f".a-raw-v001.h5.tmp-{dead}",
     ]
     kept = [
-        tmp_path / f".a-raw-v001.h5.tmp-{host}-{os.getpid()}",
-        tmp_path / f".b-raw-v001.h5.tmp-{host}-{dead.pid}",
+        tmp_path / f".a-raw-v001.h5.tmp-{file_mark()}",
+        tmp_path / f".b-raw-v001.h5.tmp-{dead}",
     ]
     for path in old + kept:
         path.write_bytes(b"half")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from anthropic import AsyncAnthropic
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.experts.budget import Spending, Spent, cost
 from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens, scrubbed
 from pipeline.experts.model.estimate import Estimate, countable
@@ -23,8 +25,9 @@ CARRY_ON = "what is answered is kept, the same command goes on from there"
 # So many failures in a row, and one more for each question under way: then something is wrong that
 # the next question does not mend.
 FAILURES = 9
-# Seconds between looks at a question that another process is asking.
-LOOK = 0.05
+# Seconds between looks at a question that another process is asking, at first and later; and after
+# which the wait is told of.
+LOOK, LATER, PATIENCE = 0.05, 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Asking:
         self._client = client
         self._failures = 0
         self._primed = False
+        self._waited_for: set[str] = set()
 
     async def ask_each(
         self, source: Iterator[Question], count: int, given: dict[str, Kept]
@@ -120,18 +124,25 @@ class Asking:
 
     async def _others(self, question: Question) -> Kept | None:
         """Claim the question; or the answer to it that another process asked for meanwhile."""
-        desk = self._desk
+        desk, began = self._desk, time.monotonic()
         while True:
-            claimed = desk.kept.claim(question.key)
+            holder = desk.kept.claim(question.key)
+            claimed = holder is None
             # Looked for after the claim: the other may have been done just before it.
             found = desk.kept.find([question.key], desk.buttons, desk.settings.model.max_tokens)
             if found and claimed:
                 desk.kept.release(question.key)
             if found:
                 return found[question.key]
-            if claimed:
+            if holder is None:
                 return None
-            await asyncio.sleep(LOOK)
+            long = time.monotonic() - began > PATIENCE
+            if long and holder and holder not in self._waited_for:
+                self._waited_for.add(holder)
+                who = desk.kept.leases.holder(holder)
+                line = f"waiting for answers to the same questions, which are asked by {who}"
+                print(printable(line), file=sys.stderr, flush=True)
+            await asyncio.sleep(LATER if long else LOOK)
 
     async def _put(self, question: Question, *, cached: bool) -> Kept | None:
         desk = self._desk

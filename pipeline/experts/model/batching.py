@@ -45,16 +45,20 @@ class Batching:
     Guaranteed: a question is in one batch at most, whenever a process is killed, as long as the
     provider lists its batches to the same key. A batch that was submitted by a process that died
     before it had the id is known by its number of questions and its time, and, when it is over, by
-    its questions. Requests that create a batch are not repeated by the SDK, as one that broke off
+    its questions; until then, and until a submitter of another host must be dead (``lease``), its
+    questions wait. Requests that create a batch are not repeated by the SDK, as one that broke off
     may have arrived.
     """
 
     def __init__(self, desk: Desk, client: AsyncAnthropic) -> None:
         self._desk = desk
         self._client = client
-        self._under_way = UnderWay(desk.kept.database, desk.kept.run)
+        self._under_way = UnderWay(desk.kept.database, desk.kept.leases)
         self._reasons: list[str] = []
         self._collected = False
+        self._failed = False
+        self._told: set[str] = set()
+        self._wanted: set[str] = set()
         self._loose: dict[str, Kept] = {}
 
     @property
@@ -63,13 +67,26 @@ class Batching:
 
     def waiting(self, keys: Iterable[str]) -> set[str]:
         """Those of the questions that are under way in a batch."""
-        found = self._under_way.waiting(keys)
-        if found and not self._reasons:
-            self._reasons.append(
-                f"another process is submitting a batch with {len(found)} of the questions; "
-                f"{COLLECT}"
-            )
+        batches, found = self._under_way.waiting(keys)
+        for one in batches:
+            if one.name in self._told or self._failed:
+                continue
+            self._told.add(one.name)
+            if one.id is not None:
+                self._say_under_way(one.id, one)
+            elif self._under_way.is_at_work(one):
+                self._reasons.append(
+                    f"a batch with {one.questions} questions is being submitted by "
+                    f"{self._under_way.submitter(one)}; {COLLECT}"
+                )
+            else:
+                self._reasons.append(_unknown(one.questions))
         return found
+
+    def _say_under_way(self, batch_id: str, submitted: Submitted) -> None:
+        self._reasons.append(
+            f"batch {batch_id} with {submitted.questions} questions is under way; {COLLECT}"
+        )
 
     async def collect(self, missing: Iterable[str]) -> dict[str, Kept]:
         """Take in every batch that is over; the answers among them to the ``missing`` questions.
@@ -78,6 +95,7 @@ class Batching:
         again; one that it refused as invalid is FAILED.
         """
         wanted = list(missing)
+        self._wanted = set(wanted)
         open_ones = [] if self._collected else self._under_way.open_ones()
         self._collected = True
         try:
@@ -87,8 +105,12 @@ class Batching:
             fatal = fatal_error(error, self._client, str(self._desk.settings.model.name))
             if fatal is not None:
                 raise fatal from None
-            self._reasons.append(f"batches could not be collected ({self._told(error)}); {COLLECT}")
+            self._failed = True
+            self._reasons.append(
+                f"batches could not be collected ({self._reason(error)}); {COLLECT}"
+            )
         except (anthropic.AnthropicError, ValueError):
+            self._failed = True
             self._reasons.append(f"batches could not be collected (no connection); {COLLECT}")
         given = {key: self._loose[key] for key in wanted if key in self._loose}
         self._loose.update((key, one.free()) for key, one in given.items())
@@ -100,14 +122,36 @@ class Batching:
         )
 
     async def _take_in(self, submitted: Submitted) -> None:
+        if submitted.id is None:
+            if not self._under_way.take_over(submitted):
+                return  # another process does
+            try:
+                await self._find_out(submitted)
+            finally:
+                self._under_way.let_go(submitted.name)
+            return
         batch = await self._found(submitted)
-        if batch is None:
-            return
-        if batch.processing_status != "ended":
-            self._reasons.append(
-                f"batch {batch.id} with {submitted.questions} questions is under way; {COLLECT}"
-            )
-            return
+        if batch is not None and batch.processing_status == "ended":
+            await self._collect(batch, submitted)
+            self._under_way.collected(submitted.name)
+
+    async def _find_out(self, submitted: Submitted) -> None:
+        """Of a batch only the intention is known: whether it arrived, by its size and time, and by
+        its questions once it is over. Where the provider has none of it, they are free again."""
+        for batch in await self._listed(submitted):
+            if batch.processing_status != "ended":
+                self._told.add(submitted.name)
+                if self._under_way.keys(submitted.name) & self._wanted:
+                    self._say_under_way(batch.id, submitted)
+                return
+            if await self._collect(batch, submitted):
+                self._under_way.submitted(submitted.name, batch.id)
+                self._under_way.collected(submitted.name)
+                return
+        self._under_way.forget(submitted.name)
+
+    async def _collect(self, batch: MessageBatch, submitted: Submitted) -> int:
+        """Keep the answers of a batch that is over; how many of its questions are ours."""
         keys, ours = self._under_way.keys(submitted.name), 0
         answers: dict[str, Kept] = {}
         async for line in await self._client.messages.batches.results(batch.id):
@@ -119,11 +163,7 @@ class Batching:
                 self._desk.kept.keep_all(answers)
                 answers = {}
         self._desk.kept.keep_all(answers)
-        if submitted.id is None and not ours:
-            self._under_way.forget(submitted.name)  # another's batch of the same size and time
-        else:
-            self._under_way.submitted(submitted.name, batch.id)
-            self._under_way.collected(submitted.name)
+        return ours
 
     def _read(self, line: MessageBatchIndividualResponse, answers: dict[str, Kept]) -> None:
         result = line.result
@@ -140,10 +180,8 @@ class Batching:
 
     async def _found(self, submitted: Submitted) -> MessageBatch | None:
         """The batch at the provider's; None where there is none, and its questions are free."""
-        if submitted.id is None:
-            return await self._listed(submitted)
         try:
-            return await self._client.messages.batches.retrieve(submitted.id)
+            return await self._client.messages.batches.retrieve(str(submitted.id))
         except anthropic.NotFoundError:
             if time.time() - submitted.time > GONE:
                 self._under_way.forget(submitted.name)
@@ -156,9 +194,9 @@ class Batching:
                 f"DELETE FROM batches WHERE name = '{submitted.name}'\""
             ) from None
 
-    async def _listed(self, submitted: Submitted) -> MessageBatch | None:
-        """The batch of which only the intention is known, by its size and time."""
-        known = self._under_way.known_ids()
+    async def _listed(self, submitted: Submitted) -> list[MessageBatch]:
+        """Batches that may be the one of which only the intention is known."""
+        known, found = self._under_way.known_ids(), []
         async for batch in self._client.messages.batches.list(limit=100):
             created = batch.created_at.timestamp()
             if created < submitted.time - SKEW:
@@ -170,9 +208,8 @@ class Batching:
             )  # fmt: skip
             near = created <= submitted.time + SKEW
             if near and size == submitted.questions and batch.id not in known:
-                return batch
-        self._under_way.forget(submitted.name)
-        return None
+                found.append(batch)
+        return found
 
     async def submit(self, source: Iterator[Question]) -> None:
         """Submit all questions, as many as the budget allows, in one batch or more."""
@@ -225,11 +262,23 @@ class Batching:
 
     async def _create(self, chunk: list[dict[str, Any]]) -> str | None:
         name = self._under_way.intend([request["custom_id"] for request in chunk])
+        self._told.add(name)
         client = self._client.with_options(max_retries=0)
         for attempt in range(self._desk.settings.model.retries + 1):
+            if not self._under_way.is_ours(name):
+                self._reasons.append(
+                    f"a batch with {len(chunk)} questions was not submitted, as this process stood "
+                    f"still and another one took them over; {COLLECT}"
+                )
+                return None
             try:
                 batch = await client.messages.batches.create(requests=chunk)  # type: ignore[arg-type]
-                self._under_way.submitted(name, batch.id)
+                if not self._under_way.submitted(name, batch.id):
+                    self._reasons.append(
+                        f"batch {batch.id} cannot be written down in "
+                        f"{self._desk.kept.database.path}: if a later command submits its "
+                        f"{len(chunk)} questions again, cancel this one"
+                    )
                 return batch.id
             except anthropic.APIStatusError as error:
                 if error.status_code in (429, 529) and attempt < self._desk.settings.model.retries:
@@ -242,20 +291,24 @@ class Batching:
                 if fatal is not None:
                     raise fatal from None
                 self._reasons.append(
-                    f"a batch with {len(chunk)} questions was refused ({self._told(error)})"
+                    f"a batch with {len(chunk)} questions was refused ({self._reason(error)})"
                 )
                 return None
             except anthropic.APIConnectionError:
                 break
         self._under_way.let_go(name)
-        self._reasons.append(
-            f"it is not known whether a batch with {len(chunk)} questions arrived; run the same "
-            "command again to find out, nothing is submitted twice"
-        )
+        self._reasons.append(_unknown(len(chunk)))
         return None
 
-    def _told(self, error: anthropic.APIStatusError) -> str:
+    def _reason(self, error: anthropic.APIStatusError) -> str:
         return reason_of(error, self._client)
+
+
+def _unknown(questions: int) -> str:
+    return (
+        f"it is not known whether a batch with {questions} questions arrived; run the same command "
+        "again to find out, nothing is submitted twice"
+    )
 
 
 def _pause(error: anthropic.APIStatusError, attempt: int) -> float:

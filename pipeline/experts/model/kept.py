@@ -13,8 +13,9 @@ from typing import Any
 
 from pipeline.experts.budget import Usage
 from pipeline.experts.model.database import Database, in_chunks
+from pipeline.experts.model.leases import LEASES, Leases
 from pipeline.experts.model.ledger import LEDGER
-from pipeline.experts.model.runs import lives, run_id
+from pipeline.experts.model.runs import run_id
 from pipeline.experts.model.under_way import BATCHES
 from pipeline.shards.schema import LabelStatus
 
@@ -73,7 +74,8 @@ class KeptAnswers:
     """The answers of one game. For one thread at a time; close it.
 
     The cost of an answer belongs to the run that paid for it, and its shard tells it. Where that
-    run died before it was over, the next one that needs the answer tells its cost in its place.
+    run died before it was over, the next one that needs the answer tells its cost in its place; of
+    a run on another host that is when its lease is over. So it is with a question that it claimed.
 
     Args:
         model, prompt: what all questions of this expert share.
@@ -81,7 +83,8 @@ class KeptAnswers:
 
     def __init__(self, folder: Path, model: str, prompt: str) -> None:
         self.run = run_id()
-        self.database = Database(folder / FILE_NAME, ANSWERS + LEDGER + BATCHES)
+        self.database = Database(folder / FILE_NAME, ANSWERS + LEDGER + BATCHES + LEASES)
+        self.leases = Leases(self.database, self.run)
         self._model = model
         self._prompt = prompt
         self._given: set[str] = set()
@@ -108,8 +111,9 @@ class KeptAnswers:
         if key in self._given or teller == TOLD:
             return False
         if teller != self.run:
-            if lives(teller):
+            if self.leases.held(teller):
                 return False
+            self.leases.hold()
             sql = "UPDATE answers SET teller = ? WHERE key = ? AND teller = ?"
             if self.database.write((sql, (self.run, key, teller))) != 1:
                 return False
@@ -119,6 +123,7 @@ class KeptAnswers:
     def keep(self, key: str, kept: Kept) -> None:
         """Keep an answer that was just given; it is safe from here on, whatever becomes of us."""
         self._given.add(key)
+        self.leases.hold()
         marks = ", ".join("?" * 17)
         self.database.write(
             (f"INSERT OR REPLACE INTO answers ({_COLUMNS}) VALUES ({marks})", self._row(key, kept)),
@@ -127,6 +132,7 @@ class KeptAnswers:
 
     def keep_all(self, kept: Mapping[str, Kept]) -> None:
         """Keep answers that came of a batch; who asks for them tells their cost."""
+        self.leases.hold()
         marks = ", ".join("?" * 17)
         rows = [self._row(key, one) for key, one in kept.items()]
         self.database.write_many(
@@ -154,18 +160,20 @@ class KeptAnswers:
             kept.request_id, time.time(), self.run,
         )  # fmt: skip
 
-    def claim(self, key: str) -> bool:
-        """Whether this run may ask; False while another living one is asking the same."""
+    def claim(self, key: str) -> str | None:
+        """Claim a question; None where this run may ask it, or the run that asks it and lives."""
+        self.leases.hold()
         sql = "INSERT OR IGNORE INTO asking (key, run) VALUES (?, ?)"
         if self.database.write((sql, (key, self.run))) != 0:
-            return True  # a lost database forbids nothing
+            return None  # a lost database forbids nothing: that is the ledger's work
         [(holder,)] = self.database.read("SELECT run FROM asking WHERE key = ?", (key,)) or [("",)]
         if holder == self.run:
-            return True
-        if holder and not lives(holder):
+            return None
+        if holder and not self.leases.held(holder):
             sql = "UPDATE asking SET run = ? WHERE key = ? AND run = ?"
-            return self.database.write((sql, (self.run, key, holder))) != 0
-        return False
+            if self.database.write((sql, (self.run, key, holder))) != 0:
+                return None
+        return str(holder)
 
     def release(self, key: str) -> None:
         """Give a claim up without an answer."""
@@ -173,11 +181,11 @@ class KeptAnswers:
 
     def close(self, finished: bool) -> None:
         """End; with ``finished`` the costs of this run's answers count as told in its shard."""
-        if self.database.opened:
-            if finished:
-                sql = "UPDATE answers SET teller = ? WHERE teller = ?"
-                self.database.write((sql, (TOLD, self.run)))
-            self.database.close()
+        if self.database.opened and finished:
+            sql = "UPDATE answers SET teller = ? WHERE teller = ?"
+            self.database.write((sql, (TOLD, self.run)))
+        self.leases.end(finished=finished)
+        self.database.close()
 
 
 def _read(row: tuple[Any, ...], buttons: Sequence[str]) -> Kept | None:

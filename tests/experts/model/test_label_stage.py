@@ -15,8 +15,11 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline import label, preprocess
+from pipeline.__main__ import main
 from pipeline.config import Settings, change
+from pipeline.errors import PipelineError
 from pipeline.experts.model.kept import FILE_NAME
+from pipeline.rounds import label_round
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import LabelStatus
 from tests.experts.model.made import asking, right, settings_in
@@ -168,6 +171,96 @@ def test_a_batch_is_left_by_one_command_and_collected_by_the_next(
     second = label.run(settings)
     assert (second["labels"], second.get("stopped")) == (STEPS, None)
     assert [len(batch.requests) for batch in server.batches.made] == [STEPS]
+
+
+def test_the_command_says_that_a_batch_was_submitted_and_ends_well(
+    settings: Settings,
+    tmp_path: Path,
+    server: ModelServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.batches.hold = True
+    settings = change(settings, leg=LEGS["leg"], model={"batch": True})
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
+    assert main(["label", "--config", str(path)]) == 0
+    [batch] = server.batches.made
+    out = capsys.readouterr().out
+    assert out.startswith("label: stopped\n")
+    told = f"batch {batch.id} with {len(batch.requests)} questions was submitted; run the same"
+    assert told in " ".join(out.split())
+
+
+LEGS = {"whole": (None, None), "leg": (None, "left_home")}
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_each_shard_has_its_batch_and_each_is_told_once(
+    settings: Settings, server: ModelServer, leg: str
+) -> None:
+    raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7, 9))
+    shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
+    settings = change(settings, leg=LEGS[leg], label={"shards": shards}, model={"batch": True})
+    server.batches.hold = True
+    first = label.run(settings)
+    ones = [(batch.id, len(batch.requests)) for batch in server.batches.made]
+    assert len(ones) == 2
+    assert (first["labels"], first["asked"], first["shards"]) == (0, 0, [])
+    assert first["stopped"] == "; ".join(
+        f"batch {name} with {n} questions was submitted; run the same command again to collect "
+        "the answers"
+        for name, n in ones
+    )
+    again = label.run(settings)
+    assert again["stopped"] == first["stopped"].replace("was submitted", "is under way")
+    server.batches.release()
+    last = label.run(settings)
+    assert (last["labels"], last.get("stopped")) == (sum(n for _, n in ones), None)
+    assert len(last["shards"]) == len(server.batches.made) == 2
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_a_budget_of_nothing_is_told_as_such(
+    settings: Settings, server: ModelServer, leg: str
+) -> None:
+    result = label.run(change(settings, leg=LEGS[leg], budget={"labels": 0}))
+    assert (result["shards"], len(server.asked)) == ([], 0)
+    assert result["stopped"] == (
+        "budget.labels is 0: 0 questions were put; what is answered is kept, the same command "
+        "goes on from there"
+    )
+
+
+def test_a_batch_of_another_shard_stops_no_questions_put_one_by_one(
+    settings: Settings, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.asking.BATCH", 10)  # several waves of questions
+    server.batches.hold = True
+    raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7,))
+    shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
+    other = [shard for shard in shards if "/b-" in shard]
+    label.run(change(settings, label={"shards": other}, model={"batch": True}))
+    result = label.run(settings)
+    assert (result["labels"], result.get("stopped")) == (STEPS, None)
+
+
+def test_a_round_whose_labels_are_a_batch_is_told_as_such(
+    settings: Settings, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's part alone: who played and how small the frames are is not asked here."""
+    server.batches.hold = True
+    monkeypatch.setattr("pipeline.rounds.collect.run", lambda _: {"shard": "a-raw-v001.h5"})
+    small = {"shards": settings.label.shards}
+    monkeypatch.setattr("pipeline.rounds.preprocess.run", lambda _: small)
+    settings = change(settings, leg=LEGS["leg"], model={"batch": True})
+    with pytest.raises(PipelineError) as error:
+        label_round(settings, name="a", title="round 1", played={}, checkpoint=None)
+    [batch] = server.batches.made
+    assert str(error.value) == (
+        f"round 1: the expert stopped after 0 of 40 steps (batch {batch.id} with "
+        f"{len(batch.requests)} questions was submitted; run the same command again to collect "
+        "the answers); all so far is kept, and the same command carries on from there"
+    )
 
 
 def test_a_budget_ends_the_command_cleanly_and_the_next_goes_on(

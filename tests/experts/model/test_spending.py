@@ -11,9 +11,10 @@ from pipeline.config import Settings
 from pipeline.experts.budget import Spent
 from pipeline.experts.model.database import Database
 from pipeline.experts.model.ledger import LEDGER, SharedBook
-from pipeline.experts.model.runs import command_id, lives, run_id
+from pipeline.experts.model.runs import command_id, run_id
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import load_game
+from pipeline.lease import lives
 from pipeline.settings import Budget
 from tests.experts.model.made import answers_of, asking, expert, questions, right, settings_in
 from tests.model_server import Asked, Reply, dropped, late
@@ -102,13 +103,6 @@ def test_worker_processes_share_the_budget_of_their_command(tmp_path: Path) -> N
     assert not any(lives(run) for run in runs if run.split(":")[:2] != run_id().split(":")[:2])
 
 
-def test_a_book_whose_file_is_lost_counts_on_by_itself(tmp_path: Path) -> None:
-    (tmp_path / "book").mkdir()
-    book = SharedBook(Database(tmp_path / "book", LEDGER), "a")
-    limits = Budget(labels=2)
-    assert [book.take(Spent(labels=1), limits) for _ in range(3)] == [True, True, False]
-
-
 def test_books_of_different_commands_are_apart(tmp_path: Path) -> None:
     database = Database(tmp_path / "book", LEDGER)
     one, other = SharedBook(database, "a", lambda: 5.0), SharedBook(database, "b", lambda: 9.0)
@@ -119,13 +113,3 @@ def test_books_of_different_commands_are_apart(tmp_path: Path) -> None:
     assert one.total() == (Spent(0.2, 5, 1), 5.0)
     assert SharedBook(database, "b").total() == (Spent(0.1, 1, 1), 9.0)
     database.close()
-
-
-def test_a_process_that_ended_is_told_from_one_that_lives() -> None:
-    own = run_id()
-    host, pid, start, name = own.split(":")
-    assert lives(own)
-    assert not lives(f"{host}:4194305:{start}:{name}")
-    # A number that is used again by another process.
-    assert not lives(f"{host}:{pid}:1:{name}")
-    assert lives(f"another-host:{pid}:{start}:{name}")
