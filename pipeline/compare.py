@@ -18,7 +18,6 @@ Every query to the expert is counted, one label a query. All are judged on the s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
+from pipeline.strict_json import json_text
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def run(settings: Settings) -> dict[str, Any]:
     folder = settings.run_folder()
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "compare.json"
-    table.write_text(json.dumps({"rows": rows, "cells": cells}, indent=2) + "\n")
+    table.write_text(json_text({"rows": rows, "cells": cells}, indent=2) + "\n")
     plot = plot_comparison(rows, folder / "compare.png")
     return {"table": str(table), "plot": str(plot), "rows": rows}
 

@@ -6,7 +6,6 @@ An action prints its tables and returns what ``--json`` prints.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from pipeline.config import Settings
 from pipeline.errors import PipelineError, printable
 from pipeline.reports.summary import rows_table, summary_table
+from pipeline.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if wrong:
         print(rows_table(damage_rows(rows)))
         if known.json:
-            print(json.dumps({"shards": rows}))
+            print(json_text({"shards": rows}))
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise PipelineError(
             f"{len(wrong)} of {len(rows)} shards are damaged: {', '.join(wrong[:3])}{more}; "

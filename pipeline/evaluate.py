@@ -31,6 +31,7 @@ from pipeline.rollouts import Outcome, outcomes_of, play, record
 from pipeline.shards.catalogue import Catalogue
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import ShardHeader
+from pipeline.strict_json import json_text
 
 ALL = "all"
 _NOT_DECISIVE = {"name", "workers", "checkpoint", "video", "keep_states", "keep_states_most"}
@@ -285,6 +286,6 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
-    text = json.dumps({"fingerprint": mark, **result}, indent=2) + "\n"
+    text = json_text({"fingerprint": mark, **result}, indent=2) + "\n"
     mend = "make room, or mend paths.checkpoints, and run the same command again"
     replace_file(path, text.encode(), "report", f"the rollouts are kept; {mend}")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, told: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(told, indent=2) + "\n").encode())
+    write_file(path, (json_text(told, indent=2) + "\n").encode())
 
 
 def write_file(path: Path, data: bytes) -> None:
