@@ -6,6 +6,7 @@ An action prints its tables and returns what ``--json`` prints.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,9 @@ def _import(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import npz
 
     result = npz.import_episodes(known.files, settings, name=known.name, expert=known.expert)
-    print(summary_table(result))
+    print(summary_table({key: value for key, value in result.items() if key != "remarks"}))
+    for line in result["remarks"]:
+        print(printable(line), file=sys.stderr)
     return result
 
 
