@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pipeline.config import Settings, load_settings, section_of, valid_keys
 from pipeline.data import add_actions
 from pipeline.errors import PipelineError
 from pipeline.reports.summary import summary_table
+from pipeline.strict_json import json_text
 
 STAGES = {
     "collect": "someone plays; write a raw shard",
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> None:
         error = result.pop("error", None)
         print(_headline(known.command, result))
     if known.json:
-        print(json.dumps(result, default=str))
+        print(json_text(result))
     if error is not None:
         raise PipelineError(error)
 

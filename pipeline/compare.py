@@ -18,7 +18,6 @@ Every query to the expert is counted, one label a query. All are judged on the s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from pipeline.replacing import replace_file
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
 from pipeline.rounds import own_shards
+from pipeline.strict_json import json_text
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def run(settings: Settings) -> dict[str, Any]:
     rows = list(_pooled(cells, settings))
     folder = settings.run_folder()
     table = folder / "compare.json"
-    text = json.dumps({"rows": rows, "cells": cells}, indent=2) + "\n"
+    text = json_text({"rows": rows, "cells": cells}, indent=2) + "\n"
     replace_file(table, text.encode(), "table")
     plot = plot_comparison(rows, folder / "compare.png")
     return {"table": str(table), "plot": str(plot), "rows": rows}

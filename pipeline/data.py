@@ -6,7 +6,7 @@ An action prints its tables and returns what ``--json`` prints.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.config import Settings
 from pipeline.errors import PipelineError, printable
 from pipeline.reports.summary import rows_table, summary_table
+from pipeline.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ def _import(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import npz
 
     result = npz.import_episodes(known.files, settings, name=known.name, expert=known.expert)
-    print(summary_table(result))
+    print(summary_table({key: value for key, value in result.items() if key != "remarks"}))
+    for line in result["remarks"]:
+        print(printable(line), file=sys.stderr)
     return result
 
 
@@ -136,7 +139,7 @@ def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if wrong:
         print(rows_table(damage_rows(rows)))
         if known.json:
-            print(json.dumps({"shards": rows}))
+            print(json_text({"shards": rows}))
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise PipelineError(
             f"{len(wrong)} of {len(rows)} shards are damaged: {', '.join(wrong[:3])}{more}; "

@@ -33,6 +33,7 @@ from pipeline.rollouts import Outcome, outcomes_of, play, play_one, record
 from pipeline.shards.reader import Shard
 from pipeline.shards.runs import entries_of_game
 from pipeline.shards.schema import ShardHeader
+from pipeline.strict_json import json_text
 
 ALL = "all"
 NOT_DECISIVE = {
@@ -313,7 +314,7 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
-    text = json.dumps({"fingerprint": mark, **result}, indent=2) + "\n"
+    text = json_text({"fingerprint": mark, **result}, indent=2) + "\n"
     mend = "make room, or mend paths.checkpoints, and run the same command again"
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text() == text:

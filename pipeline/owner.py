@@ -13,9 +13,12 @@ STATES = "states"
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and a key it does not know is an error."""
+    """A group of settings: immutable; a key it does not know is an error, and so is a number that
+    is not finite (NaN passes every bound, and an infinite budget is none)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class Paths(Section):

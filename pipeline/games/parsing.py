@@ -33,6 +33,10 @@ from pipeline.games.variables_section import (
     parse_variables,
 )
 
+_LARGEST_REWARD = 1e20
+"""A game of 10**9 steps, each with every reward of this size, still has a return that float32, the
+type of both in a shard, can hold."""
+
 _KEYS = (
     "format",
     "name",
@@ -294,7 +298,10 @@ def _milestones(place: Place, variables: Variables) -> tuple[Milestone, ...]:
 def _reward(place: Place, names: Names) -> Reward:
     keys = ("milestone", "success", "failure", "step", "new_map")
     table, default = place.table(keys), Reward()
-    reward = Reward(**{key: table.get(key, getattr(default, key)).number() for key in keys})
+    places = {key: table.get(key, getattr(default, key)) for key in keys}
+    reward = Reward(
+        **{key: one.number(-_LARGEST_REWARD, _LARGEST_REWARD) for key, one in places.items()}
+    )
     if reward.new_map and names.maps is None:
         raise place.mistake("'new_map' needs the section names, key maps, to know what a map is")
     return reward

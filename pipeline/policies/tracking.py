@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.errors import PipelineError
 from pipeline.frames import Frames
+from pipeline.strict_json import json_text
 
 EVENTS = "events.out.tfevents.*"
 """What TensorBoard calls its files."""
@@ -46,7 +46,7 @@ class Tracker:
             for events in board.glob(EVENTS):
                 events.unlink(missing_ok=True)
         self._board = SummaryWriter(str(board), purge_step=step + 1 if step else None)
-        text = json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
+        text = json_text(settings, indent=2).replace("\n", "\n    ")
         self.text("hyperparameters", "    " + text, step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.replacing import replace_file
+from pipeline.strict_json import json_text
 
 Row = dict[str, Any]
 
@@ -77,7 +77,7 @@ def write_table(folder: Path, name: str, told: Mapping[str, Any], rows: Sequence
     table = csv.DictWriter(text, keys, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    whole = json.dumps({**told, "legs": list(rows)}, indent=2) + "\n"
+    whole = json_text({**told, "legs": list(rows)}, indent=2) + "\n"
     paths = {"json": folder / f"{name}.json", "csv": folder / f"{name}.csv"}
     for path, content in zip(paths.values(), (whole, text.getvalue()), strict=True):
         replace_file(path, content.encode(), "table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -36,6 +36,7 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for damaged files (text that is no UTF-8 is a ValueError)."""
 MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
 _ANEW = "make the shard anew, or leave it out"
+CORRECT = "correct what it is made from"
 _MOST_MILESTONES = 1000
 
 
@@ -73,7 +74,8 @@ def check_shard(path: Path, handle: int) -> Content:
             columns = _read_columns(index.datasets, handle)
         except Damage as damage:
             raise damaged(path, damage) from None
-        wrong = _boundaries(columns) or _ranges(header, columns, index)
+        states = len(index.start_state_lengths) if "start_states" in index.datasets else None
+        wrong = _boundaries(columns) or wrong_values(header, columns, states)
     if wrong:
         raise not_valid(path, wrong)
     episodes = {
@@ -82,6 +84,43 @@ def check_shard(path: Path, handle: int) -> Content:
         if f"episodes/{name}" in columns
     }
     return Content(header, index.datasets, episodes, index.start_state_lengths)
+
+
+def refuse_unreadable(temporary: Path, target: Path) -> None:
+    """Check the finished file ``temporary`` as its readers will, before it becomes ``target``.
+
+    Raises:
+        PipelineError: they would refuse it.
+    """
+    handle = open_handle(temporary)
+    try:
+        check_shard(temporary, handle)
+    except PipelineError as error:
+        why = str(error).removeprefix(f"{temporary}: ").removesuffix(f"; {_ANEW}")
+        raise PipelineError(
+            f"{target}: not published, nobody could read it ({why}); {CORRECT}"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def refuse_header(header: ShardHeader, target: Path) -> None:
+    """Check a header as the readers of ``target`` will, before anything is written.
+
+    Raises:
+        PipelineError: they would refuse it, or it holds a number that JSON has not.
+    """
+    attributes: dict[str, Any] = {**header.attributes(), "shard_id": header.shard_id}
+    for name, value in attributes.items():
+        if isinstance(value, list):
+            attributes[name] = np.array(value, object)
+    try:
+        json.dumps(header.provenance, allow_nan=False)
+        _header(attributes)
+    except ValueError as error:
+        raise PipelineError(
+            f"{target}: not published, nobody could read its header ({error}); {CORRECT}"
+        ) from None
 
 
 def not_valid(path: Path, wrong: Sequence[str]) -> PipelineError:
@@ -259,7 +298,17 @@ def _boundaries(columns: dict[str, Array]) -> list[str]:
     return []
 
 
-def _ranges(header: ShardHeader, columns: dict[str, Array], index: Index) -> list[str]:
+def wrong_values(
+    header: ShardHeader, columns: Mapping[str, Array], states: int | None
+) -> list[str]:
+    """What the schema forbids in the columns of whole episodes; none where they are valid.
+
+    Writers ask it of each episode, readers of the whole file: one law for both.
+
+    Args:
+        columns: those of STEP_COLUMNS, and those of /episodes as ``episodes/NAME``.
+        states: how many start states there are; None where the shard has none.
+    """
     wrong: list[str] = []
 
     def none(bad: Array, message: str) -> None:
@@ -297,8 +346,7 @@ def _ranges(header: ShardHeader, columns: dict[str, Array], index: Index) -> lis
         np.array([not is_recording(recording) for recording in recordings], np.bool_),
         "/episodes/recording is no identity",
     )
-    states = len(index.start_state_lengths)
-    if "start_states" in index.datasets and (columns["episodes/start_state"] >= states).any():
+    if states is not None and (columns["episodes/start_state"] >= states).any():
         wrong.append(f"/episodes/start_state is not below {states}")
     return wrong
 

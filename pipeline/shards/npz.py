@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract, Frames
-from pipeline.shards.names import publish_name
+from pipeline.frames import FrameContract
+from pipeline.shards.catalogue import Catalogue
+from pipeline.shards.names import publish_name, stem_and_version
+from pipeline.shards.npz_arrays import CONSOLES, Console, read_npz, sha256_of
 from pipeline.shards.provenance import fingerprint, provenance
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import NO_ACTION, Array, Episode, LabelStatus, ShardHeader
+from pipeline.shards.remarks import Remarks
+from pipeline.shards.schema import Episode, ShardHeader
 from pipeline.shards.writer import ShardWriter
-
-KEYS = ("observations", "actions", "rewards", "dones")
-_SCREENS = ((160, 240), (144, 160))
-"""Height and width: Game Boy Advance; Game Boy and Game Boy Color."""
 
 
 def import_episodes(
@@ -45,10 +42,13 @@ def import_episodes(
         PipelineError: no such game, a file that cannot be an episode of it, or a full disk.
     """
     from pipeline.games.description import load_game  # the format itself needs no game
+    from pipeline.games.platforms import PLATFORMS
 
-    paths = [Path(file) for file in files]
     game = load_game(game_name or settings.game)
-    digests = [_sha256(path) for path in paths]
+    shown = PLATFORMS[game.platform]
+    console = Console(shown.title, shown.height, shown.width)
+    remarks = Remarks()
+    paths, digests = _once_each([Path(file) for file in files], remarks)
     decisive = {"expert": expert}
     mark = fingerprint("import", decisive, game.name, game.rom_sha1, digests)
     target, up_to_date = publish_name(settings.shard_folder(game.name), f"{name}-raw", mark)
@@ -68,7 +68,16 @@ def import_episodes(
         ),
     )
     if not up_to_date:
-        import_npz(paths, target, header, expert=expert)
+        _warn_of_other_shards(target, paths, digests, remarks)
+        import_npz(
+            paths,
+            target,
+            header,
+            expert=expert,
+            console=console,
+            size=settings.preprocess.size,
+            remarks=remarks,
+        )
     with Shard(target) as shard:
         return {
             "shard": str(target),
@@ -76,11 +85,49 @@ def import_episodes(
             "episodes": shard.n_episodes,
             "frames": shard.n_frames,
             "return_mean": float(shard.returns.mean()),
+            "remarks": remarks.lines(),
         }
 
 
+def _once_each(paths: Sequence[Path], remarks: Remarks) -> tuple[list[Path], list[str]]:
+    """The files and their sha256, without those whose bytes came before."""
+    first: dict[str, Path] = {}
+    for path in paths:
+        digest = sha256_of(path)
+        if digest in first:
+            remarks.warn(path, f"the same recording as {first[digest]}; it is taken once")
+        else:
+            first[digest] = path
+    return list(first.values()), list(first)
+
+
+def _warn_of_other_shards(
+    target: Path, paths: Sequence[Path], digests: Sequence[str], remarks: Remarks
+) -> None:
+    """Say which files are in a shard of another name, beside which they would be learned twice."""
+    named = dict(zip(digests, paths, strict=True))
+    stem, _ = stem_and_version(target)
+    catalogue = Catalogue(target.parent)
+    others = [path for path in catalogue.files() if stem_and_version(path)[0] != stem]
+    for entry in catalogue.of(others):
+        if entry.error is not None or entry.get().stage != "import":
+            continue
+        actor = entry.get().provenance.get("actor")
+        known = actor.get("sha256") if isinstance(actor, dict) else None
+        for digest in known if isinstance(known, list) else []:
+            if digest in named:
+                remarks.warn(named[digest], f"{entry.path} has this recording too")
+
+
 def import_npz(
-    paths: Sequence[Path], target: Path, header: ShardHeader, *, expert: bool = False
+    paths: Sequence[Path],
+    target: Path,
+    header: ShardHeader,
+    *,
+    expert: bool = False,
+    console: Console | None = None,
+    size: int = 84,
+    remarks: Remarks | None = None,
 ) -> ShardHeader:
     """Publish ``target`` with one episode a file; the frame contract follows from the first file.
 
@@ -88,142 +135,52 @@ def import_npz(
     (T,) indices into the header's actions; ``rewards`` (T,); ``dones`` (T,), true at the last
     step only, or nowhere (the episode then counts as broken). Without observation T+1 the last
     screen is repeated as the final frame. The files tell no state, seed, success or milestone:
-    they become none, 0, false and -1. Memory: one file.
+    they become none, 0, false and -1. A file with the content of an earlier one is left out.
+    Memory: one file.
+
+    Args:
+        console: the one that the game is played on; none takes the screen of any.
+        size: frames of ``size`` by ``size`` are known as resized before.
+        remarks: takes what is odd, but can be meant.
 
     Raises:
         PipelineError: a file that is missing, damaged, or not as above; ``target`` exists.
     """
     if not paths:
         raise PipelineError("data import: no files; name some, such as episode_*.npz")
-    first = read_npz(paths[0], header, expert=expert)
+    remarks = Remarks() if remarks is None else remarks
+    read = partial(
+        read_npz, header=header, expert=expert, console=console, size=size, remarks=remarks
+    )
+    first = read(paths[0])
+    seen = {_content(first): paths[0]}
     height, width = first.final_frame.shape[:2]
     # A console's own screen, or else what the plan's tools made of it with torchvision's Resize.
-    resampling = "none" if (height, width) in _SCREENS else "bilinear"
+    native = (height, width) in {(one.height, one.width) for one in CONSOLES}
+    resampling = "none" if native else "bilinear"
     header = replace(header, frame_contract=FrameContract(height, width, resampling))
     with ShardWriter(target, header) as writer:
         writer.append(first)
         for path in paths[1:]:
-            episode = read_npz(path, header, expert=expert)
+            episode = read(path)
             if episode.final_frame.shape != first.final_frame.shape:
                 raise PipelineError(
                     f"{path}: frames of {'x'.join(map(str, episode.final_frame.shape[:2]))}, but "
                     f"{paths[0]} has {height}x{width}; import them into shards of their own"
                 )
-            writer.append(episode)
+            content = _content(episode)
+            if content in seen:
+                remarks.warn(path, f"the same recording as {seen[content]}; it is taken once")
+            else:
+                seen[content] = path
+                writer.append(episode)
     return replace(header, shard_id=writer.shard_id)
 
 
-def read_npz(path: Path, header: ShardHeader, *, expert: bool = False) -> Episode:
-    """One file as an episode; see :func:`import_npz`."""
-    arrays = _load(path)
-    steps = len(arrays["actions"])
-    frames = _frames(path, arrays["observations"])
-    if len(frames) not in (steps, steps + 1):
-        raise _bad(path, f"{len(frames)} observations for {steps} actions; expected T or T+1")
-    actions = _actions(path, arrays["actions"], header.actions)
-    rewards = arrays["rewards"]
-    if rewards.dtype.kind not in "iufb" or not np.isfinite(rewards).all():
-        raise _bad(path, "rewards are not finite numbers")
-    dones = _dones(path, arrays["dones"])
-    return Episode(
-        frames=frames[:steps],
-        actions=actions,
-        expert_actions=actions if expert else np.full(steps, NO_ACTION, np.uint8),
-        label_status=np.full(
-            steps, LabelStatus.LABELLED if expert else LabelStatus.UNLABELLED, np.uint8
-        ),
-        rewards=rewards.astype(np.float32),
-        terminated=dones,
-        truncated=np.zeros(steps, np.bool_),
-        state={},
-        final_frame=frames[-1],
-        seed=0,
-        success=False,
-        root=f"npz-{_sha256(path)[:16]}",
-        milestones=np.full(len(header.milestones), -1, np.int32),
-    )
-
-
-def _load(path: Path) -> dict[str, Array]:
-    try:
-        opened = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise _bad(path, "one bare array, not an npz archive")
-        with opened as file:
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                there = ", ".join(file.files) or "nothing"
-                raise _bad(path, f"no {', '.join(missing)}; the file has {there}")
-            arrays = {key: np.asarray(file[key]) for key in KEYS}
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; name existing ones") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise _bad(path, "cannot be read, it is damaged or no npz archive") from None
-    except ValueError:
-        raise _bad(path, "holds Python objects or damaged arrays, not plain numbers") from None
-    flat = {
-        key: arrays[key].reshape(len(arrays[key])) if _is_flat(arrays[key]) else arrays[key]
-        for key in KEYS[1:]
-    }
-    lengths = {key: values.shape for key, values in flat.items()}
-    if any(len(shape) != 1 for shape in lengths.values()) or len(set(lengths.values())) != 1:
-        shapes = ", ".join(f"{key} {shape}" for key, shape in lengths.items())
-        raise _bad(path, f"expected (T,) each, found {shapes}")
-    if not len(flat["actions"]):
-        raise _bad(path, "no steps")
-    return {"observations": arrays["observations"], **flat}
-
-
-def _is_flat(values: Array) -> bool:
-    """(T,1), as some recorders write, is (T,)."""
-    return values.ndim == 2 and values.shape[1] == 1
-
-
-def _frames(path: Path, values: Array) -> Frames:
-    if values.ndim != 4 or 3 not in (values.shape[3], values.shape[1]):
-        raise _bad(path, f"observations are {values.shape}, not (T,H,W,3) or (T,3,H,W)")
-    if values.shape[3] != 3:
-        values = values.transpose(0, 2, 3, 1)
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    if values.dtype.kind != "f":
-        raise _bad(path, f"observations are {values.dtype}, not uint8 or float in 0..1")
-    if not (values.min() >= 0 and values.max() <= 1):  # written so that NaN fails too
-        raise _bad(
-            path, f"float observations from {values.min():g} to {values.max():g}, not in 0..1"
-        )
-    return np.ascontiguousarray((values * 255).round().astype(np.uint8))
-
-
-def _actions(path: Path, values: Array, names: Sequence[str]) -> NDArray[np.uint8]:
-    if values.dtype.kind not in "iu":
-        raise _bad(path, f"actions are {values.dtype}, not integers")
-    bad = np.flatnonzero((values < 0) | (values >= len(names)))
-    if len(bad):
-        raise _bad(
-            path,
-            f"action {values[bad[0]]} at step {bad[0]}, but there are {len(names)}: "
-            f"{' '.join(names)}",
-        )
-    return values.astype(np.uint8)
-
-
-def _dones(path: Path, values: Array) -> NDArray[np.bool_]:
-    if values.dtype.kind not in "biuf":
-        raise _bad(path, f"dones are {values.dtype}, not booleans")
-    dones = values.astype(np.bool_)
-    early = np.flatnonzero(dones[:-1])
-    if len(early):
-        raise _bad(path, f"done at step {early[0]} of {len(dones)}; give one episode a file")
-    return dones
-
-
-def _bad(path: Path, what: str) -> PipelineError:
-    return PipelineError(f"{path}: not an episode to import: {what}")
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        raise PipelineError(f"{path}: no such file; name existing ones") from None
+def _content(episode: Episode) -> str:
+    """sha256 of all that a file tells."""
+    digest = hashlib.sha256()
+    told = (episode.frames, episode.final_frame, episode.actions, episode.rewards)
+    for values in (*told, episode.terminated):
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.shards.catalogue import enter
+from pipeline.shards.checks import refuse_unreadable
 from pipeline.shards.columns import Column, Written
 from pipeline.shards.labels import Labels, wrong_labels
 from pipeline.shards.migrate import copy_stored
@@ -68,6 +69,7 @@ def relabel(
             written = copy_stored(old, new, source, _COLUMNS)
             written |= _write(new, columns)
             header = replace(header, shard_id=write_header(new, header, written))
+        refuse_unreadable(temporary, target)
         publish(temporary, target)
         enter(target)
     except (OSError, RuntimeError) as error:

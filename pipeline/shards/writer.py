@@ -14,7 +14,9 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from pipeline.shards.accepting import accepted_row
 from pipeline.shards.catalogue import enter
+from pipeline.shards.checks import refuse_header, refuse_unreadable
 from pipeline.shards.columns import (
     Column,
     EncodedChunk,
@@ -59,7 +61,8 @@ class ShardWriter:
     appears under ``path`` before the exit, and nothing is left behind when the block raises.
 
     Raises:
-        PipelineError: ``path`` exists, its folder cannot be written, or the disk is full.
+        PipelineError: ``path`` exists, its folder cannot be written, the disk is full, or a value
+            is one that a reader would refuse.
         ValueError: an episode that contradicts the header or itself (a mistake in the caller).
     """
 
@@ -90,6 +93,7 @@ class ShardWriter:
         self._file: h5py.File | None = None
 
     def __enter__(self) -> ShardWriter:
+        refuse_header(self.header, self.path)
         self._temporary = temporary_beside(self.path)
         try:
             self._file = h5py.File(self._temporary, "w-", libver=("earliest", "v110"))
@@ -110,6 +114,7 @@ class ShardWriter:
             return
         try:
             self._seal()
+            refuse_unreadable(self._temporary, self.path)
             publish(self._temporary, self.path)
             enter(self.path)
         except (OSError, RuntimeError) as error:
@@ -131,6 +136,8 @@ class ShardWriter:
         """
         self._check(episode)
         steps = len(episode)
+        states = len(self._start_states) or None
+        row = accepted_row(self.path, self.header, states, episode, self.n_frames, self.n_episodes)
         with self._disk():
             for name in STEP_COLUMNS:
                 self._columns[name].append(getattr(episode, name))
@@ -139,16 +146,6 @@ class ShardWriter:
             for name, column in self._state_columns(episode).items():
                 column.append(np.asarray(episode.state[name]))
             self._columns["final_frame"].append(episode.final_frame[None])
-        row: dict[str, object] = {
-            "start": self.n_frames,
-            "length": steps,
-            "seed": episode.seed,
-            "return": episode.return_,
-            "success": episode.success,
-            "split": episode.split,
-            "milestones": np.asarray(episode.milestones, np.int32),
-            "start_state": episode.start_state,
-        }
         for name, entry in row.items():
             self._episodes[name].append(entry)
         self._roots.append(episode.root.encode())
@@ -245,11 +242,22 @@ class ShardWriter:
                 raise ValueError(f"{steps} steps, but {len(values)} rows of {name}")
         if int(episode.actions.max()) >= len(self.header.actions):
             raise ValueError(f"action {episode.actions.max()} of {len(self.header.actions)}")
+        reached = np.asarray(episode.milestones)
+        if not np.array_equal(reached, reached.astype(np.int32)):
+            raise ValueError(f"milestones are {reached}, not steps")
         if len(episode.milestones) != len(self.header.milestones):
             raise ValueError(
                 f"{len(episode.milestones)} milestones, but the header names "
                 f"{len(self.header.milestones)}"
             )
+        for name, values in episode.state.items():
+            if (
+                not name
+                or "/" in name
+                or name == "."
+                or np.asarray(values).dtype.kind not in "iufb"
+            ):
+                raise ValueError(f"state {name!r} is no name, or not of numbers")
         if not episode.root:
             raise ValueError("an episode needs a root: the identity of its game")
         if not is_recording(episode.recording.encode()):

@@ -162,7 +162,7 @@ def test_missing_arrays_are_named_with_those_there_are(tmp_path: Path) -> None:
         read_npz(path, HEADER)
     assert str(error.value) == (
         f"{path}: not an episode to import: no observations, rewards, dones; "
-        "the file has obs, actions"
+        "the file has obs, actions; rename obs to observations"
     )
 
 

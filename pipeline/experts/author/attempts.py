@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.replacing import write_whole
+from pipeline.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, told: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(told, indent=2) + "\n").encode())
+    write_file(path, (json_text(told, indent=2) + "\n").encode())
 
 
 def write_file(path: Path, data: bytes) -> None:
