@@ -5,14 +5,47 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import PipelineError
 
 Mode = Literal["argmax", "sampled"]
+
+
+def expanded(value: Any) -> Any:
+    """A path with its ``~``, ``$NAME`` and ``${NAME}`` filled in; a file that is there under the
+    name as it is written keeps it, and what is no path is let through.
+
+    Raises:
+        PydanticCustomError: a variable that is not set.
+    """
+    text = str(value) if isinstance(value, (str, Path)) else ""
+    if not ("$" in text or text.startswith("~")) or os.path.lexists(text):
+        return value
+
+    def value_of(name: re.Match[str]) -> str:
+        found = os.environ.get(name[1] or name[2])
+        if found is None:
+            raise PydanticCustomError(
+                "unset_variable",
+                "the environment variable {name} is not set; set it, or write the path out",
+                {"name": name[1] or name[2]},
+            )
+        return found
+
+    filled = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value_of, os.path.expanduser(text))
+    return type(value)(filled)
+
+
+FilePath = Annotated[Path, BeforeValidator(expanded)]
+FileName = Annotated[str, BeforeValidator(expanded)]
+"""A word that may be a file's path."""
 
 
 class Section(BaseModel):
@@ -22,9 +55,9 @@ class Section(BaseModel):
 
 
 class Paths(Section):
-    datasets: Path = Path("datasets")
+    datasets: FilePath = Path("datasets")
     """Folder of the shards: ``DATASETS/GAME/*.h5``."""
-    checkpoints: Path = Path("checkpoints")
+    checkpoints: FilePath = Path("checkpoints")
     """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
 
 
@@ -32,7 +65,7 @@ class Collect(Section):
     name: str = "collect"
     """Stem of the shard's file name."""
     episodes: int = Field(5, ge=1)
-    policy: str = "expert"
+    policy: FileName = "expert"
     """Who plays: ``expert``, or the path of a checkpoint."""
     beta: float = Field(1.0, ge=0, le=1)
     """Probability that the expert rather than the checkpoint presses the button of a step."""
@@ -60,7 +93,7 @@ class Collect(Section):
 
 
 class Preprocess(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Raw shards to read; empty takes every raw shard of the game."""
     size: int = Field(84, ge=8)
     workers: int = Field(0, ge=0)
@@ -76,7 +109,7 @@ class Preprocess(Section):
 
 
 class Train(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Labelled shards to learn from; empty takes every labelled processed shard of the game."""
     max_labels: int = Field(0, ge=0)
     """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
@@ -134,7 +167,7 @@ class Train(Section):
     """Steps between periodic checkpoints; 0 keeps only best and final."""
     resume: bool = True
     """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
-    start_from: Path | None = None
+    start_from: FilePath | None = None
     """Checkpoint whose weights the training starts from."""
     keep_optimizer: bool = False
     """Take the optimizer's state from ``start_from`` too."""
@@ -143,7 +176,7 @@ class Train(Section):
 
 
 class Label(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Processed shards to label; empty takes every one that has no labelled version yet."""
     relabel: bool = False
     """Ask again for steps that already have a label."""
@@ -155,9 +188,9 @@ class Label(Section):
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
     uncertainty: Literal["entropy", "margin"] = "entropy"
     """What ``uncertain`` goes by: of all buttons, or how near the two likeliest are."""
-    student: str | None = None
+    student: FileName | None = None
     """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
-    ensemble: list[str] = []
+    ensemble: list[FileName] = []
     """More checkpoints for ``disagree``; empty takes dropout of the student's features."""
     seed: int = Field(0, ge=0)
     """Of the dropout."""
@@ -168,7 +201,7 @@ class Label(Section):
 class Expert(Section):
     kind: Literal["program", "model", "policy", "person"] = "program"
     """A program's ``act(state)``, a language model asked for each state, another checkpoint."""
-    path: Path | None = None
+    path: FilePath | None = None
     """The program's file (none takes the game's ``expert.py``), or the checkpoint."""
     isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto"
     """Where a program runs. ``auto``: programs that ship with the project are trusted, all others
@@ -270,7 +303,7 @@ class Author(Section):
 
 
 class Evaluate(Section):
-    checkpoint: str | None = None
+    checkpoint: FileName | None = None
     """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
     name: str = "evaluate"
     """Stem of the rollouts' shard and of the report."""
@@ -358,9 +391,9 @@ class Compare(Section):
 class Settings(Section):
     run: str = "default"
     """Name of the run: its checkpoints lie in ``CHECKPOINTS/RUN/``."""
-    game: str = "quest"
+    game: FileName = "quest"
     """A game's name, or the folder of one."""
-    rom: Path | None = None
+    rom: FilePath | None = None
     """The cartridge image; none takes the one that the game brings."""
     unverified_rom: bool = False
     """Play a ROM whose title and code are right though its sha1 is not, with a warning."""
