@@ -47,9 +47,12 @@ class Words:
     """Names of settings as they were written, and their values."""
 
     def arguments(self) -> list[str]:
-        """For argparse: options, then the rest."""
-        end = ["--"] if any(word.startswith("-") for word in self.plain) else []
-        return [*self.own, *end, *map(_filled_in, self.plain)]
+        """For argparse."""
+        plain = [_filled_in(word) for word in self.plain]
+        if any(word.startswith("-") for word in plain):
+            return [*self.own, "--", *plain]
+        # First, or an option whose value may be left out would take one of them.
+        return [*plain, *self.own]
 
 
 def take_apart(
@@ -143,7 +146,7 @@ def _values(kind: Any, following: list[str], *, greedy: bool) -> list[str]:
     if closing and get_origin(kind) in (list, dict):
         for count, word in enumerate(following, 1):
             if word.endswith(closing):
-                return [" ".join(following[:count])]
+                return following[:count]
     if greedy:
         return following
     if kind is bool and following[0].lower() not in _TRUE_OR_FALSE:
@@ -229,8 +232,8 @@ def _checked(kind: Any, value: Any) -> Any:
 def _items(kind: Any, words: list[str]) -> list[str]:
     """The members of ``a b``, ``a,b`` or ``[a, b]``."""
     files = _plain(get_args(kind)[0]) is str
-    if len(words) == 1 and words[0][:1] == "[" and not (files and _is_there(words[0])):
-        found = _flow(words[0])
+    if words and words[0][:1] == "[" and not (files and _is_there(words[0])):
+        found = _flow(" ".join(words))
         if isinstance(found, list):
             return found
     items: list[str] = []
