@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.config import Settings, section_of, valid_keys
 from pipeline.errors import PipelineError
-from pipeline.settings import expanded
+from pipeline.written_paths import expanded
 
 VALUES = (
     "Options stand before or after files, as --key value or --key=value; -- ends them. Lists: "

@@ -5,47 +5,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.errors import PipelineError
+from pipeline.written_paths import FileName, FilePath
 
 Mode = Literal["argmax", "sampled"]
-
-
-def expanded(value: Any) -> Any:
-    """A path with its ``~``, ``$NAME`` and ``${NAME}`` filled in; a file that is there under the
-    name as it is written keeps it, and what is no path is let through.
-
-    Raises:
-        PydanticCustomError: a variable that is not set.
-    """
-    text = str(value) if isinstance(value, (str, Path)) else ""
-    if not ("$" in text or text.startswith("~")) or os.path.lexists(text):
-        return value
-
-    def value_of(name: re.Match[str]) -> str:
-        found = os.environ.get(name[1] or name[2])
-        if found is None:
-            raise PydanticCustomError(
-                "unset_variable",
-                "the environment variable {name} is not set; set it, or write the path out",
-                {"name": name[1] or name[2]},
-            )
-        return found
-
-    filled = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value_of, os.path.expanduser(text))
-    return type(value)(filled)
-
-
-FilePath = Annotated[Path, BeforeValidator(expanded)]
-FileName = Annotated[str, BeforeValidator(expanded)]
-"""A word that may be a file's path."""
 
 
 class Section(BaseModel):
@@ -140,7 +108,8 @@ class Train(Section):
     workers: int | None = Field(None, ge=0)
     """Processes that read beside the training; 0 reads in it, none chooses."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
+    """Whether decoded frames are kept in memory, and so the order; ``auto``: up to 1 GiB of them.
+    ``disk``, of earlier versions, is ``ram``."""
     pool_mb: int = Field(90, ge=1)
     """Decoded frames that are mixed at a time where none are kept, in MiB."""
     rounds: list[int] = []
@@ -382,8 +351,17 @@ class Compare(Section):
     """Episodes that the student plays for each round's labels."""
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
-    controls: list[Literal["cloning", "cloning_clean"]] = ["cloning", "cloning_clean"]
-    """Cloning that DAgger is compared with: demonstrations under the same noise, and without."""
+    controls: list[
+        Literal[
+            "cloning",
+            "cloning_clean",
+            "cloning_cycles",
+            "cloning_thinned",
+            "cloning_thinned_cycles",
+        ]
+    ] = ["cloning", "cloning_clean", "cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"]
+    """Cloning that DAgger is compared with: under the same noise, without, and with DAgger's
+    schedule, its density of labels, or both; see ``pipeline.compare``."""
     select: list[Literal["uncertain", "disagree", "novel"]] = []
     """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
 
