@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +14,9 @@ from pipeline.errors import PipelineError
 from pipeline.written_paths import FileName, FilePath
 
 Mode = Literal["argmax", "sampled"]
+Control = Literal[
+    "cloning", "cloning_clean", "cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"
+]
 
 
 class Section(BaseModel):
@@ -351,17 +354,8 @@ class Compare(Section):
     """Episodes that the student plays for each round's labels."""
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
-    controls: list[
-        Literal[
-            "cloning",
-            "cloning_clean",
-            "cloning_cycles",
-            "cloning_thinned",
-            "cloning_thinned_cycles",
-        ]
-    ] = ["cloning", "cloning_clean", "cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"]
-    """Cloning that DAgger is compared with: under the same noise, without, and with DAgger's
-    schedule, its density of labels, or both; see ``pipeline.compare``."""
+    controls: list[Control] = list(get_args(Control))
+    """Cloning that DAgger is compared with; each is told in ``pipeline.compare``."""
     select: list[Literal["uncertain", "disagree", "novel"]] = []
     """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
 
