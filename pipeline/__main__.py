@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
-
-import yaml
-from pydantic import BaseModel
+from typing import Any, NoReturn
 
 from pipeline import data, game
-from pipeline.config import Settings, load_settings, section_of, valid_keys
+from pipeline.config import Settings, load_settings
 from pipeline.data import add_actions
 from pipeline.errors import PipelineError
+from pipeline.options import (
+    VALUES,
+    Words,
+    full_key,
+    kind_of_key,
+    own_options,
+    take_apart,
+    typed,
+    words_needed,
+)
 from pipeline.reports.summary import summary_table
+from pipeline.streams import prepare_streams
 from pipeline.strict_json import json_text
 
 STAGES = {
@@ -48,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP threads that spin while they wait cost a busy machine ten times the speed, and threads
     # that never do cost a quiet one a sixth of it: so they spin a little. Set before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "200000")
+    prepare_streams()
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -64,14 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    parser = _parser()
-    known, rest = parser.parse_known_args(arguments)
+    known, overrides = _read(arguments)
+    settings = load_settings(known.config, overrides)
     if known.command in ACTIONS:
-        settings = load_settings(known.config, read_overrides("", rest))
         result = ACTIONS[known.command][known.action].run(known, settings)
         error = result.pop("error", None)
     else:
-        settings = load_settings(known.config, read_overrides(known.command, rest))
         result = _stage(known.command, settings)
         error = result.pop("error", None)
         print(_headline(known.command, result))
@@ -113,70 +119,117 @@ def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
     Raises:
         PipelineError: an unknown key, with the nearest valid one, or a value without a key.
     """
-    keys = valid_keys()
-    overrides: dict[str, Any] = {}
-    position = 0
-    while position < len(words):
-        word = words[position]
-        if not word.startswith("--"):
-            raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
-        name, equals, value = word[2:].partition("=")
-        position += 1
-        values = [value] if equals else []
-        while not equals and position < len(words) and not words[position].startswith("--"):
-            values.append(words[position])
-            position += 1
-        key = _full_key(stage, name.replace("-", "_"), keys)
-        overrides[key] = _value(key, values)
-    return overrides
+    taken = take_apart(words, {}, lambda name: kind_of_key(full_key(stage, name)), plain=None)
+    _none_alone(taken)
+    return _settings_of(stage, taken)
 
 
-def _full_key(stage: str, name: str, keys: Sequence[str]) -> str:
-    for key in (f"{stage}.{name}", name):
-        if key in keys:
-            return key
-    short = [key.partition(".")[2] for key in keys if key.startswith(f"{stage}.")]
-    near = difflib.get_close_matches(name, [*keys, *short], n=1, cutoff=0.0)[0]
-    raise PipelineError(f"the command line: unknown key '--{name}'; the nearest is '--{near}'")
+def _settings_of(stage: str, taken: Words) -> dict[str, Any]:
+    given = {full_key(stage, name): values for name, values in taken.settings}
+    return {key: typed(key, values) for key, values in given.items()}
 
 
-def _value(key: str, words: Sequence[str]) -> Any:
-    *sections, name = key.split(".")
-    model: type[BaseModel] = Settings
-    for section in sections:
-        model = section_of(model.model_fields[section].annotation) or model
-    named = {field.alias or key: field for key, field in model.model_fields.items()}
-    kind = named[name].annotation
-    if get_origin(kind) is list:
-        return list(words)
-    if not words:
-        if kind is bool:
-            return True
-        raise PipelineError(f"the command line: --{key} needs a value")
-    if len(words) > 1:
-        raise PipelineError(f"the command line: --{key} takes one value, not {len(words)}")
-    try:
-        value = yaml.safe_load(words[0])
-    except yaml.YAMLError:
-        return words[0]
-    return value if isinstance(value, (bool, int, float, dict)) or value is None else words[0]
+def _none_alone(taken: Words) -> None:
+    if taken.plain:
+        word = taken.plain[0]
+        raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _read(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The command, its own arguments, and settings by their dotted keys."""
+    main_parser, leaves = _parsers()
+    named = _commands_in(arguments, leaves)
+    if named is None:
+        main_parser.parse_args(arguments)  # ends: help, or what is wrong
+        raise PipelineError("the command line: give a command; --help lists them")
+    leaf, places = named
+    command, action = leaf
+    parser = leaves[leaf]
+    rest = [word for place, word in enumerate(arguments) if place not in places]
+    stage, own = ("" if action else command), own_options(parser)
+    taken = take_apart(
+        rest,
+        own,
+        lambda name: kind_of_key(full_key(stage, name, list(own))),
+        plain=words_needed(parser) if action else None,
+    )
+    if not action:
+        _none_alone(taken)
+    known = parser.parse_args(taken.arguments())
+    known.command, known.action = command, action
+    return known, _settings_of(stage, taken)
+
+
+def _commands_in(
+    arguments: list[str], leaves: Mapping[Leaf, argparse.ArgumentParser]
+) -> tuple[Leaf, set[int]] | None:
+    """Which command is meant, and where its words stand; None where there is no whole one."""
+    own = {name: one for parser in leaves.values() for name, one in own_options(parser).items()}
+    stages = list(dict.fromkeys(command for command, _ in leaves))
+
+    def kind_of(name: str) -> Any:
+        for stage in ("", *stages):
+            try:
+                return kind_of_key(full_key(stage, name))
+            except PipelineError:
+                continue
+        return bool  # unknown: said when the command is known
+
+    # Each word knows its place: two may be alike.
+    plain = take_apart([_Placed(word, n) for n, word in enumerate(arguments)], own, kind_of).plain
+    found = [word for word in plain if isinstance(word, _Placed)]
+    if not found:
+        return None
+    if (found[0], "") in leaves:
+        return (str(found[0]), ""), {found[0].place}
+    if len(found) > 1 and (found[0], found[1]) in leaves:
+        return (str(found[0]), str(found[1])), {found[0].place, found[1].place}
+    return None
+
+
+class _Placed(str):
+    """A word that knows where it stood."""
+
+    place: int
+
+    def __new__(cls, word: str, place: int) -> _Placed:
+        made = super().__new__(cls, word)
+        made.place = place
+        return made
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise PipelineError(f"the command line: {message}; see {self.prog} --help")
+
+
+Leaf = tuple[str, str]
+"""A command and its action, or ""."""
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[Leaf, argparse.ArgumentParser]]:
+    """The parser of all commands, for its help, and that of each."""
+    parser = _Parser(
         prog="pokemon-il",
         description="Imitation learning from pixels for games of the Game Boy family.",
-        epilog="Any setting is an option: --train.steps 500, or --steps 500 for the stage's own.",
+        epilog="Any setting is an option: --train.steps 500, or --steps 500 for the stage's own. "
+        + VALUES,
     )
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--config", type=Path, help="YAML of settings; none takes the defaults")
     shared.add_argument("--json", action="store_true", help="end with one JSON object on a line")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    leaves: dict[Leaf, argparse.ArgumentParser] = {}
     for name, text in STAGES.items():
-        commands.add_parser(name, help=text, description=text, parents=[shared], allow_abbrev=False)
+        leaves[name, ""] = commands.add_parser(
+            name, help=text, description=text, parents=[shared], allow_abbrev=False, epilog=VALUES
+        )
     for name, text in COMMANDS.items():
-        add_actions(commands.add_parser(name, help=text), shared, ACTIONS[name])
-    return parser
+        made = add_actions(commands.add_parser(name, help=text), shared, ACTIONS[name], VALUES)
+        leaves.update({(name, action): leaf for action, leaf in made.items()})
+    return parser, leaves
 
 
 if __name__ == "__main__":

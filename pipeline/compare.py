@@ -7,6 +7,13 @@ Curves over budgets of labels, for several training seeds:
 - ``cloning``: demonstrations of the expert under the same noise - the control without which a
   gain could be the noise's and not the on-policy labels';
 - ``cloning_clean``: demonstrations without noise, what a naive recording would give;
+- ``cloning_cycles``: as ``cloning``, but continued from budget to budget in as many trainings as
+  ``dagger``, with its updates, warm restarts of the schedule and a fresh optimizer - the control
+  for the shape of the schedule;
+- ``cloning_thinned``: as ``cloning``, but each later budget is of new demonstrations, as many
+  episodes as the student plays a round and of the same seeds, labelled evenly - the control for
+  how many labels an episode has;
+- ``cloning_thinned_cycles``: both, so that nothing but who played differs from ``dagger``;
 - ``uncertain``, ``disagree``, ``novel`` (``compare.select``): ``dagger``, but each later budget
   goes to the steps that ``label.select`` of this name chooses. The game's own free program
   stands in for an expert that is paid by the label. Up to the first choice all are the same: one
@@ -27,11 +34,13 @@ import numpy as np
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.config import Settings, change
 from pipeline.errors import PipelineError
+from pipeline.games.description import load_game
 from pipeline.replacing import replace_file
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
 from pipeline.rounds import own_shards
 from pipeline.strict_json import json_text
+from pipeline.thinning import thin
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -56,7 +65,10 @@ def run(settings: Settings) -> dict[str, Any]:
         for method in ("dagger", *compare.select):
             cells += _rounds(settings, seed, method)
         for method in compare.controls:
-            cells += _cloning(settings, seed, method)
+            if method.startswith("cloning_thinned"):
+                cells += _rounds(settings, seed, method)
+            else:
+                cells += _cloning(settings, seed, method)
     rows = list(_pooled(cells, settings))
     folder = settings.run_folder()
     table = folder / "compare.json"
@@ -127,19 +139,37 @@ def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any])
     return shards
 
 
+def _thinned(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """The expert's own play, with as many of its labels as ``asked['limit']`` says."""
+    raw = collect.run(change(settings, collect=played))
+    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    (source,) = small["shards"]
+    limit = int(asked["limit"])
+    home = change(settings, owner=f"{settings.shards_run}/even-{limit}")
+    folder = home.shard_folder(load_game(settings.game).name)
+    return [str(thin(Path(source), folder, f"{played['name']}-labelled", limit))]
+
+
 def _cloning(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
-    shards = _demonstrations(settings, seed, method)
+    cycles = method == "cloning_cycles"
+    shards = _demonstrations(settings, seed, "cloning" if cycles else method)
+    checkpoint: str | None = None
+    done = 0
     for labels, updates in zip(settings.compare.labels, settings.compare.updates, strict=True):
         # With nothing but demonstrations, DAgger is cloning: the same network, trained once.
-        first = method == "cloning" and labels == settings.compare.labels[0]
+        first = method != "cloning_clean" and labels == settings.compare.labels[0]
         run_name = f"{settings.run}/{'dagger' if first else method}-{seed}-{labels}"
-        checkpoint = _train(settings, run_name, seed, shards, updates, labels, None)
+        start, before = (checkpoint, done) if cycles else (None, 0)
+        checkpoint = _train(settings, run_name, seed, shards, updates - before, labels, start)
+        done = updates
         yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 
 
 def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
-    """DAgger's rounds, whose labels are spread evenly (``dagger``) or chosen by ``method``."""
+    """Labels of a few episodes a round: spread evenly over the student's (``dagger``) or the
+    expert's (``cloning_thinned``, ``cloning_thinned_cycles``), or chosen by ``method``."""
     compare = settings.compare
+    thinned = method.startswith("cloning_thinned")
     shards = _demonstrations(settings, seed, "cloning")
     demonstrated = compare.labels[0]
     checkpoint: str | None = None
@@ -148,23 +178,25 @@ def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, An
         run_name = f"{settings.run}/{method if round_ else 'dagger'}-{seed}-{labels}"
         if checkpoint is not None:
             # In the first round the same network plays whatever the method: its games are shared.
-            player = "dagger" if round_ == 1 else method
+            # The expert's are for both thinned methods.
+            player = "thinned" if thinned else "dagger" if round_ == 1 else method
             played = {
                 "name": f"{settings.run}-{player}-{seed}-round-{round_}",
                 "episodes": compare.rollouts,
                 "seed": seed,
                 "first": compare.demonstrations + round_ * compare.rollouts,
                 "round": round_,
-                "policy": checkpoint,
-                "beta": 0.0,
+                "policy": "expert" if thinned else checkpoint,
+                "beta": 1.0 if thinned else 0.0,
             }
             asked: dict[str, Any] = {"limit": labels - before[0]}
-            if method != "dagger":
+            if method in compare.select:
                 asked.update(select=method, student=checkpoint)
-            shards = shards + _labelled(settings, played, asked)
-        checkpoint = _train(
-            settings, run_name, seed, shards, updates - before[1], demonstrated, checkpoint
-        )
+            more = _thinned if thinned else _labelled
+            shards = shards + more(settings, played, asked)
+        restarted = method != "cloning_thinned"
+        start, done = (checkpoint, before[1]) if restarted else (None, 0)
+        checkpoint = _train(settings, run_name, seed, shards, updates - done, demonstrated, start)
         before = (labels, updates)
         yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 

@@ -332,8 +332,19 @@ def add_actions(
     command: argparse.ArgumentParser,
     shared: argparse.ArgumentParser,
     actions_of: Mapping[str, Action] = ACTIONS,
-) -> None:
-    """Give the parser of a command its actions; ``shared`` are the options that all have."""
+    epilog: str = "",
+) -> dict[str, argparse.ArgumentParser]:
+    """Give the parser of a command its actions; return the parser of each.
+
+    Args:
+        shared: the options that all have.
+        epilog: ends the help of each.
+    """
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made: dict[str, argparse.ArgumentParser] = {}
     for name, action in actions_of.items():
-        action.arguments(actions.add_parser(name, help=action.help, parents=[shared]))
+        made[name] = actions.add_parser(
+            name, help=action.help, parents=[shared], allow_abbrev=False, epilog=epilog
+        )
+        action.arguments(made[name])
+    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from pipeline.errors import PipelineError
+from pipeline.written_paths import FilePath
 
 STATES = "states"
 """Folder of a game's start states, which all runs share: no run has its name."""
@@ -22,9 +23,9 @@ class Section(BaseModel):
 
 
 class Paths(Section):
-    datasets: Path = Path("datasets")
+    datasets: FilePath = Path("datasets")
     """Folder of the shards: ``DATASETS/GAME/RUN/*.h5``."""
-    checkpoints: Path = Path("checkpoints")
+    checkpoints: FilePath = Path("checkpoints")
     """Folder of the networks: ``CHECKPOINTS/RUN/*.pt``."""
 
 

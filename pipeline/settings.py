@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
 from pipeline.errors import PipelineError
 from pipeline.owner import Owned, Section
+from pipeline.written_paths import FileName, FilePath
 
 Mode = Literal["argmax", "sampled"]
+Control = Literal[
+    "cloning", "cloning_clean", "cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"
+]
 
 
 class Collect(Section):
     name: str = "collect"
     """Stem of the shard's file name."""
     episodes: int = Field(5, ge=1)
-    policy: str = "expert"
+    policy: FileName = "expert"
     """Who plays: ``expert``, or the path of a checkpoint."""
     beta: float = Field(1.0, ge=0, le=1)
     """Probability that the expert rather than the checkpoint presses the button of a step."""
@@ -52,7 +55,7 @@ class Collect(Section):
 
 
 class Preprocess(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Raw shards to read; empty takes those of the run, ``all`` those of every run."""
     size: int = Field(84, ge=8)
     workers: int = Field(0, ge=0)
@@ -68,7 +71,7 @@ class Preprocess(Section):
 
 
 class Train(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Labelled shards to learn from; empty takes those of the run, ``all`` those of every run."""
     max_labels: int = Field(0, ge=0)
     """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
@@ -99,7 +102,8 @@ class Train(Section):
     workers: int | None = Field(None, ge=0)
     """Processes that read beside the training; 0 reads in it, none chooses."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    """Where decoded frames are kept; ``auto`` chooses by device, epochs, memory and disk."""
+    """Whether decoded frames are kept in memory, and so the order; ``auto``: up to 1 GiB of them.
+    ``disk``, of earlier versions, is ``ram``."""
     pool_mb: int = Field(90, ge=1)
     """Decoded frames that are mixed at a time where none are kept, in MiB."""
     rounds: list[int] = []
@@ -126,7 +130,7 @@ class Train(Section):
     """Steps between periodic checkpoints; 0 keeps only best and final."""
     resume: bool = True
     """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
-    start_from: Path | None = None
+    start_from: FilePath | None = None
     """Checkpoint whose weights the training starts from."""
     keep_optimizer: bool = False
     """Take the optimizer's state from ``start_from`` too."""
@@ -135,7 +139,7 @@ class Train(Section):
 
 
 class Label(Section):
-    shards: list[str] = []
+    shards: list[FileName] = []
     """Processed shards to label; empty takes those of the run, ``all`` those of every run."""
     relabel: bool = False
     """Ask again for steps that already have a label."""
@@ -147,9 +151,9 @@ class Label(Section):
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
     uncertainty: Literal["entropy", "margin"] = "entropy"
     """What ``uncertain`` goes by: of all buttons, or how near the two likeliest are."""
-    student: str | None = None
+    student: FileName | None = None
     """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
-    ensemble: list[str] = []
+    ensemble: list[FileName] = []
     """More checkpoints for ``disagree``; empty takes dropout of the student's features."""
     seed: int = Field(0, ge=0)
     """Of the dropout."""
@@ -160,7 +164,7 @@ class Label(Section):
 class Expert(Section):
     kind: Literal["program", "model", "policy", "person"] = "program"
     """A program's ``act(state)``, a language model asked for each state, another checkpoint."""
-    path: Path | None = None
+    path: FilePath | None = None
     """The program's file (none takes the game's ``expert.py``), or the checkpoint."""
     isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto"
     """Where a program runs. ``auto``: programs that ship with the project are trusted, all others
@@ -266,7 +270,7 @@ class Author(Section):
 
 
 class Evaluate(Section):
-    checkpoint: str | None = None
+    checkpoint: FileName | None = None
     """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
     name: str = "evaluate"
     """Stem of the rollouts' shard and of the report."""
@@ -345,16 +349,16 @@ class Compare(Section):
     """Episodes that the student plays for each round's labels."""
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
-    controls: list[Literal["cloning", "cloning_clean"]] = ["cloning", "cloning_clean"]
-    """Cloning that DAgger is compared with: demonstrations under the same noise, and without."""
+    controls: list[Control] = list(get_args(Control))
+    """Cloning that DAgger is compared with; each is told in ``pipeline.compare``."""
     select: list[Literal["uncertain", "disagree", "novel"]] = []
     """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
 
 
 class Settings(Owned):
-    game: str = "quest"
+    game: FileName = "quest"
     """A game's name, or the folder of one."""
-    rom: Path | None = None
+    rom: FilePath | None = None
     """The cartridge image; none takes the one that the game brings."""
     unverified_rom: bool = False
     """Play a ROM whose title and code are right though its sha1 is not, with a warning."""

@@ -13,11 +13,14 @@ from pipeline import compare, label, preprocess, train
 from pipeline.config import Settings, load_settings
 from pipeline.errors import PipelineError
 from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.policies.optimising import learning_rate
 from pipeline.reports.plots import plot_comparison
 from pipeline.shards.reader import Shard
 from pipeline.shards.schema import LabelStatus
+from pipeline.thinning import thin
 
 ROOT = Path(__file__).parent.parent
+CONTROLS = ("cloning_cycles", "cloning_thinned", "cloning_thinned_cycles")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
                 "episodes": 1,
                 "rollouts": 1,
                 "demonstrations": 1,
-                "controls": [],
+                "controls": ["cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"],
                 "select": ["novel"],
             },
         }
@@ -54,7 +57,7 @@ def result(settings: Settings) -> dict[str, Any]:
 def test_chosen_labels_are_compared_with_as_many_spread_evenly(result: dict[str, Any]) -> None:
     assert [(row["method"], row["labels"], row["updates"]) for row in result["rows"]] == [
         (method, labels, updates)
-        for method in ("dagger", "novel")
+        for method in ("dagger", "novel", *CONTROLS)
         for labels, updates in [(30, 2), (40, 4)]
     ]
     cells = json.loads(Path(result["table"]).read_text())["cells"]
@@ -67,7 +70,7 @@ def test_only_the_choice_differs_in_the_first_round(
     settings: Settings, result: dict[str, Any]
 ) -> None:
     shards = settings.shard_folder("quest") / "compare"
-    names = sorted(str(path.relative_to(shards)) for path in shards.rglob("*round-1*"))
+    names = sorted(str(path.relative_to(shards)) for path in shards.rglob("*-dagger-0-round-1*"))
     assert names == [
         "even-10/small-dagger-0-round-1-labelled-v001.h5",
         "novel-10/small-dagger-0-round-1-labelled-v001.h5",
@@ -113,10 +116,50 @@ def test_no_stage_makes_new_versions_of_what_was_compared(
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*.h5")} == before
 
 
+def test_the_controls_have_daggers_schedule_its_labels_an_episode_or_both(
+    settings: Settings, result: dict[str, Any]
+) -> None:
+    first = settings.run_folder() / "dagger-0-30" / "final.pt"
+    given: dict[str, tuple[Any, ...]] = {}
+    thin: dict[str, list[int]] = {}
+    for method in ("dagger", *CONTROLS):
+        network = load_checkpoint(settings.run_folder() / f"{method}-0-40" / "final.pt")
+        train = network.settings["train"]
+        rates = [
+            learning_rate(train["schedule"], train["learning_rate"], step, train["steps"])
+            for step in range(network.step)
+        ]
+        (state, *_) = network.optimizer["state"].values()
+        begun = train["start_from"] and Path(train["start_from"])
+        given[method] = (begun, network.step, rates, int(state["step"]))
+        assert network.metrics["summary"]["labels"] == 40
+        thin[method] = []
+        for path in train["shards"][1:]:
+            with Shard(Path(path)) as shard:
+                asked = shard.column("label_status") == LabelStatus.LABELLED
+                ends = np.cumsum(shard.lengths)
+                thin[method] += [
+                    int(asked[end - n : end].sum())
+                    for end, n in zip(ends, shard.lengths, strict=True)
+                ]
+    # (where it began, updates, the rate of each, updates of its optimizer)
+    assert given["dagger"][:2] == (first, 2)
+    assert given["dagger"][3] == 2
+    assert given["cloning_cycles"] == given["cloning_thinned_cycles"] == given["dagger"]
+    assert given["cloning_thinned"][:2] == (None, 4)
+    # Labels of each episode beside the first demonstrations.
+    assert thin == {
+        "dagger": [10],
+        "cloning_cycles": [],
+        "cloning_thinned": [10],
+        "cloning_thinned_cycles": [10],
+    }
+
+
 def test_the_curve_of_the_readme_fits_its_budgets() -> None:
     plain = load_settings(ROOT / "configs" / "compare.yaml").compare
     assert plain.select == []
-    assert plain.controls == ["cloning", "cloning_clean"]
+    assert plain.controls == Settings().compare.controls
     chosen = load_settings(ROOT / "configs" / "compare-select.yaml").compare
     assert chosen.select == ["uncertain", "disagree", "novel"]
     assert len(chosen.labels) == len(chosen.updates)
@@ -133,9 +176,39 @@ def test_a_plot_has_a_line_for_each_method_that_was_run(tmp_path: Path) -> None:
             "by_seed": [0.4, 0.6],
             "milestones_mean": 3.0,
         }
-        for method in ("dagger", "uncertain", "disagree", "novel", "cloning", "cloning_clean")
+        for method in (
+            "dagger",
+            "uncertain",
+            "disagree",
+            "novel",
+            "cloning",
+            "cloning_clean",
+            *CONTROLS,
+        )
         for labels in (10, 20)
     ]
     few = plot_comparison(rows[:2], tmp_path / "few.png").read_bytes()
     many = plot_comparison(rows, tmp_path / "many.png").read_bytes()
     assert 5_000 < len(few) < len(many)
+
+
+def test_labels_that_are_too_few_to_be_thinned_are_named(
+    settings: Settings, result: dict[str, Any], tmp_path: Path
+) -> None:
+    (source,) = settings.shard_folder("quest").rglob("*thinned*-labelled-v001.h5")
+    with pytest.raises(PipelineError) as caught:
+        thin(source, tmp_path, "few", 11)
+    assert str(caught.value) == (
+        f"{source}: has 10 labels, fewer than the 11 that are to be kept; let the expert play more "
+        "episodes (compare.rollouts), or lower compare.labels"
+    )
+    assert list(tmp_path.iterdir()) == []
+    kept = thin(source, tmp_path, "few", 4)
+    with Shard(source) as before, Shard(kept) as after:
+        left = np.flatnonzero(after.column("label_status") == LabelStatus.LABELLED)
+        there = np.flatnonzero(before.column("label_status") == LabelStatus.LABELLED)
+        assert left.tolist() == there[[0, 3, 6, 9]].tolist()
+        assert np.array_equal(
+            after.column("expert_actions")[left], before.column("expert_actions")[left]
+        )
+    assert thin(source, tmp_path, "few", 4) == kept

@@ -6,7 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+import yaml
+
+from pipeline.errors import PipelineError, printable
 from pipeline.games.cartridge import Cartridge, read_cartridge
 from pipeline.games.description import FORMAT, GAMES
 from pipeline.games.parsing import parse_text
@@ -89,7 +91,7 @@ def write_game(name: str, rom: Path, folder: Path) -> tuple[Cartridge, list[Path
     title = cartridge.title or name.upper()
     texts = {
         folder / "game.yaml": _description(name, cartridge, rom, folder),
-        folder / "expert.py": _EXPERT.format(title=title.replace('"', "").replace("\\", "")),
+        folder / "expert.py": _EXPERT.format(title=_in_docstring(title)),
     }
     for file in texts:
         if file.exists():
@@ -110,7 +112,7 @@ def _description(name: str, cartridge: Cartridge, rom: Path, folder: Path) -> st
     console = cartridge.platforms[0]
     return _YAML.format(
         format=FORMAT,
-        name=name,
+        name=_quoted(name),
         title=_quoted(cartridge.title or name.upper()),
         platform=console.name,
         file=_quoted(_seen_from(folder, rom)),
@@ -121,7 +123,7 @@ def _description(name: str, cartridge: Cartridge, rom: Path, folder: Path) -> st
         pointer=console.written(_example(console, -1)),
         address=console.written(_example(console, 0)),
         ranges=console.ranges(),
-        folder=folder,
+        folder=printable(str(folder)),
     )
 
 
@@ -138,7 +140,11 @@ def _example(console: Platform, block: int) -> int:
 
 def _quoted(text: str) -> str:
     """A text as YAML that stays a text, on one line."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True).strip()
+
+
+def _in_docstring(text: str) -> str:
+    return printable(text).replace('"', "").replace("\\", "")
 
 
 def add_variable(file: Path, line: str, pointer: str | None = None) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Batch, Steps, some_of
-from pipeline.loading.decoded import Decoded, cache_file
+from pipeline.loading.decoded import Decoded
 from pipeline.loading.plan import POOL_BYTES, Cache, LoadingPlan, choose_plan
 from pipeline.loading.reading import Block, Reader, SpanReader, WindowReader, Work
 from pipeline.loading.sampling import Span, UniformOrder, Window, WindowOrder
@@ -90,10 +90,7 @@ class Loader:
             self._uniform = UniformOrder(
                 len(steps), batch_size=batch_size, seed=seed, rank=rank, world=world
             )
-            file = None
-            if plan.cache == "disk":
-                file = cache_file(steps.paths[0].parent, steps.shard_ids)
-            self.decoded = Decoded(steps.source, file)
+            self.decoded = Decoded(steps.source)
             batches = _BATCHES_A_TASK if plan.workers else 1
             self.slots = self._make_slots(batches * batch_size * steps.context)
             reader = SpanReader(steps, self.slots, self._uniform, self.decoded)
@@ -340,7 +337,6 @@ def load_batches(
         workers=workers,
         pool_bytes=pool_bytes,
         epochs=epochs,
-        folder=steps.paths[0].parent,
     )
     return Loader(steps, plan, batch_size=batch_size, seed=seed, **options)
 

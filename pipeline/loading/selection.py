@@ -60,7 +60,7 @@ class Selection:
         """
         cache, fast = train.cache, device != "cpu"
         if cache == "auto" and order is not None:
-            cache = "none" if order != "uniform" else cache
+            cache = "ram" if order == "uniform" else "none"
         plan = choose_plan(
             self.train,
             batch_size=train.batch_size,
@@ -68,10 +68,7 @@ class Selection:
             workers=train.workers,
             pool_bytes=train.pool_mb << 20,
             fast_reader=fast,
-            folder=self.paths[0].parent,
         )
-        if order == "uniform" and plan.cache == "none":
-            plan = replace(plan, cache="disk")  # memory is less than it was, or steps are
         loader = Loader(
             self.train,
             plan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,15 @@ from tabulate import tabulate
 from pipeline.errors import printable
 
 _WIDTH = 90
+
+
+def _style() -> str:
+    """Lines of the table as the terminal's encoding has them."""
+    try:
+        "─│┌".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "outline"
+    return "simple_outline"
 
 
 def show(value: Any) -> str:
@@ -32,7 +42,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
     cells = [
         (k, _wrapped(v) if isinstance(v, (list, tuple)) else show(v)) for k, v in plain.items()
     ]
-    parts = [tabulate(cells, tablefmt="simple_outline")]
+    parts = [tabulate(cells, tablefmt=_style())]
     parts += [f"{name}\n" + rows_table(value) for name, value in result.items() if _is_rows(value)]
     return "\n".join(parts)
 
@@ -48,7 +58,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
         return "(none)"
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[show(row.get(column)) for column in columns] for row in rows]
-    return tabulate(cells, headers=columns, tablefmt="simple_outline", disable_numparse=True)
+    return tabulate(cells, headers=columns, tablefmt=_style(), disable_numparse=True)
 
 
 def _is_rows(value: Any) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import signal
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Steps
 from pipeline.loading.decoded import Decoded
 from tests.loading import made
@@ -28,15 +25,13 @@ def gather_all(decoded: Decoded, start: Barrier, answers: Any) -> None:
     answers.put([made.number_of(frame) for frame in out])
 
 
-@pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_processes_that_decode_the_same_chunk_at_once_do_not_disturb_each_other(
-    tmp_path: Path, kind: str
+    tmp_path: Path,
 ) -> None:
     steps = Steps([made.shard(tmp_path / "a.h5", (STEPS,))])
     fork = multiprocessing.get_context("fork")
-    for turn in range(5):
-        file = tmp_path / f"{turn}.frames" if kind == "disk" else None
-        decoded, start, answers = Decoded(steps.source, file), fork.Barrier(3), fork.Queue()
+    for _ in range(5):
+        decoded, start, answers = Decoded(steps.source), fork.Barrier(3), fork.Queue()
         readers = [
             fork.Process(target=gather_all, args=(decoded, start, answers)) for _ in range(3)
         ]
@@ -48,23 +43,18 @@ def test_processes_that_decode_the_same_chunk_at_once_do_not_disturb_each_other(
             reader.join()
 
 
-def test_a_full_disk_is_one_line_and_leaves_what_was_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("wrong", [-1, STEPS, STEPS + 5])
+def test_a_row_that_there_is_not_is_an_error_and_no_other_frame(
+    tmp_path: Path, wrong: int, filled: bool
+) -> None:
     steps = Steps([made.shard(tmp_path / "a.h5", (STEPS,))])
-    decoded = Decoded(steps.source, tmp_path / "a.frames")
-    out = np.empty((16, 84, 84, 3), np.uint8)
-    decoded.gather(np.arange(16), out)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
-        with pytest.raises(PipelineError) as refused:
-            decoded.gather(np.arange(320, 336), out)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, old)
-    assert str(refused.value) == (
-        f"{tmp_path / 'a.frames'}: cannot keep decoded frames there (File too large); make room, "
-        "or set train.cache to none"
-    )
-    decoded.gather(np.arange(320, 336), out)
-    assert [made.number_of(frame) for frame in out] == list(range(320, 336))
+    decoded = Decoded(steps.source)
+    if filled:
+        decoded.gather(np.arange(STEPS), np.empty((STEPS, 84, 84, 3), np.uint8))
+    out = np.full((3, 84, 84, 3), 7, np.uint8)
+    with pytest.raises(IndexError) as refused:
+        decoded.gather(np.array([0, wrong, 1]), out)
+    assert str(refused.value) == f"row {wrong} of decoded frames, which have {len(decoded.frames)}"
+    assert (out == 7).all()
+    decoded.gather(np.empty(0, np.int64), out[:0])

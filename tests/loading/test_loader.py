@@ -17,7 +17,7 @@ from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.loader import Loader, load_batches
 from tests.loading import made
 
-KINDS = ["none", "ram", "disk"]
+KINDS = ["none", "ram"]
 # Chunks of 16 frames of 84x84: small pools, so that there are several windows.
 POOL = 8 * 16 * 84 * 84 * 3
 
@@ -218,35 +218,10 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_cache_on_disk_serves_the_next_process_and_is_checked(tmp_path: Path) -> None:
+def test_a_cache_on_disk_of_old_settings_has_the_order_of_one_in_memory(tmp_path: Path) -> None:
     steps = steps_of(tmp_path)
-    first = read(loader_of(steps, cache="disk").epoch(0))
-    (file,) = (tmp_path / ".decoded").glob("*.frames")
-    with file.open("r+b") as damaged:
-        damaged.seek(5 * 16 * 84 * 84 * 3 + 1)
-        damaged.write(b"damage")
-    assert read(loader_of(steps_of(tmp_path / "x"), cache="disk").epoch(0)) == first
-    again = loader_of(steps, cache="disk")
-    assert read(again.epoch(0)) == first
-
-
-def test_caches_of_other_shards_go_when_nobody_uses_them(tmp_path: Path) -> None:
-    steps = steps_of(tmp_path)
-    other = Steps(steps.paths[:1])
-    used = loader_of(other, cache="disk")
-    loader_of(steps, cache="disk")
-    assert len(list((tmp_path / ".decoded").iterdir())) == 2
-    del used
-    loader_of(steps, cache="disk")
-    assert len(list((tmp_path / ".decoded").iterdir())) == 1
-
-
-def test_no_room_for_a_cache_is_an_error_at_the_start(tmp_path: Path) -> None:
-    steps = steps_of(tmp_path)
-    (tmp_path / ".decoded").write_text("in the way")
-    with pytest.raises(PipelineError) as refused:
-        loader_of(steps, cache="disk")
-    assert str(refused.value) == (
-        f"{tmp_path / '.decoded'}: cannot keep decoded frames there (File exists); make room, "
-        "or set train.cache to none"
-    )
+    before = sorted(tmp_path.rglob("*"))
+    loader = loader_of(steps, cache="disk")
+    assert loader.order == "uniform"
+    assert read(loader.epoch(0)) == read(loader_of(steps, cache="ram").epoch(0))
+    assert sorted(tmp_path.rglob("*")) == before  # nothing beside the shards
