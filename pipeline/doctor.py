@@ -44,6 +44,7 @@ def rows() -> list[Row]:
         *_tools(),
         *_processor(),
         _memory(),
+        _shared_memory(),
         _disk(),
         _gpu(),
     ]
@@ -184,6 +185,16 @@ def _memory() -> Row:
     if gib >= MEMORY_GIB:
         return Row("memory", OK, found, "")
     return Row("memory", NOTE, found, f"{MEMORY_GIB} GiB are comfortable")
+
+
+def _shared_memory() -> Row:
+    """Worker processes pass semaphores and batches through /dev/shm."""
+    if not os.access("/dev/shm", os.W_OK):
+        advice = "mount it: sudo mount -t tmpfs -o mode=1777 shm /dev/shm"
+        return Row("/dev/shm", GAP, "not writable", advice)
+    gib = shutil.disk_usage("/dev/shm").total / 2.0**30
+    advice = "" if gib >= 1 else "loading then keeps less in memory; in Docker: --shm-size=2g"
+    return Row("/dev/shm", NOTE if advice else OK, f"{gib:.1f} GiB", advice)
 
 
 def _disk() -> Row:

