@@ -64,7 +64,7 @@ endif
 	@test -x $(BIN)/python || if [ "$(UV)" = no ]; then $(PYTHON) -m venv .venv; else \
 	  $(UV) venv --quiet --python $(PYTHON) .venv; fi
 	@$(INSTALL) -e .
-	@$(BIN)/python -m pipeline.emulator.installing
+	@UV='$(filter-out no,$(UV))' $(BIN)/python -m pipeline.emulator.installing
 	@touch $@
 
 dev: .venv/.dev

