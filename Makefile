@@ -1,15 +1,26 @@
 # The commands of pokemon-il. Everything runs in .venv, which `make venv` makes.
 #   make dagger                      the main job on the game that is included
 #   make train ARGS="--steps 500"    one stage, with a setting changed
+#   make doctor                      what this machine has and lacks
 CONFIG ?= configs/quest.yaml
 ARGS ?=
-PYTHON ?= $(firstword $(foreach v,3.11 3.10,$(shell command -v python$(v) >/dev/null 2>&1 && python$(v) -c 'import sys' >/dev/null 2>&1 && echo python$(v))) python3)
+# The newest Python found that can make an environment; another one: make PYTHON=/path/to/python3
+ifndef PYTHON
+PYTHON := $(firstword $(foreach v,3.14 3.13 3.12 3.11 3.10,$(shell command -v python$(v) >/dev/null 2>&1 && python$(v) -c 'import ensurepip, venv' >/dev/null 2>&1 && echo python$(v))) python3)
+endif
+# no: never run apt-get, neither as root nor by sudo
+SUDO ?= yes
+# cpu: torch without CUDA, from the index of its makers (0.2 GB in place of 3); default: PyPI's
+TORCH ?= default
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# no: pip, even where uv is there
+UV ?= $(shell command -v uv 2>/dev/null || echo no)
 BIN := .venv/bin
 PIPELINE := $(BIN)/python -m pipeline
 STAGES := collect preprocess train label evaluate dagger curriculum compare author
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev $(STAGES) inspect rom test lint bench bench-loader bench-experts clean
+.PHONY: help doctor venv dev $(STAGES) inspect rom test lint bench bench-loader bench-experts clean
 
 help:  ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,24 +28,43 @@ help:  ## this list
 
 venv: .venv/.installed  ## the virtual environment .venv with all that the pipeline needs
 
+doctor:  ## what this machine has and lacks, with the command for each gap
+	@$(PYTHON) -I pipeline/doctor.py
+
 # $(call debian,PACKAGE ...): install Debian packages as root or by sudo, or say how.
 define debian
-	if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run=sudo; else \
+	if [ "$(SUDO)" != no ] && [ "$$(id -u)" = 0 ]; then run=; \
+	elif [ "$(SUDO)" != no ] && sudo -n true 2>/dev/null; then run=sudo; else \
 	  echo "error: the system packages $(1) are missing; install them with: sudo apt-get install $(1)" >&2; exit 2; fi; \
-	echo "installing $(1) with apt-get"; \
+	echo "installing $(1) with apt-get (SUDO=no forbids it)"; \
 	$$run apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq $(1) >/dev/null
 endef
 
+# pip or uv, with the versions of constraints.txt; torch's own index only with TORCH=cpu.
+INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url $(TORCH_INDEX))
+ifeq ($(UV),no)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(INDEX)
+else
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt $(INDEX) $(if $(INDEX),--index-strategy unsafe-best-match)
+endif
+
 .venv/.installed: setup.cfg pyproject.toml constraints.txt
-	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10; then \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || \
+	  { echo "error: $(PYTHON) is not Python 3.10 to 3.14; say which with: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@if [ -x $(BIN)/python ] && [ "$(origin PYTHON)" = "command line" ] && \
+	    [ "$$($(BIN)/python -V)" != "$$($(PYTHON) -V)" ]; then \
+	  echo "error: .venv is of $$($(BIN)/python -V), $(PYTHON) is $$($(PYTHON) -V); run 'make clean' first" >&2; exit 2; fi
+	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10 && [ "$(SUDO)" != no ] && \
+	    { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	  name=libmgba0.10; apt-cache show libmgba0.10t64 >/dev/null 2>&1 && name=libmgba0.10t64; \
 	  $(call debian,$$name bubblewrap); fi
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || \
-	  { echo "error: $(PYTHON) is not Python 3.10 or 3.11; say which with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call debian,python3-venv); fi
-	@echo "installing Python packages into .venv (a minute or two)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@if [ "$(UV)" = no ] && ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  $(call debian,python3-venv); fi
+	@echo "installing Python packages into .venv for $$($(PYTHON) -V) (a minute or two; 6 GB with PyPI's torch)"
+	@test -x $(BIN)/python || if [ "$(UV)" = no ]; then $(PYTHON) -m venv .venv; else \
+	  $(UV) venv --quiet --python $(PYTHON) .venv; fi
+	@$(INSTALL) -e .
+	@UV='$(filter-out no,$(UV))' $(BIN)/python -m pipeline.emulator.installing
 	@touch $@
 
 dev: .venv/.dev
@@ -42,13 +72,13 @@ dev: .venv/.dev
 .venv/.dev: .venv/.installed
 	@command -v h5dump >/dev/null && command -v h5ls >/dev/null && command -v bwrap >/dev/null || \
 	  { $(call debian,hdf5-tools bubblewrap); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
 .venv/.bench: .venv/.dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(INSTALL) -e '.[bench]'
 	@# Without what it declares: egl_probe has to be compiled, and its dataset uses none of it.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps robomimic
+	@$(INSTALL) --no-deps robomimic
 	@touch $@
 
 collect: venv  ## the expert (or a checkpoint) plays: a raw shard

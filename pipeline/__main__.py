@@ -38,6 +38,8 @@ STAGES = {
     "curriculum": "milestone after milestone: gate, rounds, and a table of them",
     "compare": "cloning against DAgger at equal labels",
     "author": "a model writes programs that play, a milestone at a time",
+    "setup": "install what pip cannot: the emulator, once an environment",
+    "doctor": "what this machine has and lacks, in one table",
 }
 
 COMMANDS = {

@@ -7,11 +7,16 @@ start-up), which is why no callback and no Python logger ever comes into being h
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import re
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.emulator.installing import own_library
+from pipeline.emulator.self_check import check_once
 from pipeline.errors import PipelineError
 
 
@@ -35,8 +40,18 @@ def load_mgba() -> Mgba:
     """Import ``mgba`` and silence its log by a filter in C.
 
     Raises:
-        PipelineError: the package or the system library behind it is not installed.
+        PipelineError: the package or the system library behind it is not installed, or the two
+            do not play a known second of the included game as they should.
     """
+    library = own_library()
+    if library is not None:
+        try:
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)  # found by name from now on
+        except OSError as error:
+            raise PipelineError(
+                f"{library}: cannot be loaded ({error}); remove it or POKEMON_IL_LIBMGBA, and run "
+                "'pokemon-il setup'"
+            ) from None
     try:
         native = importlib.import_module("mgba._pylib")
         core = importlib.import_module("mgba.core")
@@ -45,15 +60,16 @@ def load_mgba() -> Mgba:
         package = importlib.import_module("mgba")
     except ModuleNotFoundError:
         raise PipelineError(
-            "mgba: the emulator's Python package is not installed (it exists for Python 3.10 and "
-            "3.11); run 'pip install mgba==0.10.2'"
+            "mgba: the emulator's Python package is not installed in "
+            f"{sys.prefix}; run 'pokemon-il setup'"
         ) from None
     except ImportError as error:
         found = re.search(r"lib[\w.+-]+\.so[\w.]*", str(error))
-        library = found.group(0) if found else "libmgba.so.0.10"
+        missing = found.group(0) if found else "libmgba.so.0.10"
         raise PipelineError(
-            f"{library}: the emulator's system library is missing; run 'sudo apt-get install "
-            "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64)"
+            f"{missing}: the emulator's system library is missing; run 'sudo apt-get install "
+            "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64), or without root "
+            "'pokemon-il setup'"
         ) from None
     ffi, lib = native.ffi, native.lib
     logger = ffi.new("struct mStandardLogger *")
@@ -63,6 +79,7 @@ def load_mgba() -> Mgba:
     log_filter.defaultLevels = 0
     logger.d.filter = log_filter
     lib.mLogSetDefaultLogger(ffi.addressof(logger, "d"))
+    check_once(Path(str(native.__file__)))
 
     def load_image(cartridge: bytes) -> Any:
         file = vfs.VFile(lib.VFileMemChunk(cartridge, len(cartridge)))

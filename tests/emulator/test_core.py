@@ -283,7 +283,8 @@ def test_a_missing_system_library_is_named_with_the_command_that_installs_it(
     )
     assert (done.stdout, done.stderr) == (
         "libmgba.so.0.1O: the emulator's system library is missing; run 'sudo apt-get install "
-        "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64)\n",
+        "libmgba0.10' (on Debian 13, Ubuntu 24.04 and newer: libmgba0.10t64), or without root "
+        "'pokemon-il setup'\n",
         "",
     )
 
@@ -302,8 +303,8 @@ def test_a_missing_python_package_is_named_with_the_command_that_installs_it(
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert (done.stdout, done.stderr) == (
-        "mgba: the emulator's Python package is not installed (it exists for Python 3.10 and "
-        "3.11); run 'pip install mgba==0.10.2'\n",
+        f"mgba: the emulator's Python package is not installed in {sys.prefix}; run "
+        "'pokemon-il setup'\n",
         "",
     )
 
