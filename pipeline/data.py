@@ -320,7 +320,7 @@ ACTIONS = {
     "split": Action("one shard into several", _split_arguments, _split),
     "filter": Action("some of a shard's episodes", _filter_arguments, _filter),
     "adopt": Action(
-        "shards of no run (directly in DATASETS/GAME/) into the folders of their runs",
+        "shards that lie in DATASETS/GAME/ itself into the folders of their runs",
         lambda parser: None,
         _adopt,
     ),

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pipeline.errors import PipelineError
 from pipeline.written_paths import FilePath
 
+DEFAULT = "default"
+"""The run of commands that name none: its shards lie in the game's folder itself."""
 STATES = "states"
 """Folder of a game's start states, which all runs share: no run has its name."""
 
@@ -38,12 +40,17 @@ def is_run_name(name: str) -> bool:
     )
 
 
+def folder_of_run(game: Path, run: str) -> Path:
+    """Where the shards of a run lie, below the folder of the game."""
+    return game if run == DEFAULT else game / run
+
+
 class Owned(Section):
     """Settings that say whose networks and shards a command works on."""
 
-    run: str = "default"
+    run: str = DEFAULT
     """Name of the run: its networks lie in ``CHECKPOINTS/RUN/``, its shards in
-    ``DATASETS/GAME/RUN/``."""
+    ``DATASETS/GAME/RUN/``, those of the run ``default`` in ``DATASETS/GAME/``."""
     owner: str | None = None
     """The run that shards belong to; none takes ``run``. Loops set it: the networks of their rounds
     have names of their own (``quest/round-00``), the shards are all the loop's."""
@@ -73,7 +80,7 @@ class Owned(Section):
 
     def shard_folder(self, game_name: str) -> Path:
         """The shards of the own run."""
-        return self.game_folder(game_name) / self.shards_run
+        return folder_of_run(self.game_folder(game_name), self.shards_run)
 
     def run_folder(self) -> Path:
         """The networks of the own run."""

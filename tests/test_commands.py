@@ -35,7 +35,7 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ),
         (
             ("label",),
-            "error: datasets/quest/default: no processed shard to label; run 'collect' and "
+            "error: datasets/quest: no processed shard to label; run 'collect' and "
             "'preprocess' first",
         ),
         (

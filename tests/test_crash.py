@@ -303,7 +303,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     mount(disk, f"size={parts + shard // 2}")
     said = refused(starter, words)
     assert said == (
-        f"error: {disk}/quest/default/collect-raw-v001.h5: cannot write the shard (No space left "
+        f"error: {disk}/quest/collect-raw-v001.h5: cannot write the shard (No space left "
         "on device); nothing is published; make room and run the same command again "
         f"({EPISODES} of {EPISODES} episodes are finished and kept)\n"
     )
@@ -323,7 +323,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         os.truncate(fill, fill.stat().st_size - (50 << 10))  # room to begin, but not to end
         said = refused(starter, [*words, *into(disk)])
         assert said == (
-            f"error: {disk}/quest/default/collect-{name}-v001.h5: cannot write the shard (No space "
+            f"error: {disk}/quest/collect-{name}-v001.h5: cannot write the shard (No space "
             "left on device); nothing is published; make room and run the same command again\n"
         )
         assert shards(disk) == before
@@ -338,7 +338,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
 def test_a_disk_that_may_only_be_read_is_one_clear_line(starter: Starter, disk: Path) -> None:
     mount(disk, "ro")
     said = refused(starter, [*COLLECT, *into(disk)])
-    assert said.startswith(f"error: {disk}/quest/default/.collect-raw-")
+    assert said.startswith(f"error: {disk}/quest/.collect-raw-")
     assert said.endswith(
         ".parts: cannot write the shard (Read-only file system); nothing is published; choose a "
         "folder that you may write (paths.datasets)\n"
@@ -350,7 +350,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_clear_line(
 ) -> None:
     (tmp_path / "quest").write_text("a file")
     said = refused(starter, [*COLLECT, *into(tmp_path)])
-    assert said.startswith(f"error: {tmp_path}/quest/default/.collect-raw-")
+    assert said.startswith(f"error: {tmp_path}/quest/.collect-raw-")
     assert said.endswith(
         ".parts: cannot write the shard (Not a directory); nothing is published; mend that and run "
         "the same command again\n"
@@ -364,7 +364,7 @@ def test_a_folder_that_goes_away_in_the_middle_is_one_clear_line_and_the_rerun_c
     words = [*FEW, *into(folder)]
 
     def go_away() -> None:
-        while len(list(folder.glob("quest/default/.*.parts/part-*.h5"))) < 2:
+        while len(list(folder.glob("quest/.*.parts/part-*.h5"))) < 2:
             time.sleep(0.002)
         folder.rename(away)
 
@@ -387,7 +387,7 @@ def test_of_two_commands_that_collect_the_same_the_second_says_so_and_the_first_
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline", *words], cwd=ROOT, stdout=subprocess.DEVNULL
     ) as first:
-        while not list(tmp_path.glob("quest/default/.*.parts/part-*.h5")):
+        while not list(tmp_path.glob("quest/.*.parts/part-*.h5")):
             assert first.poll() is None
             time.sleep(0.002)
         said = refused(starter, words)

@@ -55,7 +55,7 @@ def test_another_game_is_taught_in_ten_minutes(tmp_path: Path) -> None:
         "x": 0x02002010,
         "y": 0x02002012,
     }
-    (shard,) = (tmp_path / "datasets/mine/default").glob("*.h5")
+    (shard,) = (tmp_path / "datasets/mine").glob("*.h5")
     with Shard(shard) as recorded:
         assert recorded.n_episodes == 2
         assert recorded.success.all()

@@ -75,10 +75,10 @@ def test_an_interrupted_collection_keeps_the_same_states(alone: Path, tmp_path: 
         patience=0, sticky=None, purpose="collect",
     )  # fmt: skip
     told = player.header("collect", {})
-    with Shard(alone / "datasets/quest/default/collect-raw-v001.h5") as shard:
+    with Shard(alone / "datasets/quest/collect-raw-v001.h5") as shard:
         header = shard.header
     assert told.game == header.game
-    with Parts(tmp_path / "datasets/quest/default", "collect-raw", header) as parts:
+    with Parts(tmp_path / "datasets/quest", "collect-raw", header) as parts:
         play_job(Job(player.play, {SEEDS[n]: parts.path(n) for n in (2, 7, 9)}, header))
     collect.run(mine)
     assert files(tmp_path) == files(alone)
@@ -164,7 +164,7 @@ def test_the_same_ram_counts_once_in_whatever_order_the_episodes_end(tmp_path: P
 
 
 def test_only_episodes_that_may_be_kept_are_played_again(alone: Path, tmp_path: Path) -> None:
-    path = alone / "datasets/quest/default/collect-raw-v001.h5"
+    path = alone / "datasets/quest/collect-raw-v001.h5"
     with Shard(path) as shard:
         keep = keep_of(tmp_path, shard.header, "collect-raw", 4)
         gathered = Gathering(keep, SEEDS)

@@ -288,21 +288,19 @@ def test_a_killed_collection_keeps_its_finished_parts_and_ends_with_the_same_byt
 
     killed = tmp_path / "killed"
     process = subprocess.Popen([*command, str(killed)], cwd=ROOT, start_new_session=True)
-    while not list(killed.glob("quest/default/.*.parts/part-*.h5")):
+    while not list(killed.glob("quest/.*.parts/part-*.h5")):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(killed.glob("quest/default/*.h5")) == []
-    parts = {
-        path: path.stat().st_mtime_ns for path in killed.glob("quest/default/.*.parts/part-*.h5")
-    }
+    assert list(killed.glob("quest/*.h5")) == []
+    parts = {path: path.stat().st_mtime_ns for path in killed.glob("quest/.*.parts/part-*.h5")}
 
     subprocess.run([*command, str(killed)], cwd=ROOT, check=True, capture_output=True)
     whole = tmp_path / "whole"
     subprocess.run([*command, str(whole)], cwd=ROOT, check=True, capture_output=True)
     assert parts
-    (mine,), (undisturbed,) = killed.glob("quest/default/*.h5"), whole.glob("quest/default/*.h5")
+    (mine,), (undisturbed,) = killed.glob("quest/*.h5"), whole.glob("quest/*.h5")
     assert mine.read_bytes() == undisturbed.read_bytes()
 
 

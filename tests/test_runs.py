@@ -201,7 +201,7 @@ def test_after_adopt_the_loop_has_nothing_to_do(looped: Settings, capsys: Captur
     trained = train.run(change(looped, run="tiny", train={"resume": False, "seed": 2}))
     assert [Path(path).parent for path in trained["shards"]] == [home]
     assert lines(capsys, "train:")[0] == (
-        f"train: 1 labelled shard of no run, 60 labels ({home}); give them one with: "
+        f"train: 1 labelled shard of run 'default', 60 labels ({home}); move them with: "
         "python -m pipeline data adopt --run tiny"
     )
     assert main(["data", "adopt", f"--paths.datasets={looped.paths.datasets}"]) == 0
@@ -284,7 +284,7 @@ def test_ls_has_a_column_for_the_run_and_can_be_asked_for_one(
     where = [f"--paths.datasets={tmp_path}"]
     assert main(["data", "ls", *where]) == 0
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if ".h5" in line]
-    assert [row[2].strip() for row in rows] == ["-", "a", "b", "b"]
+    assert [row[2].strip() for row in rows] == ["default", "a", "b", "b"]
     assert main(["data", "ls", "--run", "b", *where]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 files"
     assert main(["data", "verify", *where]) == 0

@@ -75,7 +75,7 @@ def test_keeping_states_changes_nothing_of_what_is_played(kept: Path, tmp_path: 
     told = collect.run(settings(tmp_path))
     assert "new_states" not in told
     found = []
-    for path in (Path(told["shard"]), kept / "datasets/quest/default/collect-raw-v001.h5"):
+    for path in (Path(told["shard"]), kept / "datasets/quest/collect-raw-v001.h5"):
         with Shard(path) as shard:
             assert shard.ram_crc32(0, 9) is not None
             found.append(shard.header.shard_id)
@@ -96,7 +96,7 @@ def test_a_game_full_of_sound_cannot_tell_that_its_state_was_kept(sounding: Path
 
 def test_each_state_is_where_its_milestone_was_just_reached(kept: Path) -> None:
     found = library(kept)
-    with Shard(kept / "datasets/quest/default/collect-raw-v001.h5") as shard:
+    with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
         seeds, milestones = shard.seeds.tolist(), shard.header.milestones
         mark = shard.header.provenance["fingerprint"]
         steps = {
@@ -142,9 +142,9 @@ def test_episodes_that_an_interrupted_run_had_finished_give_their_states_too(
         keeping, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=60,
         patience=0, sticky=None, purpose="collect",
     )  # fmt: skip
-    with Shard(kept / "datasets/quest/default/collect-raw-v001.h5") as shard:
+    with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
         header, seeds = replace(shard.header, shard_id=""), shard.seeds.tolist()
-    with Parts(tmp_path / "datasets/quest/default", "collect-raw", header) as parts:
+    with Parts(tmp_path / "datasets/quest", "collect-raw", header) as parts:
         play_job(Job(player.play, {seeds[number]: parts.path(number) for number in (1, 3)}, header))
     assert library(tmp_path).milestones() == []
     told = collect.run(keeping)
@@ -367,7 +367,7 @@ def test_check_names_every_state_that_is_not_what_it_should_be(copy: Path, capsy
 
 
 def test_a_raw_shard_gives_its_states_to_a_library(kept: Path, tmp_path: Path) -> None:
-    shard = kept / "datasets/quest/default/collect-raw-v001.h5"
+    shard = kept / "datasets/quest/collect-raw-v001.h5"
     words = ["game", "states", "add", str(shard), "--paths.datasets", str(tmp_path / "datasets")]
     assert main([*words, "--milestone", "left_home"]) == 0
     assert names(library(tmp_path)) == {"left_home": names(library(kept))["left_home"]}

@@ -84,7 +84,10 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
         print(f"train: {final} is a copy of {copied}, which stays; it is replaced", flush=True)
         if path == final:
             return None  # a loop put it there: nobody trained in this folder itself
-        final.unlink()  # the training's own is written anew from last.pt
+        if checkpoint.step == train.steps and checkpoint.metrics.get("summary"):
+            copy_checkpoint(path, final)  # a finished training's last.pt is its final.pt
+        else:
+            final.unlink()
     if other:
         raise PipelineError(
             f"{path}: belongs to another training ({'; '.join(other)}); "

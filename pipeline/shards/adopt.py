@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.owner import is_run_name
+from pipeline.owner import folder_of_run, is_run_name
 from pipeline.replacing import move_folder, name_whole
 from pipeline.shards.catalogue import KEPT, Catalogue
 from pipeline.shards.parts import held
@@ -41,7 +41,8 @@ def run_by_name(name: str, otherwise: str) -> str:
 
 
 def adopt(datasets: Path, run: str) -> list[dict[str, Any]]:
-    """Move the shards of no run, and the finished episodes of interrupted collections.
+    """Move shards that lie in a game's folder itself to the folders of their runs, and so the
+    finished episodes of interrupted collections.
 
     Args:
         run: of the shards that no loop named.
@@ -58,7 +59,9 @@ def adopt(datasets: Path, run: str) -> list[dict[str, Any]]:
         flat = Catalogue(game)
         for path in [*flat.files(), *sorted(game.glob(".*.parts"))]:
             own = run_by_name(path.name, run)
-            target = game / own / path.name
+            target = folder_of_run(game, own) / path.name
+            if target == path:
+                continue  # it is where it belongs
             try:
                 make_folder(target.parent, target)
                 state = _move(path, target)

@@ -1,9 +1,9 @@
 """Whose shards: a folder for each run in that of the game, and which ones a stage takes.
 
 Shards belong to the run that made them: ``DATASETS/GAME/RUN/STEM-v001.h5``. Two runs never see each
-other's versions, and a stage takes the shards of another run only when it is told to. Shards that
-lie in ``DATASETS/GAME/`` itself, as all once did, are of no run; :mod:`pipeline.shards.adopt` gives
-them one.
+other's versions, and a stage takes the shards of another run only when it is told to. Commands that
+name no run are the run ``default``, whose shards lie in ``DATASETS/GAME/`` itself. There lay those
+of all runs once, so a run that has none takes from there; :mod:`pipeline.shards.adopt` moves them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError, printable
-from pipeline.owner import STATES
+from pipeline.owner import DEFAULT, STATES, folder_of_run
 from pipeline.settings import Settings
 from pipeline.shards.catalogue import Catalogue, Entry
 
@@ -23,7 +23,7 @@ ALL = "all"
 
 
 def folders_of(game: Path) -> list[Path]:
-    """The folders of a game in which shards lie: that of no run first, then each run's, by name."""
+    """Folders of a game with shards: that of the run ``default``, then each run's, by name."""
     found: list[Path] = []
     seen: set[str] = set()
     for place, folders, files in os.walk(game, followlinks=True):
@@ -80,10 +80,10 @@ class Chosen:
 
     paths: list[Path]
     whose: str
-    """``run 'quest'``, ``all runs`` or ``no run``."""
+    """``run 'quest'`` or ``all runs``."""
     folder: Path
     advice: str = ""
-    """What to do about shards of no run."""
+    """What to do about the shards of another run."""
 
     def line(self, stage: str, kind: str, more: str = "") -> str:
         """What was taken, in one line."""
@@ -101,7 +101,7 @@ def choose(
 ) -> Chosen:
     """The shards of the own run, of ``from_run``, or of every run where ``named`` is ``all``.
 
-    Shards of no run are taken where the own run has none.
+    Those of the run ``default`` are taken where the own run has none.
 
     Args:
         pick: the shards of these folders that the stage wants.
@@ -119,16 +119,17 @@ def choose(
         chosen = Chosen(pick(folders_of(home)), "all runs", home)
     else:
         run = settings.from_run or settings.shards_run
-        chosen = Chosen(pick([home / run]), f"run '{run}'", home / run)
+        folder = folder_of_run(home, run)
+        chosen = Chosen(pick([folder]), f"run '{run}'", folder)
     if chosen.paths:
         return chosen
-    if settings.from_run is None and list(named) != [ALL] and Catalogue(home).files():
-        adopt = f"; give them one with: python -m pipeline data adopt --run {settings.shards_run}"
-        flat = Chosen(pick([home]), "no run", home, adopt)
+    flat_too = settings.from_run is None and list(named) != [ALL] and chosen.folder != home
+    if flat_too and Catalogue(home).files():
+        adopt = f"; move them with: python -m pipeline data adopt --run {settings.shards_run}"
+        flat = Chosen(pick([home]), f"run '{DEFAULT}'", home, adopt)
         if flat.paths:
             return flat
-    names = [run_of(one, home) for one in folders_of(home) if one != chosen.folder]
-    others = [name for name in names if name]
+    others = [run_of(one, home) or DEFAULT for one in folders_of(home) if one != chosen.folder]
     there = f", or take those of another run with --from_run ({', '.join(others)})"
     raise PipelineError(f"{chosen.folder}: {missing}{there if others else ''}")
 

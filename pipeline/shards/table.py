@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.owner import DEFAULT
 from pipeline.shards.catalogue import Catalogue, Entry, entries_of
 from pipeline.shards.facts import Facts
 from pipeline.shards.labels import by_expert, by_failure, experts_of
@@ -59,7 +60,7 @@ def list_shards(
     Args:
         rounds: of the loop of rounds; none asked for takes all, and shards of no round too.
         newest: the newest version of each name only.
-        runs: none asked for takes all, and shards of no run too.
+        runs: none asked for takes all.
     """
     rows: list[dict[str, Any]] = []
     count = 0
@@ -76,7 +77,7 @@ def list_shards(
                 continue
             if rounds and (facts is None or not set(facts.rounds) & set(rounds)):
                 continue
-            run = run_of(entry.path.parent, game)
+            run = run_of(entry.path.parent, game) or DEFAULT
             if runs and run not in runs:
                 continue
             rows.append(_row(entry, family, run))

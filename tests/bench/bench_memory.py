@@ -51,7 +51,7 @@ def measure(frames: int, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made.game_folder(folder / "paper")
-        made.tiled_shard(folder / "datasets/paper/default/demo-labelled-v001.h5", frames)
+        made.tiled_shard(folder / "datasets/paper/demo-labelled-v001.h5", frames)
         command = [sys.executable, "-m", "tests.bench.bench_memory", "--one", name]
         done = subprocess.run(
             [*command, "--steps", str(steps)], stdout=subprocess.PIPE, text=True, check=True

@@ -57,7 +57,7 @@ def plain(folder: Path, steps: int) -> float:
     from pipeline.policies.impala import ImpalaCNN
     from pipeline.shards.reader import Shard
 
-    with Shard(next((folder / "datasets/paper/default").glob("*.h5"))) as shard:
+    with Shard(next((folder / "datasets/paper").glob("*.h5"))) as shard:
         frames = shard.read_frames(0, FRAMES)
         buttons = shard.column("expert_actions").astype(np.int64)
     buffer = np.ascontiguousarray(frames.transpose(0, 3, 1, 2)).astype(np.float32) / 255
@@ -84,7 +84,7 @@ def make_data(folder: Path) -> None:
     from tests.loading import made
 
     made.game_folder(folder / "paper")
-    made.tiled_shard(folder / "datasets/paper/default/demo-labelled-v001.h5", FRAMES)
+    made.tiled_shard(folder / "datasets/paper/demo-labelled-v001.h5", FRAMES)
 
 
 def measure(kind: str, folder: Path, steps: int) -> float:

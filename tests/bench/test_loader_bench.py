@@ -19,7 +19,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> BenchData:
     """Two shards of 176 frames each that know their numbers, and every copy of them."""
     found = BenchData(tmp_path_factory.mktemp("loader"))
     for number in (0, 1):
-        path = found.folder / "datasets/quest/default" / f"play{number}-84-v001.h5"
+        path = found.folder / "datasets/quest" / f"play{number}-84-v001.h5"
         made.shard(path, first=1000 * number, seed=10 * number)
     make_copies(found)
     return found

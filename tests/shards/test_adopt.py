@@ -151,7 +151,7 @@ def test_shards_of_no_run_are_taken_where_the_run_has_none_and_then_found_again(
     small = preprocess.run(settings)
     assert small["shards"] == [str(home / "mine/collect-84-v001.h5")]
     assert capsys.readouterr().out == (
-        f"preprocess: 1 raw shard of no run ({home}); give them one with: "
+        f"preprocess: 1 raw shard of run 'default' ({home}); move them with: "
         "python -m pipeline data adopt --run mine\n"
     )
     assert command(tmp_path / "datasets") == 0

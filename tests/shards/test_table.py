@@ -30,7 +30,7 @@ def test_every_file_of_every_game_has_a_row(tmp_path: Path) -> None:
     assert [row["shard"] for row in rows] == [str(broken), str(small), str(raw)]
     assert rows[0] == {
         "shard": str(broken),
-        "run": None,
+        "run": "default",
         "state": "damaged",
         "error": "not an HDF5 file, so no shard; make the shard anew, or leave it out",
     }
