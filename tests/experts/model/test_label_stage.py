@@ -254,7 +254,7 @@ def test_a_round_whose_labels_are_a_batch_is_told_as_such(
     monkeypatch.setattr("pipeline.rounds.preprocess.run", lambda _: small)
     settings = change(settings, leg=LEGS["leg"], model={"batch": True})
     with pytest.raises(PipelineError) as error:
-        label_round(settings, name="a", title="round 1", played={}, checkpoint=None)
+        label_round(settings, name="a", title="round 1", played={}, round_=0, checkpoint=None)
     [batch] = server.batches.made
     assert str(error.value) == (
         f"round 1: the expert stopped after 0 of 40 steps (batch {batch.id} with "
