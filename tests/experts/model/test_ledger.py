@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -246,6 +247,7 @@ def test_a_worker_that_comes_after_the_damage_does_not_begin_at_zero(tmp_path: P
     late = SharedBook(Database(path, LEDGER), command_id())
     assert not late.take(ONE, Budget(labels=5))
     assert late.lost == lost(path, "it was damaged and set aside while this command ran")
+    time.sleep(0.1)  # a process is known by its start, in hundredths of a second
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as later:  # the same command, again
         assert SharedBook(Database(path, LEDGER), process_name(later.pid)).take(
             ONE, Budget(labels=5)
