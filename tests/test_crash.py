@@ -131,7 +131,7 @@ def whole(starter: Starter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     for words in (COLLECT, PREPROCESS, ["label"]):
         assert starter.run([*words, *into(folder)]) == (0, "")
-    return folder / "quest" / "default"
+    return folder / "quest"
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -156,7 +156,7 @@ def test_a_collection_killed_again_and_again_ends_with_the_bytes_of_an_undisturb
     starter: Starter, whole: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(0)
-    words, quest = [*COLLECT, *into(tmp_path)], tmp_path / "quest" / "default"
+    words, quest = [*COLLECT, *into(tmp_path)], tmp_path / "quest"
     expected = (whole / "collect-raw-v001.h5").read_bytes()
     target = quest / "collect-raw-v001.h5"
     kept: dict[str, bytes] = {}
@@ -205,7 +205,7 @@ def test_a_collection_killed_again_and_again_ends_with_the_bytes_of_an_undisturb
 def test_when_only_the_command_itself_is_killed_its_workers_end_too(
     starter: Starter, tmp_path: Path
 ) -> None:
-    words, quest = [*FEW, *into(tmp_path)], tmp_path / "quest" / "default"
+    words, quest = [*FEW, *into(tmp_path)], tmp_path / "quest"
     group = starter.start(words)
     while not list(quest.glob(".*.parts/part-*.h5")):
         assert alive(group)
@@ -235,7 +235,7 @@ def test_preprocess_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed
     starter: Starter, whole: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(1)
-    quest = tmp_path / "quest" / "default"
+    quest = tmp_path / "quest"
     quest.mkdir(parents=True)
     shutil.copy(whole / "collect-raw-v001.h5", quest)
     words = [*PREPROCESS, *into(tmp_path)]
@@ -331,7 +331,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         assert starter.run([*words, *into(disk)]) == (0, "")
     for path in whole.glob("*.h5"):
         held = header_of if "labelled" in path.name else Path.read_bytes  # labels tell the time
-        assert held(disk / "quest" / "default" / path.name) == held(path)
+        assert held(disk / "quest" / path.name) == held(path)
     assert left_over(disk) == []
 
 
@@ -377,7 +377,7 @@ def test_a_folder_that_goes_away_in_the_middle_is_one_clear_line_and_the_rerun_c
     assert len(verified(away, {})) >= 2
     away.rename(folder)
     assert starter.run(words) == (0, "")
-    assert [*verified(folder, {})] == [str(folder / "quest" / "default" / "collect-raw-v001.h5")]
+    assert [*verified(folder, {})] == [str(folder / "quest" / "collect-raw-v001.h5")]
 
 
 def test_of_two_commands_that_collect_the_same_the_second_says_so_and_the_first_ends_well(
@@ -394,7 +394,5 @@ def test_of_two_commands_that_collect_the_same_the_second_says_so_and_the_first_
         assert f".parts: process {first.pid} on " in said
         assert said.endswith(" is collecting into it; let it end, or end it\n")
         assert first.wait() == 0
-    assert [*verified(tmp_path, {})] == [
-        str(tmp_path / "quest" / "default" / "collect-raw-v001.h5")
-    ]
+    assert [*verified(tmp_path, {})] == [str(tmp_path / "quest" / "collect-raw-v001.h5")]
     assert left_over(tmp_path) == []

@@ -24,7 +24,7 @@ def settings(tmp_path: Path) -> Settings:
     game = write_game(tmp_path / "tiny")
     (game / "expert.py").write_text("def act(s):\n    return 'A' if s['x'] > 0 else 1 / 0\n")
     (tmp_path / "second.py").write_text("def act(s):\n    return 'UP'\n")
-    processed_shard(tmp_path / "datasets" / "tiny" / "default" / "a-84-v001.h5", (5, 23))
+    processed_shard(tmp_path / "datasets" / "tiny" / "a-84-v001.h5", (5, 23))
     return Settings.model_validate(
         {"game": str(game), "paths": {"datasets": tmp_path / "datasets"}, "label": {"workers": 1}}
     )

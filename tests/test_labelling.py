@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
     """Two shards of 28 and 12 steps, and an expert that must be patched in."""
     game = write_game(tmp_path / "tiny")
     (game / "expert.py").write_text("def act(s):\n    return 'A' if s['x'] > 0 else 1 / 0\n")
-    folder = tmp_path / "datasets" / "tiny" / "default"
+    folder = tmp_path / "datasets" / "tiny"
     processed_shard(folder / "a-84-v001.h5", (5, 23))
     processed_shard(folder / "b-84-v001.h5", (12,))
     return Settings.model_validate(

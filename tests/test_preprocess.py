@@ -47,7 +47,7 @@ def game(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "datasets" / "tiny" / "default"
+    return tmp_path / "datasets" / "tiny"
 
 
 def settings_for(game: Path, **options: Any) -> Settings:

@@ -22,7 +22,7 @@ from tests.shards.small import damage
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     game = write_game(tmp_path / "tiny")
-    folder = tmp_path / "datasets" / "tiny" / "default"
+    folder = tmp_path / "datasets" / "tiny"
     raw_shard(folder / "a-raw-v001.h5", (5, 23, 40))
     made = Settings.model_validate(
         {

@@ -50,7 +50,7 @@ class BenchData:
     @property
     def shards(self) -> list[Path]:
         """The processed, labelled shards."""
-        return newest_shards(self.folder / "datasets" / "quest" / "default", kind="processed")
+        return newest_shards(self.folder / "datasets" / "quest", kind="processed")
 
     @property
     def contiguous(self) -> Path:

@@ -307,7 +307,7 @@ def test_parts_of_another_split_must_go_first(tmp_path: Path) -> None:
 def test_preprocess_takes_the_episodes_chosen_and_no_evaluation_in_disguise(
     tmp_path: Path,
 ) -> None:
-    game, folder = write_game(tmp_path / "game"), tmp_path / "datasets" / "tiny" / "default"
+    game, folder = write_game(tmp_path / "game"), tmp_path / "datasets" / "tiny"
     for name, stage, seed in (("played-raw", "collect", 0), ("judged-raw", "evaluate", 10)):
         header = replace(make_header(stage=stage), frame_contract=FrameContract(8, 8, "none"))
         path = write(folder / f"{name}-v001.h5", header, [small(seed), small(seed + 1)])

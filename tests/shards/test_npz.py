@@ -226,7 +226,7 @@ def test_importing_for_a_game_publishes_once(tmp_path: Path) -> None:
     )
     files = [save(tmp_path / f"e{i}.npz", **arrays(3 + i)) for i in range(2)]
     first = import_episodes(files, settings, name="old")
-    assert first["shard"] == str(tmp_path / "datasets" / "tiny" / "default" / "old-raw-v001.h5")
+    assert first["shard"] == str(tmp_path / "datasets" / "tiny" / "old-raw-v001.h5")
     assert (first["episodes"], first["frames"], first["up_to_date"]) == (2, 7, False)
     again = import_episodes(files, settings, name="old")
     assert again == first | {"up_to_date": True}
