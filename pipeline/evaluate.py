@@ -315,7 +315,9 @@ def _read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _write_report(path: Path, result: dict[str, Any], mark: str) -> None:
-    text = json_text({"fingerprint": mark, **result}, indent=2) + "\n"
+    # How many states are new is told of this very call alone.
+    kept = {name: value for name, value in result.items() if name != "new_states"}
+    text = json_text({"fingerprint": mark, **kept}, indent=2) + "\n"
     mend = "make room, or mend paths.checkpoints, and run the same command again"
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text() == text:

@@ -76,7 +76,7 @@ def test_a_file_names_itself_and_the_command_line_too(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as error:
         load_settings(path)
     assert str(error.value) == f"{path}: budget.dollars is inf: input should be a finite number"
-    for word in ("nan", ".nan", "inf", "-.inf"):
-        given = read_overrides("train", ["--learning_rate", word])
+    for word in ("nan", "inf", "-inf"):
+        given = read_overrides("train", [f"--learning_rate={word}"])
         with pytest.raises(PipelineError, match=r"train\.learning_rate is .* should be a finite"):
             load_settings(None, given)
