@@ -27,7 +27,7 @@ from pipeline.options import kind_of_key
 ROOT = Path(__file__).parent.parent
 QUEST = ROOT / "pipeline" / "games" / "quest" / "quest.gba"
 YAML_WORDS = ["1", "2024", "01", "0x10", "1_0", "1e3", "off", "no", "yes", "on", "null", "true",
-              "~x", "2024-01-01", "1:30", "0.5", "=", "[a", "{a", "a: b", "#", "-", "-1", "&a", "*a",
+              "~x", "2024-01-01", "1:30", "5.", "=", "[a", "{a", "a: b", "#", "-", "-1", "&a", "*a",
               "!a", "%a", "@a", "'", '"']  # fmt: skip
 
 
