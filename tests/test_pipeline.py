@@ -245,6 +245,7 @@ def test_the_comparison_is_at_equal_labels_and_updates(settings: Settings, tmp_p
             "episodes": 2,
             "rollouts": 2,
             "demonstrations": 2,
+            "controls": ["cloning", "cloning_clean"],
         },
     )
     result = compare.run(mine)

@@ -8,7 +8,7 @@ The wheel needs the system library ``libmgba.so.0.10``. Where nobody may install
 they are unpacked into the environment, with an RPATH of their own folder, and
 :func:`own_library` is loaded from there by its path.
 
-Standard library only: this runs before anything else is installed.
+It runs once the other packages are there (:mod:`pipeline.setup`, and make).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from pipeline.replacing import move_folder
 
 WHEEL = "mgba==0.10.2"
 SONAME = "libmgba.so.0.10"
@@ -182,7 +184,7 @@ def _keep_libraries(unpacked: Path, folder: Path, room: Path) -> Path:
         own = [str(path) for path in sorted(half.iterdir())]
         _run([patchelf, "--set-rpath", "$ORIGIN", *own], "set the libraries' path")
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(half, folder)
+        move_folder(half, folder)
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return folder / SONAME

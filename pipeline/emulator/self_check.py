@@ -14,10 +14,11 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.replacing import write_whole
 
 ROM = Path(__file__).parents[1] / "games" / "quest" / "quest.gba"
 KNOWN = "7c3352b57897ad17930ec94d19250966"
@@ -90,12 +91,8 @@ def _cache() -> Path:
 
 def _remember(path: Path) -> None:
     # Where nothing can be remembered it is checked again next time: half a second.
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".mgba-", delete=False) as file:
-            os.replace(file.name, path)
-    except OSError:
-        return
+    with suppress(OSError):
+        write_whole(path, b"")
 
 
 def known_second() -> str:
