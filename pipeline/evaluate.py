@@ -40,7 +40,7 @@ NOT_DECISIVE = {
     "name", "workers", "checkpoint", "video", "keep_rollouts", "keep_states", "keep_states_most",
 }  # fmt: skip
 """Settings that do not change the rollouts, or are told otherwise."""
-_TOLD_ANEW = {"report", "mode", "sticky", "states", "new_states", "dollars",
+_TOLD_ANEW = {"report", "mode", "sticky", "new_states", "dollars",
               "dollars_per_milestone", "dollars_per_success_point", "sees", "input", "leg",
               "starts"}  # fmt: skip
 """Of a report, what does not follow from its fingerprint: each run tells what holds now."""
