@@ -8,7 +8,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from multiprocessing import reduction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,24 +83,3 @@ def _nameless_file() -> int:
         return os.memfd_create("frames", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # not Linux
         return os.dup(file.fileno())
-
-
-def available_memory() -> int:
-    """Bytes that this process may still take: of the machine, or of its container if that is
-    less; 0 where it cannot be told."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        machine = next(int(n.split()[1]) << 10 for n in lines if n.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 0
-    limits = [machine]
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        with contextlib.suppress(OSError, ValueError):  # "max", or another kind of group
-            limits.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return max(0, min(limits))

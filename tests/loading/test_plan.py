@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.loading import memory, plan
+from pipeline.loading import plan
 from pipeline.loading.dataset import Steps
 from tests.loading import made
 
@@ -28,7 +28,6 @@ def test_the_order_follows_from_the_data_and_never_from_the_machine(
     for most, cache in ((decoded, "ram"), (decoded - 1, "none")):
         monkeypatch.setattr(plan, "ALWAYS_KEPT", most)
         for free in (0, decoded, 100 * decoded):
-            monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
             monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: (free, 0, free))
             chosen = plan.choose_plan(steps, batch_size=8, fast_reader=fast)
             assert (chosen.cache, chosen.decoded_bytes) == (cache, decoded)
