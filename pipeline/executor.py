@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -30,6 +31,10 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 MOST_THREADS = 4
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Of a worker process: on shared cores, OpenMP threads that spin cost ten times more."""
+_LOADED_ONCE = ("pipeline.rollouts", "pipeline.policies.playing", "torch")
+"""What most jobs need: seconds of a processor to import, and once for all pools of a command."""
 
 
 def cores() -> int:
@@ -38,13 +43,20 @@ def cores() -> int:
 
 
 def local_executor(workers: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes (never forked: h5py, torch and the emulator do not survive it).
+    """A pool of processes that are forked from a server which has only imported modules.
+
+    Never from this process: h5py, torch and the emulator do not survive it. The server starts with
+    the first pool and ends with this process; a job sees the environment variables of now.
 
     Args:
         workers: number of processes; 0 takes one a core.
     """
+    context = multiprocessing.get_context("forkserver")
+    # A server under way keeps what it has loaded.
+    needed = [name for name in _LOADED_ONCE if name in sys.modules]
+    context.set_forkserver_preload(["pipeline.worker_server", *needed])
     return ProcessPoolExecutor(
-        workers or cores(), multiprocessing.get_context("spawn"), initializer=_begin_worker
+        workers or cores(), context, initializer=_begin_worker, initargs=(dict(os.environ),)
     )
 
 
@@ -146,15 +158,15 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _begin_worker() -> None:
+def _begin_worker(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ.update(ONE_THREAD)
     _keep_freed_memory()
     # The pool's own processes would wait for ever for one that was killed.
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    # One thread a process: on shared cores, OpenMP threads that spin cost ten times more.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["MKL_NUM_THREADS"] = "1"
 
 
 def _end_with(sentinel: int) -> None:
