@@ -172,6 +172,30 @@ def test_a_machine_without_apt_is_told_what_to_ask_for(monkeypatch: pytest.Monke
     )
 
 
+def test_a_release_without_the_library_takes_it_from_debian_12(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    apt = tmp_path / "bin/apt-get"
+    apt.parent.mkdir()
+    apt.write_text(
+        f"""#!/bin/bash
+        echo "$@" >> {asked}
+        case "$*" in
+          *debian.list*simulate*" libmgba0.10") printf 'Inst libc6\\nInst libmgba0.10\\n';;
+          *simulate*) exit 100;;
+          *download*) echo 'E: no route' >&2; exit 100;;
+        esac
+        """
+    )
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
+    with pytest.raises(installing.NotInstalled, match=r"cannot download libmgba \(E: no route\)"):
+        installing.install_library(tmp_path / "own")
+    assert asked.read_text().splitlines()[-1].endswith(" download libmgba0.10")  # its own libc6
+    assert installing.DEBIAN_KEY.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+
+
 def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_output", lambda command: "")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)

