@@ -20,7 +20,7 @@ PIPELINE := $(BIN)/python -m pipeline
 STAGES := collect preprocess train label evaluate dagger curriculum compare author
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv dev $(STAGES) inspect rom test test-quick lint bench bench-loader bench-experts clean
+.PHONY: help doctor venv dev $(STAGES) inspect rom test test-quick test-oldest lint bench bench-loader bench-experts clean
 
 help:  ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -115,6 +115,12 @@ test: lint  ## all checks and tests
 test-quick: dev  ## the tests that take under 0.1 seconds each (a minute on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow' $(ARGS)
 
+test-oldest:  ## the quick tests with the lowest versions that setup.cfg allows (PYTHON=python3.10)
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-oldest.txt
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 -m 'not slow' $(ARGS)
+
 bench: .venv/.bench  ## speed, as ratios against named baselines
 	@$(BIN)/python -m tests.bench $(ARGS)
 
@@ -125,5 +131,5 @@ bench-experts: .venv/.bench  ## labels a second by sandbox, and what asking a mo
 	@$(BIN)/python -m tests.bench.bench_experts $(ARGS)
 
 clean:  ## remove what can be made again (not datasets, not checkpoints)
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache pipeline/games/quest/source/build
+	rm -rf .venv .venv-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache pipeline/games/quest/source/build
 	find pipeline tests -name __pycache__ -type d -exec rm -rf {} +

@@ -40,7 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     # What a test is the first to set up, the next one would set up in its place.
-    shared = {name.partition("::")[0] for name, seconds in slow.items() if seconds["setup"] > SHARED}
+    shared = {
+        name.partition("::")[0] for name, seconds in slow.items() if seconds["setup"] > SHARED
+    }
     for item in items:
         file = item.nodeid.partition("::")[0]
         if item.nodeid in slow or file in shared:

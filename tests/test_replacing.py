@@ -18,6 +18,7 @@ from pipeline.policies.runs import copy_checkpoint
 from pipeline.replacing import name_whole, write_new, write_whole
 from pipeline.reports.plots import plot_comparison
 from pipeline.shards.publish import publish
+from tests.stops.layer import patch_os
 from tests.trained import error_of
 
 PIPELINE = Path(replacing.__file__).parent
@@ -40,7 +41,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for name in ("fsync", "replace", "link", "unlink"):
-        monkeypatch.setattr(os, name, watched(name, getattr(os, name)))
+        patch_os(name, watched(name, getattr(os, name)), monkeypatch.setattr)
     return made
 
 

@@ -8,6 +8,7 @@ no ``atexit``, and loses what is still in buffers.
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,18 @@ from typing import Any, NamedTuple
 PRIMITIVES = ("fsync", "replace", "rename", "link", "unlink", "remove", "rmdir", "ftruncate")
 STOPPED = 137
 """Exit code of a process that was stopped."""
+
+
+def patch_os(name: str, call: Callable[..., Any], put: Callable[..., None] = setattr) -> None:
+    """Put ``call`` in the place of a function of ``os``, for pathlib too.
+
+    Args:
+        put: what sets an attribute, as ``setattr`` does.
+    """
+    put(os, name, call)
+    accessor = getattr(pathlib, "_NormalAccessor", None)  # Python 3.10 keeps what os had
+    if hasattr(accessor, name):
+        put(accessor, name, staticmethod(call))
 
 
 class Content(NamedTuple):
@@ -46,7 +59,7 @@ class Layer:
         """Patch ``os``; note at which points the files under ``watched`` have changed."""
         self._watched = watched
         for name in PRIMITIVES:
-            setattr(os, name, self._patched(name, getattr(os, name)))
+            patch_os(name, self._patched(name, getattr(os, name)))
 
     def finish(self) -> None:
         """Note the folders whose new names nobody has made durable."""
