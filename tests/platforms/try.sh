@@ -6,7 +6,8 @@
 set -u
 source=$1; shift
 folder=$(mktemp -d); export HOME=$folder/home; mkdir "$HOME"
-git -c safe.directory='*' clone -q "$source" "$folder/pokemon-il" && cd "$folder/pokemon-il" || exit 2
+git config --global --add safe.directory '*'
+git clone -q "$source" "$folder/pokemon-il" && cd "$folder/pokemon-il" || exit 2
 
 timed() {  # NAME COMMAND ...: seconds in $took, exit code in $code
   echo "\$ ${*:2}"
