@@ -57,8 +57,8 @@ endif
 	@$(PYTHON) -I pipeline/doctor.py --gaps 2>/dev/null || true
 	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10 && [ "$(SUDO)" != no ] && \
 	    { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
-	  name=libmgba0.10; apt-cache show libmgba0.10t64 >/dev/null 2>&1 && name=libmgba0.10t64; \
-	  $(call debian,$$name bubblewrap); fi
+	  for name in libmgba0.10t64 libmgba0.10; do if apt-cache show $$name >/dev/null 2>&1; then \
+	  $(call debian,$$name bubblewrap); break; fi; done; fi
 	@if [ "$(UV)" = no ] && ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 	  $(call debian,python3-venv); fi
 	@echo "installing Python packages into .venv for $$($(PYTHON) -V) (a minute or two; 6 GB with PyPI's torch)"

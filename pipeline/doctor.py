@@ -108,11 +108,11 @@ def _libmgba() -> Row:
     match = re.search(rf"{re.escape(SONAME)} .*=> (\S+)", cached)
     if match:
         return Row("libmgba", OK, os.path.basename(os.path.realpath(match.group(1))), "")
-    package = (
-        "libmgba0.10t64" if _output(["apt-cache", "show", "libmgba0.10t64"]) else "libmgba0.10"
-    )
-    advice = _apt(package) + "; without root: make venv SUDO=no unpacks it into .venv"
-    return Row("libmgba", GAP, "not found", advice)
+    unpack = "make venv SUDO=no unpacks it into .venv"
+    for package in ("libmgba0.10t64", "libmgba0.10"):
+        if _output(["apt-cache", "show", package]):
+            return Row("libmgba", GAP, "not found", f"{_apt(package)}; without root: {unpack}")
+    return Row("libmgba", GAP, "not found", f"this system has no such package; {unpack}")
 
 
 def _isolation() -> list[Row]:
@@ -139,7 +139,7 @@ def _isolation() -> list[Row]:
     )
     return [
         *found,
-        Row("user namespaces", NOTE, said.splitlines()[-1] if said else "refused", advice),
+        Row("user namespaces", NOTE, said.splitlines()[-1][:50] if said else "refused", advice),
     ]
 
 

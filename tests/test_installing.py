@@ -204,7 +204,10 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
     assert result["missing"] == ["libmgba"]
     assert result["error"] == "this machine lacks libmgba; the commands stand in the table"
     told = {row["what"]: row["do"] for row in result["machine"]}
-    assert told["libmgba"].startswith("sudo apt-get install libmgba0.10; without root: ")
+    assert (
+        told["libmgba"]
+        == "this system has no such package; make venv SUDO=no unpacks it into .venv"
+    )
     assert told["bubblewrap"].startswith("sudo apt-get install bubblewrap; ")
 
 
