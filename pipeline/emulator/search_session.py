@@ -180,7 +180,7 @@ class SearchSession:
         packed = io.BytesIO()
         np.savez_compressed(packed, **arrays)
         try:
-            write_whole(self.file, packed.getbuffer())
+            write_whole(self.file, packed.getvalue())
         except OSError as error:
             raise PipelineError(
                 f"{self.file}: cannot write the search ({os.strerror(error.errno or 0)})"

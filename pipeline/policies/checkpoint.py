@@ -160,7 +160,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content["digest"] = _digest(content)
     buffer = io.BytesIO()
     torch.save(_alike(content), buffer)
-    replace_file(path, buffer.getbuffer(), "checkpoint")
+    replace_file(path, buffer.getvalue(), "checkpoint")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -65,5 +65,5 @@ def plot_comparison(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=130, format=path.suffix.lstrip("."))
     plt.close(figure)
-    replace_file(path, picture.getbuffer(), "plot")
+    replace_file(path, picture.getvalue(), "plot")
     return path

@@ -31,4 +31,4 @@ def write_gif(path: Path, frames: Frames, *, every: int = 1, milliseconds: int =
         film, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0,
         optimize=False,
     )  # fmt: skip
-    replace_file(path, film.getbuffer(), "video")
+    replace_file(path, film.getvalue(), "video")
