@@ -29,7 +29,7 @@ help:  ## this list
 venv: .venv/.installed  ## the virtual environment .venv with all that the pipeline needs
 
 doctor:  ## what this machine has and lacks, with the command for each gap
-	@$(PYTHON) -I pipeline/doctor.py
+	@$(PYTHON) -I pipeline/commands/doctor.py
 
 # $(call debian,PACKAGE ...): install Debian packages as root or by sudo, or say how.
 define debian
@@ -54,7 +54,7 @@ endif
 	@if [ -x $(BIN)/python ] && [ "$(origin PYTHON)" = "command line" ] && \
 	    [ "$$($(BIN)/python -V)" != "$$($(PYTHON) -V)" ]; then \
 	  echo "error: .venv is of $$($(BIN)/python -V), $(PYTHON) is $$($(PYTHON) -V); run 'make clean' first" >&2; exit 2; fi
-	@$(PYTHON) -I pipeline/doctor.py --gaps 2>/dev/null || true
+	@$(PYTHON) -I pipeline/commands/doctor.py --gaps 2>/dev/null || true
 	@if ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q libmgba.so.0.10 && [ "$(SUDO)" != no ] && \
 	    { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
 	  for name in libmgba0.10t64 libmgba0.10; do if apt-cache show $$name >/dev/null 2>&1; then \

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import data, game
-from pipeline.config import Settings, load_settings
-from pipeline.data import add_actions
-from pipeline.errors import PipelineError
-from pipeline.options import (
+from pipeline.commands import data, game
+from pipeline.commands.data import add_actions
+from pipeline.reports.summary import summary_table
+from pipeline.settings.options import (
     VALUES,
     Words,
     full_key,
@@ -24,10 +24,16 @@ from pipeline.options import (
     typed,
     words_needed,
 )
-from pipeline.reports.summary import summary_table
-from pipeline.streams import prepare_streams
-from pipeline.strict_json import json_text
+from pipeline.settings.reading import Settings, load_settings
+from pipeline.system.errors import PipelineError
+from pipeline.system.streams import prepare_streams
+from pipeline.system.strict_json import json_text
 
+PLACES = {
+    **dict.fromkeys(("dagger", "curriculum", "compare", "author"), "pipeline.loops"),
+    **dict.fromkeys(("setup", "doctor"), "pipeline.commands"),
+}
+"""Of commands that are no stage of the five: where their module lies."""
 STAGES = {
     "collect": "someone plays; write a raw shard",
     "preprocess": "raw shards to 84x84 shards",
@@ -91,9 +97,9 @@ def _run(arguments: list[str]) -> None:
 
 def _stage(name: str, settings: Settings) -> dict[str, Any]:
     # Imported late: each stage brings only what it needs (train no emulator, collect no torch).
-    module = importlib.import_module(f"pipeline.{name}")
+    module = importlib.import_module(f"{PLACES.get(name, 'pipeline')}.{name}")
     if name == "train" and settings.train.evaluate_every:
-        from pipeline.evaluate import evaluator
+        from pipeline.loops.judge import evaluator
 
         result: dict[str, Any] = module.run(settings, evaluator=evaluator(settings))
     else:
@@ -201,10 +207,27 @@ class _Placed(str):
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose complaints are one line."""
+    """One whose complaints are one line, and whose help of a stage lists its settings."""
+
+    stage: str | None = None
+
+    def format_help(self) -> str:
+        text = super().format_help()
+        if self.stage is None:
+            return text
+        from pipeline.settings.reference import help_text  # 30 ms that only help needs
+
+        return f"{text}\n{help_text(self.stage)}\n"
 
     def error(self, message: str) -> NoReturn:
         raise PipelineError(f"the command line: {message}; see {self.prog} --help")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("pokemon-il")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 Leaf = tuple[str, str]
@@ -219,15 +242,18 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[Leaf, argparse.ArgumentPar
         epilog="Any setting is an option: --train.steps 500, or --steps 500 for the stage's own. "
         + VALUES,
     )
+    parser.add_argument("--version", action="version", version=f"pokemon-il {_version()}")
     shared = _Parser(add_help=False)
     shared.add_argument("--config", type=Path, help="YAML of settings; none takes the defaults")
     shared.add_argument("--json", action="store_true", help="end with one JSON object on a line")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     leaves: dict[Leaf, argparse.ArgumentParser] = {}
     for name, text in STAGES.items():
-        leaves[name, ""] = commands.add_parser(
+        leaf = commands.add_parser(
             name, help=text, description=text, parents=[shared], allow_abbrev=False, epilog=VALUES
         )
+        leaf.stage = name
+        leaves[name, ""] = leaf
     for name, text in COMMANDS.items():
         made = add_actions(commands.add_parser(name, help=text), shared, ACTIONS[name], VALUES)
         leaves.update({(name, action): leaf for action, leaf in made.items()})

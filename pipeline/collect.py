@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Settings
-from pipeline.emulator.seeds import episode_seeds
-from pipeline.keeping import keep_of
-from pipeline.players import make_player
-from pipeline.rollouts import record
-from pipeline.shards.parts import unfinished
+from pipeline.rollouts.casting import make_player
+from pipeline.rollouts.harvesting import keep_of
+from pipeline.rollouts.parts import unfinished
+from pipeline.rollouts.recording import record
+from pipeline.rollouts.seeds import episode_seeds
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 
 NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", "round"}

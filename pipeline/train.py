@@ -1,58 +1,26 @@
-"""Stage 3, train: behavioural cloning of the expert on labelled shards."""
+"""Stage 4, train: behavioural cloning of the expert on labelled shards."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
-from pipeline.loading.augment import Augmentation
-from pipeline.loading.dataset import Batch, Steps
-from pipeline.loading.selection import Selection, select_shards
-from pipeline.policies.breakdown import NotFinite
-from pipeline.policies.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    number_of_goals,
-    save_checkpoint,
-)
-from pipeline.policies.impala import ImpalaCNN
-from pipeline.policies.machine import (
+from pipeline.games.loading import load_game
+from pipeline.loading.selection import select_shards
+from pipeline.settings.reading import Settings
+from pipeline.training.cloning import Evaluator, Training
+from pipeline.training.machine import (
     choose_device,
     choose_precision,
     deterministic,
     keep_freed_memory,
     threads,
 )
-from pipeline.policies.optimising import Cloner, learning_rate, make_optimizer
-from pipeline.policies.progress import LastUpdates, Progress
-from pipeline.policies.runs import (
-    best_kept,
+from pipeline.training.runs import (
     carry_on_from,
     finished,
     inputs_of,
-    remove_checkpoints,
     remove_leftovers,
 )
-from pipeline.policies.stopping import finish_the_step, leave_interrupts
-from pipeline.policies.tracking import Tracker, answers_picture
-
-Evaluator = Callable[[Path], Mapping[str, Any]]
-"""Plays a checkpoint and returns at least success_rate, milestones_mean and return_mean."""
-
-_SHOWN = ("bc_loss", "accuracy", "learning_rate", "samples_per_second")
-PICTURED = 12
-"""Frames in the picture of answers."""
 
 
 def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, Any]:
@@ -71,7 +39,7 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     Raises:
         PipelineError: no labelled shards, shards that do not fit one another or the game, a
             device that is not there, or a run folder that holds another training; a training that
-            breaks down (`pipeline.policies.breakdown`), whose checkpoints stay as they were.
+            breaks down (`pipeline.training.breakdown`), whose checkpoints stay as they were.
     """
     train = settings.train
     selection = select_shards(settings, load_game(settings.game))
@@ -87,313 +55,9 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     remove_leftovers(folder)
     keep_freed_memory()
     with threads(train.threads), deterministic(train.deterministic):
-        training = _Training(settings, selection, inputs, device, dtype, before)
+        training = Training(settings, selection, inputs, device, dtype, before)
         try:
             training.updates(evaluator if train.evaluate_every else None)
             return {**training.finish(), "up_to_date": False}
         finally:
             training.close()
-
-
-class _Training:
-    """The state of one run."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        selection: Selection,
-        inputs: dict[str, Any],
-        device: torch.device,
-        dtype: torch.dtype,
-        before: Checkpoint | None,
-    ) -> None:
-        self.settings, self.train = settings, settings.train
-        self.selection, self.inputs, self.device = selection, inputs, device
-        self.folder = settings.run_folder()
-        torch.manual_seed(self.train.seed)
-        self.start = None if before else self._start()
-        self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
-        self.step = before.step if before else 0
-        self.saved = self.step if before and before.path == self.folder / "last.pt" else 0
-        self.progress = Progress.of(before) if before else Progress()
-        if before:
-            _set_random_state(before.random_state)
-            best = self.progress.best
-            self.progress.best = best_kept(self.folder, inputs, best, self.train)
-        else:
-            remove_checkpoints(self.folder)
-        self.loader = selection.loader(
-            self.train,
-            device.type,
-            before.inputs.get("order") if before else None,
-            worker_init=leave_interrupts,
-        )
-        inputs["order"] = self.loader.order
-        print(self.loader.plan, flush=True)
-        actions = len(selection.headers[0].actions)
-        self.last = LastUpdates(self.progress, self.train.log_every, device, actions)
-        self.tracker = Tracker(
-            self.folder,
-            settings.run,
-            settings.model_dump(mode="json"),
-            track=settings.track,
-            step=self.progress.measured,
-        )
-
-    def _start(self) -> Checkpoint | None:
-        """The checkpoint of ``start_from``, checked against the shards."""
-        path = self.train.start_from
-        if path is None:
-            return None
-        start, header = load_checkpoint(path), self.selection.headers[0]
-        pairs = {
-            "hidden": (start.hidden, self.train.hidden),
-            "actions": (" ".join(start.actions), " ".join(header.actions)),
-            "frames": (str(start.frame_contract), str(header.frame_contract)),
-            "goals": (" ".join(start.goals) or "none", " ".join(self.selection.goals) or "none"),
-        }
-        wrong = [f"{name} {is_}, not {due}" for name, (is_, due) in pairs.items() if is_ != due]
-        if wrong:
-            raise PipelineError(
-                f"{path}: another architecture ({'; '.join(wrong)}); mend train.start_from"
-            )
-        return start
-
-    def _cloner(
-        self, checkpoint: Checkpoint | None, dtype: torch.dtype, *, with_state: bool
-    ) -> Cloner:
-        train, header = self.train, self.selection.headers[0]
-        if checkpoint is None:
-            contract = header.frame_contract
-            network = ImpalaCNN(
-                len(header.actions),
-                height=contract.height,
-                width=contract.width,
-                hidden=train.hidden,
-                goals=number_of_goals(self.selection.goals),
-            )
-        else:
-            network = checkpoint.network()
-        network = network.to(self.device).to(memory_format=torch.channels_last).train()
-        optimizer = make_optimizer(
-            network,
-            decoupled=train.optimizer == "adamw",
-            rate=train.learning_rate,
-            weight_decay=train.weight_decay,
-        )
-        if checkpoint is not None and (with_state or train.keep_optimizer):
-            optimizer.load_state_dict(checkpoint.optimizer)
-            for group in optimizer.param_groups:
-                group["weight_decay"] = train.weight_decay
-        return Cloner(network, self.device, dtype, optimizer, train.gradient_clip)
-
-    def updates(self, evaluator: Evaluator | None) -> None:
-        """All updates that are left, with what is due between them."""
-        train = self.train
-        with (
-            tqdm(total=train.steps, initial=self.step, desc="train", unit="step", disable=None)
-            as bar,
-            finish_the_step() as interrupt,
-        ):  # fmt: skip
-            if self.progress.measured < self.step:
-                self._measure(bar, evaluator)  # it was stopped in the middle of that
-            begun = perf_counter()
-            for batch in self.loader.batches(self.step, train.steps):
-                self._update(batch)
-                bar.update()
-                stop = interrupt.is_set()
-                if not (stop or self._due()):
-                    continue
-                self.progress.seconds += perf_counter() - begun
-                self._measure(bar, evaluator)
-                if stop:
-                    self._save("last.pt")
-                    raise KeyboardInterrupt
-                begun = perf_counter()
-
-    def _update(self, batch: Batch) -> None:
-        train = self.train
-        frames = batch.frames.to(self.device, non_blocking=True)
-        buttons = batch.buttons.to(self.device, non_blocking=True)
-        weights, goals = (
-            None if one is None else one.to(self.device, non_blocking=True)
-            for one in (batch.weights, batch.goals)
-        )
-        augmentation = Augmentation(train.shift, train.brightness, train.cutout)
-        frames = augmentation(frames, seed=train.seed, step=self.step)
-        rate = learning_rate(train.schedule, train.learning_rate, self.step, train.steps)
-        try:
-            self.last.add(*self.cloner.update(frames, buttons, rate, weights, goals))
-        except NotFinite as found:
-            raise self._broken(self.step + 1, str(found), rate) from None
-        self.step += 1
-
-    def _due(self, every: int | None = None) -> bool:
-        if every is not None:
-            return every > 0 and self.step % every == 0
-        train = self.train
-        periods = (train.log_every, train.validate_every, train.evaluate_every, train.save_every)
-        return self.step == train.steps or any(self._due(period) for period in periods)
-
-    def _measure(self, bar: Any, evaluator: Evaluator | None) -> None:
-        """Log, validate, evaluate and save, whatever is due after this step."""
-        train, last = self.train, self.step == self.train.steps
-        whole = self._due(train.log_every) or last
-        trouble = self.last.trouble(self.cloner.network, whole=whole)
-        if trouble:
-            raise self._broken(self.step, trouble, self._rate())
-        if whole:
-            shown = self._recent()
-            bar.set_postfix(loss=f"{shown['bc_loss']:.3f}", accuracy=f"{shown['accuracy']:.3f}")
-            self.tracker.scalars({f"train/{k}": v for k, v in shown.items()}, self.step)
-        if train.validate_every and (self._due(train.validate_every) or last):
-            self._validate()
-        if evaluator is not None and (self._due(train.evaluate_every) or last):
-            self._evaluate(evaluator)
-        self.progress.measured = self.step
-        if self._due(train.save_every):
-            self._save(f"step-{self.step:06d}.pt")
-            self._save("last.pt")
-
-    def _broken(self, step: int, what: str, rate: float) -> PipelineError:
-        last = self.folder / "last.pt"
-        kept = "no checkpoint had been written"
-        if last.exists():
-            kept = f"last.pt, of step {load_checkpoint(last).step}, is kept"
-        return PipelineError(
-            f"{self.folder}: the training broke down at step {step} of {self.train.steps} ({what}, "
-            f"learning rate {rate:.4g}); {kept}; lower train.learning_rate or set "
-            "train.gradient_clip, with another --run or --train.resume false"
-        )
-
-    def _rate(self) -> float:
-        """The learning rate of the last update."""
-        train = self.train
-        return learning_rate(train.schedule, train.learning_rate, self.step - 1, train.steps)
-
-    def _recent(self) -> dict[str, float]:
-        train = self.train
-        seconds = max(self.progress.seconds, 1e-9)
-        return {
-            "bc_loss": self.last.loss(),
-            "accuracy": self.last.right() / (len(self.last) * train.batch_size),
-            "learning_rate": self._rate(),
-            "samples_per_second": self.step * train.batch_size / seconds,
-        }
-
-    def _validate(self) -> None:
-        steps = self.selection.validation
-        if steps is not None:
-            batches = self.selection.validation_batches()
-            self.progress.validation = self.cloner.agreement(
-                (batch.frames, batch.buttons, batch.goals) for batch in batches
-            )
-            if not math.isfinite(self.progress.validation["loss"]):
-                what = f"validation loss {self.progress.validation['loss']:.4g}"
-                raise self._broken(self.step, what, self._rate())
-            self.tracker.scalars(
-                {f"validation/{k}": v for k, v in self.progress.validation.items()}, self.step
-            )
-            score = [self.progress.validation["agreement"], -self.progress.validation["loss"]]
-            self._keep_if_best("validation", score)
-        self._picture(steps or self.selection.train)
-
-    def _picture(self, steps: Steps) -> None:
-        chosen = np.unique(np.linspace(0, len(steps) - 1, PICTURED).astype(np.int64))
-        batch = steps.batch(chosen)
-        frames, buttons = batch.frames, batch.buttons
-        goals = None if batch.goals is None else batch.goals.to(self.device)
-        with torch.inference_mode():
-            logits = self.cloner.logits(frames.to(self.device), goals)
-        probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
-        names = self.selection.headers[0].actions
-        picture = answers_picture(frames.numpy(), probabilities, buttons.numpy(), names)
-        self.tracker.picture("answers", picture, self.step)
-
-    def _evaluate(self, evaluator: Evaluator) -> None:
-        if self.saved < self.step:  # else it was stopped in this very evaluation
-            self._save("last.pt")
-        with torch.random.fork_rng(devices=[]):  # who plays may draw numbers, too
-            figures = evaluator(self.folder / "last.pt")
-        kept = ("success_rate", "milestones_mean", "return_mean", "length_mean")
-        self.progress.evaluation = {k: float(figures[k]) for k in kept if k in figures}
-        self.tracker.scalars(
-            {f"evaluation/{k}": v for k, v in self.progress.evaluation.items()}, self.step
-        )
-        self._keep_if_best("evaluation", [self.progress.evaluation[k] for k in kept[:3]])
-
-    def _keep_if_best(self, by: str, score: list[float]) -> None:
-        """Save best.pt if none had a higher score; only evaluations count where there are any."""
-        best = self.progress.best
-        if by == "validation" and self.train.evaluate_every:
-            return
-        if not best or score >= best["score"]:
-            self.progress.best = {"by": by, "score": score, "step": self.step}
-            self._save("best.pt")
-
-    def finish(self) -> dict[str, Any]:
-        """Write the last checkpoints; return the summary."""
-        progress, selection = self.progress, self.selection
-        # Only checkpoints of older pipelines do not know the last updates.
-        shown = self._recent() if len(self.last) else dict.fromkeys(_SHOWN)
-        if not progress.best:
-            progress.best = {"by": "nothing measured", "score": [], "step": self.step}
-            self._save("best.pt")
-        progress.summary = {
-            "checkpoint": str(self.folder / "final.pt"),
-            "best": str(self.folder / "best.pt"),
-            "best_step": progress.best["step"],
-            "best_by": progress.best["by"],
-            "steps": self.step,
-            "shards": [str(path) for path in selection.paths],
-            "labels": len(selection.train),
-            "parameters": sum(p.numel() for p in self.cloner.network.parameters()),
-            "device": str(self.device),
-            "precision": self.inputs["precision"],
-            "loss": shown["bc_loss"],
-            "accuracy": shown["accuracy"],
-            "validation_labels": len(selection.validation) if selection.validation else 0,
-            "validation_agreement": progress.validation.get("agreement"),
-            **progress.evaluation,
-            "samples_per_second": shown["samples_per_second"],
-            "seconds": progress.seconds,
-        }
-        self._save("last.pt")
-        self._save("final.pt")  # at last: where it is, nothing is left to do
-        return progress.summary
-
-    def close(self) -> None:
-        self.tracker.close()
-        self.selection.close()
-
-    def _save(self, name: str) -> None:
-        self.tracker.flush()
-        self.last.note()
-        header, start = self.selection.headers[0], self.start
-        seeds = [self.selection.seeds, *([start.trained_seeds] if start else [])]
-        cuda = {"cuda": torch.cuda.get_rng_state()} if self.device.type == "cuda" else {}
-        checkpoint = Checkpoint(
-            weights={k: v.cpu() for k, v in self.cloner.network.state_dict().items()},
-            hidden=self.train.hidden,
-            frame_contract=header.frame_contract,
-            actions=header.actions,
-            game=header.game,
-            rom_sha1=header.rom_sha1,
-            timing=header.timing,
-            goals=self.selection.goals,
-            step=self.step,
-            settings=self.settings.model_dump(mode="json"),
-            inputs=self.inputs,
-            shard_ids=tuple(one.shard_id for one in self.selection.headers),
-            trained_seeds=np.unique(np.concatenate(seeds)),
-            optimizer=self.cloner.optimizer.state_dict(),
-            random_state={"cpu": torch.get_rng_state(), **cuda},
-            metrics=vars(self.progress).copy(),
-        )
-        save_checkpoint(self.folder / name, checkpoint)
-
-
-def _set_random_state(state: dict[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -11,20 +11,23 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pipeline import collect, evaluate, label, preprocess
-from pipeline.config import Settings, change
+from pipeline import collect, evaluate
 from pipeline.experts import opening
 from pipeline.experts.program import ProgramExpert
 from pipeline.games import parsing
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription
 from pipeline.games.legs import leg_in
-from pipeline.policies.checkpoint import Checkpoint, save_checkpoint
-from pipeline.policies.runs import inputs_of
+from pipeline.games.loading import load_game
+from pipeline.labelling import plan as labelling_plan
+from pipeline.preprocessing.plan import planned
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import canonical_json
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import canonical_json
+from pipeline.training.checkpoint import Checkpoint, save_checkpoint
+from pipeline.training.runs import inputs_of
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint
 from tests.shards.factory import raw_shard
+from tests.training.test_checkpoint import checkpoint
 
 QUEST = Path(__file__).parent.parent / "pipeline/games/quest"
 STAGES = ("collect", "evaluate", "preprocess", "restate", "label", "train")
@@ -67,8 +70,8 @@ class World:
         )
 
     def _evaluate(self, patch: Patch) -> str:
-        patch.setattr(evaluate, "_refuse_trained_seeds", lambda *_: None)
-        return _told_by(patch, evaluate, "_read_report", lambda _, mark: mark)(
+        patch.setattr(evaluate, "refuse_trained_seeds", lambda *_: None)
+        return _told_by(patch, evaluate, "read_report", lambda _, mark: mark)(
             evaluate.run, self.settings
         )
 
@@ -78,7 +81,7 @@ class World:
         sources, options = [Path(one) for one in settings.preprocess.shards], settings.preprocess
         folder = self.folder / "made"
         stems = [(source, source.stem) for source in sources]
-        (plan,) = preprocess._planned(stems, folder, options, game, leg_in(settings, game))
+        (plan,) = planned(stems, folder, options, game, leg_in(settings, game))
         return plan.mark
 
     def _restate(self, patch: Patch) -> str:
@@ -93,7 +96,7 @@ class World:
         game = load_game(settings.game)
         source = Path(settings.label.shards[0])
         with opening.open_expert(settings, game) as expert:
-            return label._planned(source, settings, expert, game).mark
+            return labelling_plan.planned(source, settings, expert, game).mark
 
     def _train(self, _: Patch) -> str:
         settings, train = self.settings, self.settings.train

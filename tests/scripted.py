@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import asking
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions, Screens
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.labelling import pool
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 
 CENT = np.float32(0.01)
 
@@ -71,4 +71,4 @@ class Scripted:
 
 def put_in(monkeypatch: pytest.MonkeyPatch, expert: Expert) -> None:
     """Have the label stage ask ``expert``."""
-    monkeypatch.setattr(asking, "open_expert", lambda settings, game: expert)
+    monkeypatch.setattr(pool, "open_expert", lambda settings, game: expert)

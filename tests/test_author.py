@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import author
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
+from pipeline.loops import author
+from pipeline.settings.reading import Settings, change
+from pipeline.system.errors import PipelineError
 from tests.model_server import ModelServer, error, late, says
 from tests.quest_author.conversation import STARES, SYNTAX_ERROR, WANDERS, Conversation, right
 

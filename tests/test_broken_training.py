@@ -13,15 +13,16 @@ import torch
 
 from pipeline import collect, evaluate, train
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.games.description import load_game
-from pipeline.policies import checkpoint as checkpoints
-from pipeline.policies.breakdown import NotFinite, limit_of
-from pipeline.policies.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.policies.playing import check_policy
-from tests.policies.test_checkpoint import checkpoint
-from tests.policies.test_optimising import batch, cloner
+from pipeline.agents.policy import check_policy
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings, change
+from pipeline.training import checkpoint as checkpoints
+from pipeline.training import cloning
+from pipeline.training.breakdown import NotFinite, limit_of
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.trained import error_of, settings_in
+from tests.training.test_checkpoint import checkpoint
+from tests.training.test_optimising import batch, cloner
 
 ADVICE = (
     "lower train.learning_rate or set train.gradient_clip, with another --run or --train.resume "
@@ -103,7 +104,7 @@ def test_a_loss_that_runs_away_ends_it_too(settings: Settings) -> None:
 def test_weights_that_die_in_the_last_update_make_no_final(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = train.Cloner.update
+    update = cloning.Cloner.update
 
     def dies(self: Any, *arguments: Any) -> Any:
         told = update(self, *arguments)
@@ -111,7 +112,7 @@ def test_weights_that_die_in_the_last_update_make_no_final(
             self.network.head.weight[0, 0] = float("inf")
         return told
 
-    monkeypatch.setattr(train.Cloner, "update", dies)
+    monkeypatch.setattr(cloning.Cloner, "update", dies)
     mine = change(settings, train={"steps": 1})
     line = (
         rf"{mine.run_folder()}: the training broke down at step 1 of 1 \(loss ({FIGURE}), weights "

@@ -12,9 +12,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline import train
-from pipeline.config import Settings, change
-from pipeline.policies.checkpoint import load_checkpoint
-from pipeline.policies.runs import copy_checkpoint
+from pipeline.settings.reading import Settings, change
+from pipeline.training import cloning
+from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.runs import copy_checkpoint
 from tests.trained import same_training, settings_in
 
 _OWN = ("checkpoint", "best", "seconds", "samples_per_second")
@@ -161,8 +162,8 @@ def test_each_frame_is_moved_by_the_draw_of_its_own_step(
     given: list[torch.Tensor] = []
     drawn: list[torch.Tensor] = []
     number = 0
-    real = train.Augmentation
-    update = train.Cloner.update
+    real = cloning.Augmentation
+    update = cloning.Cloner.update
 
     def augment(self: Any, frames: torch.Tensor, **_: int) -> torch.Tensor:
         nonlocal number
@@ -176,8 +177,8 @@ def test_each_frame_is_moved_by_the_draw_of_its_own_step(
 
     real_call = real.__call__
     recorder = type("Recorder", (real,), {"__call__": augment})
-    monkeypatch.setattr(train, "Augmentation", recorder)
-    monkeypatch.setattr(train.Cloner, "update", noted)
+    monkeypatch.setattr(cloning, "Augmentation", recorder)
+    monkeypatch.setattr(cloning.Cloner, "update", noted)
     train.run(change(settings, train={"steps": 4}))
     train.run(change(settings, train={"steps": 8}))  # carried on: the draws go on, too
     assert len(given) == 8
@@ -188,16 +189,16 @@ def test_each_update_has_the_learning_rate_of_its_own_step(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
-    update = train.Cloner.update
+    update = cloning.Cloner.update
 
     def noted(self: Any, *arguments: Any) -> Any:
         told = update(self, *arguments)
         rates.append(self.optimizer.param_groups[0]["lr"])
         return told
 
-    monkeypatch.setattr(train.Cloner, "update", noted)
+    monkeypatch.setattr(cloning.Cloner, "update", noted)
     train.run(change(settings, train={"steps": 8, "schedule": "one_cycle", "log_every": 1}))
-    assert rates == [train.learning_rate("one_cycle", 1e-3, step, 8) for step in range(8)]
+    assert rates == [cloning.learning_rate("one_cycle", 1e-3, step, 8) for step in range(8)]
     board = EventAccumulator(str(settings.run_folder() / "tensorboard")).Reload()
     shown = [event.value for event in board.Scalars("train/learning_rate")]
     assert shown == pytest.approx(rates)

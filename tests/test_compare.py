@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import compare, label, preprocess, train
-from pipeline.config import Settings, load_settings
-from pipeline.errors import PipelineError
-from pipeline.policies.checkpoint import load_checkpoint
-from pipeline.policies.optimising import learning_rate
+from pipeline import label, preprocess, train
+from pipeline.loops import compare
+from pipeline.loops.thinning import thin
 from pipeline.reports.plots import plot_comparison
+from pipeline.settings.reading import Settings, load_settings
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
-from pipeline.thinning import thin
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.optimising import learning_rate
 
 ROOT = Path(__file__).parent.parent
 CONTROLS = ("cloning_cycles", "cloning_thinned", "cloning_thinned_cycles")

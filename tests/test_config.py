@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import STAGES, read_overrides
-from pipeline.config import Settings, change, load_settings
-from pipeline.errors import PipelineError
+from pipeline.settings.reading import Settings, change, load_settings
+from pipeline.system.errors import PipelineError
 
 
 def _refusal(path: Path | None = None, **overrides: object) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import dagger, evaluate
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
+from pipeline import evaluate
+from pipeline.games.loading import load_game
+from pipeline.loops import dagger
+from pipeline.settings.reading import Settings, change
+from pipeline.system.errors import PipelineError
 from tests.scripted import Scripted, put_in
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.shards.repair.verify import verify
 from pipeline.shards.table import header_of
-from pipeline.shards.verify import verify
 
 ROOT = Path(__file__).parent.parent
 EPISODES = 12
@@ -34,7 +34,7 @@ PREPROCESS = ["preprocess", "--workers", "2"]
 # not the imports. Says its id, and when it has ended its exit code.
 STARTER = """
 import json, os, sys
-import pipeline.collect, pipeline.label, pipeline.preprocess, pipeline.shards.verify
+import pipeline.collect, pipeline.label, pipeline.preprocess, pipeline.shards.repair.verify
 from pipeline.__main__ import main
 for line in sys.stdin:
     pid = os.fork()
@@ -352,7 +352,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_clear_line(
     said = refused(starter, [*COLLECT, *into(tmp_path)])
     assert said.startswith(f"error: {tmp_path}/quest/.collect-raw-")
     assert said.endswith(
-        ".parts: cannot write the shard (Not a directory); nothing is published; mend that and run "
+        ".parts: cannot write the shard (Not a directory); nothing is published; fix that and run "
         "the same command again\n"
     )
 

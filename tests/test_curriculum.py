@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import curriculum
-from pipeline.config import Settings, change
-from pipeline.emulator.library import library_of
-from pipeline.errors import PipelineError
-from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.loops import curriculum
 from pipeline.reports.legs import shown, write_table
+from pipeline.rollouts.start_states import library_of
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import load_checkpoint
 from tests.trained import same_training
 
 # In one process, or what all of them look at would be made twice.
@@ -178,7 +178,7 @@ def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:
         curriculum.run(mine)
     assert str(caught.value) == (
         "game_started: the expert reaches it in 0.00 of 4 games, which is below the gate of 0.90; "
-        "mend the expert, or lower curriculum.gate"
+        "fix the expert, or lower curriculum.gate"
     )
 
 
@@ -187,7 +187,7 @@ def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as caught:
         write_table(tmp_path / "file/run", "curriculum", {}, [])
     assert str(caught.value) == (
-        f"{tmp_path}/file/run/curriculum.json: cannot write the table (Not a directory); mend "
+        f"{tmp_path}/file/run/curriculum.json: cannot write the table (Not a directory); fix "
         "that, then the same command carries on"
     )
 

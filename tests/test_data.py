@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.policies.checkpoint import save_checkpoint
-from pipeline.policies.relay import write_relay
-from pipeline.shards.catalogue import entries_of
-from tests.policies.test_checkpoint import checkpoint
+from pipeline.agents.relay import write_relay
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.training.checkpoint import save_checkpoint
 from tests.shards.factory import MADE, processed_shard, raw_shard
+from tests.training.test_checkpoint import checkpoint
 
 
 class Data:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.executor import in_order, local_executor
+from pipeline.system.errors import PipelineError
+from pipeline.system.workers import in_order, local_executor
 
 
 def test_what_came_before_a_failure_is_given_first() -> None:

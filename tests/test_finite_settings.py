@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline.__main__ import read_overrides
-from pipeline.config import load_settings, section_of
-from pipeline.errors import PipelineError
-from pipeline.settings import Settings
+from pipeline.settings.fields import Settings
+from pipeline.settings.reading import load_settings, section_of
+from pipeline.system.errors import PipelineError
 
 
 def keys_with(kind: Any, model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.frames import FrameContract, distinct_rows, resize
+from pipeline.shards.format.frames import FrameContract, distinct_rows, resize
 
 
 def pillow(frames: NDArray[np.uint8], height: int = 84, width: int = 84) -> NDArray[np.uint8]:

@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
 from tests.game_boy import cartridge, make_game
 
 ROOT = Path(__file__).parent.parent

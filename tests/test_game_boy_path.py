@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.frames import FrameContract, resize
-from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.shards.format.frames import FrameContract, resize
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.training.checkpoint import load_checkpoint
 from tests.game_boy import make_game
 
 CONFIG = """

@@ -13,9 +13,9 @@ from PIL import Image
 
 from pipeline import collect
 from pipeline.__main__ import main
-from pipeline.config import Settings
 from pipeline.emulator.env import GBAEnv
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from tests.game_boy import X, make_game
 
@@ -65,7 +65,7 @@ def test_a_place_is_found_and_put_into_game_yaml(mover: Path, capsys: Capture) -
     env.reset(seed=1)
     assert env.step(7)[4]["state"] == {"x": 6}
     line = refused(capsys, "x.npz", "--type", "u8", "--add")
-    assert line == "mover/game.yaml, line 13: not valid YAML (the key 'x' stands twice); mend it"
+    assert line == "mover/game.yaml, line 13: not valid YAML (the key 'x' stands twice); fix it"
 
 
 def test_one_long_command_says_the_same_as_many_short_ones(mover: Path, capsys: Capture) -> None:

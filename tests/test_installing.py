@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import doctor
-from pipeline.config import load_settings
+from pipeline.commands import doctor
 from pipeline.emulator import installing, mgba_library, self_check
-from pipeline.errors import PipelineError
+from pipeline.emulator.known_second import known_second
+from pipeline.settings.reading import load_settings
+from pipeline.system.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,7 +99,7 @@ def test_a_wheel_collects_preprocesses_and_trains_outside_the_checkout(
 
 
 def test_the_known_second_is_what_the_emulator_plays_here() -> None:
-    assert self_check.known_second() == self_check.KNOWN
+    assert known_second() == self_check.KNOWN
 
 
 def test_an_emulator_that_plays_something_else_is_refused_once_and_for_each_pair_of_files(
@@ -213,7 +214,7 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
 
 def test_the_doctor_runs_before_anything_is_installed() -> None:
     done = subprocess.run(
-        [sys._base_executable, "-I", "-S", str(ROOT / "pipeline/doctor.py")],  # type: ignore[attr-defined]
+        [sys._base_executable, "-I", "-S", str(ROOT / "pipeline/commands/doctor.py")],  # type: ignore[attr-defined]
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
-from pipeline import collect, curriculum, evaluate
-from pipeline.config import Settings, change
-from pipeline.emulator.library import Library, library_of
-from pipeline.emulator.seeds import Purpose, episode_seeds
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
-from pipeline.keeping import Gathering, Keep, Moment, harvest, keep_of
-from pipeline.players import make_player
-from pipeline.rollouts import Job, play_job
-from pipeline.shards.parts import Parts
+from pipeline import collect, evaluate
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.loops import curriculum
+from pipeline.rollouts.casting import make_player
+from pipeline.rollouts.harvesting import Gathering, Keep, Moment, harvest, keep_of
+from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.recording import Job, play_job
+from pipeline.rollouts.seeds import Purpose, episode_seeds
+from pipeline.rollouts.start_states import Library, library_of
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 
 QUEST = load_game("quest")
 EPISODES = 10

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import label
-from pipeline.config import Settings, change
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.diff import diff
-from pipeline.shards.facts import Facts
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.diff import diff
 from tests.shards.factory import processed_shard, write_game
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline import label
-from pipeline.config import Settings, change
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.labels import Labels, expert_id
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.format.labels import Labels, expert_id
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
 from pipeline.shards.table import describe
 from tests.scripted import CENT, Scripted, put_in
 from tests.shards.factory import processed_shard, write_game

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease
-from pipeline.shards.publish import temporary_beside
+from pipeline.shards.catalog.publish import temporary_beside
+from pipeline.system import lease
 from tests.shards.factory import raw_shard
 
 DAY = 24 * 3600
@@ -154,7 +154,7 @@ def _unshares() -> bool:
 @pytest.mark.skipif(not _unshares(), reason="PID namespaces cannot be made here")
 def test_a_real_pid_namespace_of_the_same_host_is_another_place() -> None:
     script = (
-        "import sys; from pipeline.lease import *; "
+        "import sys; from pipeline.system.lease import *; "
         "print(process_name(), lives(sys.argv[1]), is_left_behind(Path('.'), sys.argv[2]))"
     )
     dead, mark = ended()

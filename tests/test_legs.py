@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import collect, evaluate, label, preprocess, replay, train
+from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
+from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
-from pipeline.emulator.library import Library, library_of
-from pipeline.emulator.seeds import purpose_of
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
-from pipeline.players import make_player
+from pipeline.games.loading import load_game
 from pipeline.reports.legs import shown
-from pipeline.rollouts import Job, play_job
-from pipeline.shards.edit import merge
-from pipeline.shards.legs import inside
+from pipeline.rollouts.casting import make_player
+from pipeline.rollouts.recording import Job, play_job
+from pipeline.rollouts.seeds import purpose_of
+from pipeline.rollouts.start_states import Library, library_of
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.legs import inside
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.repair.edit import merge
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import make_game  # noqa: F401
 from tests.emulator.test_starting import MakeGame
 
@@ -242,7 +243,7 @@ def test_a_start_state_that_hides_what_is_reached_is_found_out(settings: Setting
     )  # fmt: skip
     kept = library(settings)
     one = kept.read(LEG, kept.files(LEG)[0])
-    from pipeline.emulator.rollout import Start
+    from pipeline.rollouts.episodes import Start
 
     header = player.header("collect", {})
     with pytest.raises(PipelineError) as caught:

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import players
-from pipeline.config import Settings, change
 from pipeline.emulator import version
 from pipeline.experts import opening
-from pipeline.policies.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.shards import provenance
+from pipeline.rollouts import casting
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format import provenance
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.marked import STAGES, Patch, World, make_world, network, tree
 
 
@@ -171,7 +171,7 @@ def versioned(*names: str) -> Change:
 
 
 def other_emulator(_: World, patch: Patch) -> None:
-    for module in (players, version):
+    for module in (casting, version):
         patch.setattr(module, "emulator_version", lambda: "mgba 9.9")
 
 
@@ -288,9 +288,9 @@ def test_what_decides_a_result_changes_its_mark_and_nothing_else_does(
 ) -> None:
     """``before`` are the marks in another folder: where all lies decides nothing either."""
     make, decides = CHANGES[name]
-    monkeypatch.setattr(players, "check_start", lambda *_: None)
+    monkeypatch.setattr(casting, "check_start", lambda *_: None)
     # Whether a checkpoint fits is another question.
-    monkeypatch.setattr("pipeline.policies.playing.check_fits", lambda *_: None)
+    monkeypatch.setattr("pipeline.agents.policy.check_fits", lambda *_: None)
     make(world, monkeypatch)
     after = {stage: world.mark(stage, monkeypatch) for stage in STAGES}
     assert {stage for stage in STAGES if before[stage] != after[stage]} == decides

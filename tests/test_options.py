@@ -18,11 +18,11 @@ from pydantic import TypeAdapter
 
 from pipeline import __main__ as command_line
 from pipeline.__main__ import main, read_overrides
-from pipeline.config import Settings, load_settings, valid_keys
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 from pipeline.games.template import write_game
-from pipeline.options import kind_of_key
+from pipeline.settings.options import kind_of_key
+from pipeline.settings.reading import Settings, load_settings, valid_keys
+from pipeline.system.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 QUEST = ROOT / "pipeline" / "games" / "quest" / "quest.gba"
@@ -350,7 +350,7 @@ def test_no_encoding_of_a_stream_ends_a_command(
 def test_a_closed_stream_takes_no_file_into_its_place(tmp_path: Path, closed: str) -> None:
     # In a process of its own: closing this one's would take pytest's.
     code = (
-        "from pipeline.streams import prepare_streams; prepare_streams(); import os, sys;"
+        "from pipeline.system.streams import prepare_streams; prepare_streams(); import os, sys;"
         "print('é'); print('x', file=sys.stderr);"
         f"sys.exit(0 if os.open({str(tmp_path / 'f')!r}, os.O_CREAT) > 2 else 1)"
     )

@@ -1,4 +1,4 @@
-"""The README's "Bring your own ROM", followed to the letter, on a stand-in with Emerald's header.
+"""Emerald's README, "Bring your own ROM", followed to the letter on a stand-in with its header.
 
 The blocks of commands are the README's own, run in order in an empty folder that holds the user's
 files at the README's paths. ``INSTEAD`` is all that is put in place of what stands there:
@@ -17,13 +17,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.emulator.core import Emulator
-from pipeline.emulator.library import library_of
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.rollouts.start_states import library_of
 from pipeline.shards.reader import Shard
 from tests.games.emerald.standin import Memory, cartridge
 
 ROOT = Path(__file__).parent.parent
-SECTION = (ROOT / "README.md").read_text().partition("\n## Bring your own ROM\n")[2]
+SECTION = (
+    (ROOT / "pipeline/games/emerald/README.md")
+    .read_text()
+    .partition("\n## Bring your own ROM\n")[2]
+)
 SECTION = SECTION.partition("\n## ")[0]
 BLOCKS = re.findall(r"^```\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 ERRORS = [block for block in BLOCKS if block.startswith("error: ")]

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import collect, compare, dagger, evaluate, label, preprocess, train
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
+from pipeline import collect, evaluate, label, preprocess, train
+from pipeline.evaluation import games, rules
+from pipeline.loops import compare, dagger
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 
@@ -149,10 +151,10 @@ def test_an_evaluation_is_filmed_without_keeping_its_rollouts(
     assert film.startswith(b"GIF8")
     with monkeypatch.context() as patch:
         for name in ("play", "play_one", "record"):
-            patch.setattr(evaluate, name, None)  # nothing is played
+            patch.setattr(games, name, None)  # nothing is played
         assert evaluate.run(bare) == {**result, "up_to_date": True}
         # What does not follow from the fingerprint is told as it is now, here the prices.
-        patch.setattr(evaluate, "_dollars", lambda *_: 2.0)
+        patch.setattr(rules, "_dollars", lambda *_: 2.0)
         assert evaluate.run(bare)["dollars"] == 2.0
         patch.undo()
     assert "dollars" not in evaluate.run(bare)
@@ -179,7 +181,7 @@ def test_a_report_that_cannot_be_written_is_one_line(settings: Settings, tmp_pat
         evaluate.run(blocked)
     assert str(refused.value) == (
         f"{tmp_path / 'file' / settings.run / 'evaluate.json'}: cannot write the report "
-        "(Not a directory); the rollouts are kept; make room, or mend paths.checkpoints, and run "
+        "(Not a directory); the rollouts are kept; make room, or fix paths.checkpoints, and run "
         "the same command again"
     )
 

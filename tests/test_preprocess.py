@@ -17,13 +17,14 @@ from PIL import Image
 from torchvision.transforms import Resize
 
 from pipeline import preprocess
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.executor import MOST_THREADS
-from pipeline.frames import FrameContract
-from pipeline.resizing import resize_jobs
+from pipeline.preprocessing.making import split_of
+from pipeline.preprocessing.resize import resize_jobs
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import Episode, recording_id
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import Episode, recording_id
+from pipeline.system.errors import PipelineError
+from pipeline.system.workers import MOST_THREADS
 from tests.shards.factory import (
     make_episode,
     make_header,
@@ -223,9 +224,9 @@ def test_the_split_follows_the_root_alone(game: Path, folder: Path) -> None:
 
 def test_a_larger_validation_share_keeps_the_validation_episodes() -> None:
     roots = [f"power_on-{seed:08x}" for seed in range(300)]
-    small, large = ({r for r in roots if preprocess.split_of(r, v)} for v in (0.1, 0.3))
+    small, large = ({r for r in roots if split_of(r, v)} for v in (0.1, 0.3))
     assert small < large
-    assert not any(preprocess.split_of(root, 0.0) for root in roots)
+    assert not any(split_of(root, 0.0) for root in roots)
 
 
 def test_the_split_of_a_root_never_changes() -> None:
@@ -236,7 +237,7 @@ def test_the_split_of_a_root_never_changes() -> None:
         "a": (0, 0, 0, 1),
     }  # fmt: skip
     shares = (0.1, 0.3, 0.5, 0.9)
-    assert {r: tuple(preprocess.split_of(r, v) for v in shares) for r in golden} == golden
+    assert {r: tuple(split_of(r, v) for v in shares) for r in golden} == golden
 
 
 def with_nulls() -> tuple[Episode, list[int]]:

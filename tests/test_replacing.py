@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from pipeline import replacing
-from pipeline.errors import PipelineError
-from pipeline.policies.runs import copy_checkpoint
-from pipeline.replacing import name_whole, write_new, write_whole
 from pipeline.reports.plots import plot_comparison
-from pipeline.shards.publish import publish
+from pipeline.shards.catalog.publish import publish
+from pipeline.system import files
+from pipeline.system.errors import PipelineError
+from pipeline.system.files import name_whole, write_new, write_whole
+from pipeline.training.runs import copy_checkpoint
 from tests.stops.layer import patch_os
 from tests.trained import error_of
 
-PIPELINE = Path(replacing.__file__).parent
+PIPELINE = Path(files.__file__).parents[1]
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_no_other_module_renames_links_or_syncs() -> None:
         for word in words
         if word in path.read_text()
     }
-    elsewhere = {one for one in found if one[0] != "replacing.py"}
+    elsewhere = {one for one in found if one[0] != "system/files.py"}
     # A second name, under a hidden one first, for a shard that is durable already; and a copy of a
     # damaged one that lives as long as it is read.
     assert elsewhere == {
-        ("shards/names.py", "os.link"),
-        ("shards/names.py", "shutil.copyfile"),
-        ("shards/salvage.py", "shutil.copyfile"),
+        ("shards/catalog/names.py", "os.link"),
+        ("shards/catalog/names.py", "shutil.copyfile"),
+        ("shards/repair/salvage.py", "shutil.copyfile"),
     }
 
 
@@ -126,7 +126,7 @@ def test_a_copied_checkpoint_is_whole_and_a_full_disk_leaves_the_old_one(tmp_pat
     with full_disk(len(content) // 2):
         said = error_of(lambda: copy_checkpoint(source, target))
     assert said == (
-        f"{target}: cannot write the checkpoint (File too large); mend that, then the same command "
+        f"{target}: cannot write the checkpoint (File too large); fix that, then the same command "
         "carries on"
     )
     assert [(p.name, p.read_bytes()) for p in target.parent.iterdir()] == [("final.pt", b"old")]
@@ -134,7 +134,7 @@ def test_a_copied_checkpoint_is_whole_and_a_full_disk_leaves_the_old_one(tmp_pat
     assert target.read_bytes() == content
     source.unlink()
     assert error_of(lambda: copy_checkpoint(source, target)) == (
-        f"{source}: cannot read the checkpoint (No such file or directory); mend that, then the "
+        f"{source}: cannot read the checkpoint (No such file or directory); fix that, then the "
         "same command carries on"
     )
     assert target.read_bytes() == content

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import collect, preprocess, replay
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
-from pipeline.games.description import GAMES
+from pipeline import collect, preprocess
+from pipeline.commands import replay
+from pipeline.games.loading import GAMES
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import Episode, ShardHeader
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import Episode, ShardHeader
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import processed_shard
 
 ROOT = Path(__file__).parent.parent

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import collect, compare, dagger, label, preprocess, train
+from pipeline import collect, label, preprocess, train
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.policies.checkpoint import load_checkpoint
-from pipeline.policies.runs import bring_back
-from pipeline.shards.catalogue import entries_of
+from pipeline.loops import compare, dagger
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.runs import folders_of
+from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.runs import bring_back
 from tests.loading import made
 from tests.shards.factory import raw_shard, write_game
 from tests.trained import error_of, settings_in

@@ -11,11 +11,11 @@ from typing import Any
 import h5py
 import pytest
 
-from pipeline import dagger
-from pipeline.config import Settings, change
-from pipeline.policies.checkpoint import load_checkpoint
-from pipeline.policies.optimising import Cloner
+from pipeline.loops import dagger
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
+from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.optimising import Cloner
 
 
 def settings_in(folder: Path, workers: int) -> Settings:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from pipeline import label, preprocess
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
-from pipeline.screens import screens_of
-from pipeline.shards import edit
+from pipeline.labelling.screens import screens_of
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
-from pipeline.shards.salvage import save
+from pipeline.shards.repair import edit
+from pipeline.shards.repair.salvage import save
+from pipeline.system.errors import PipelineError
 from tests.scripted import Scripted, put_in
 from tests.shards.factory import make_episode, make_header, raw_shard, write, write_game
 from tests.shards.small import damage

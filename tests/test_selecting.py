@@ -11,18 +11,19 @@ import pytest
 import torch
 
 from pipeline import label
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
-from pipeline.games.description import GameDescription, load_game
-from pipeline.policies.acting import NetworkActor
-from pipeline.policies.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.policies.uncertainty import Student, entropy, margin
-from pipeline.selecting import choose, decisive
+from pipeline.agents.network import NetworkActor
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
+from pipeline.labelling.choosing import choose, decisive
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import NO_ACTION, LabelStatus
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.training.uncertainty import Student, entropy, margin
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint, told
+from tests.training.test_checkpoint import checkpoint, told
 
 PERIOD = 70
 """Made frames so many steps apart differ in four pixels only."""

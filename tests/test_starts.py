@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.executor import local_executor
-from pipeline.experts.author.joining import join
-from pipeline.games.description import GameDescription, find_rom, load_game
-from pipeline.starts import find_starts
-from pipeline.trials import Course
+from pipeline.experts.authoring.joining import join
+from pipeline.experts.authoring.starts import find_starts
+from pipeline.experts.authoring.trials import Course
+from pipeline.games.description import GameDescription
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
+from pipeline.system.workers import local_executor
 from tests.quest_author.conversation import right
 
 GAME = load_game("quest")

@@ -13,18 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import collect, evaluate, replay
+from pipeline import collect, evaluate
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
+from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
-from pipeline.emulator.library import Library, begun_in, library_of
-from pipeline.emulator.seeds import episode_seeds
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
-from pipeline.players import make_player
-from pipeline.rollouts import Job, play_job
-from pipeline.shards.parts import Parts
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.rollouts.casting import make_player
+from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.recording import Job, play_job
+from pipeline.rollouts.seeds import episode_seeds
+from pipeline.rollouts.start_states import Library, begun_in, library_of
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import COUNTING, make_game, sounding  # noqa: F401
 from tests.emulator.test_starting import MakeGame, raw_state
 

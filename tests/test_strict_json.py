@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import __main__ as command
 from pipeline.reports.legs import write_table
-from pipeline.strict_json import json_text
+from pipeline.system.strict_json import json_text
 
 PIPELINE = Path(__file__).parents[1] / "pipeline"
 
@@ -92,19 +92,19 @@ def test_a_table_of_legs_is_json(tmp_path: Path) -> None:
 def test_no_report_is_written_by_another_encoder() -> None:
     """json.dumps is left where both ends are ours, or where the text is hashed or asked."""
     ours = {
-        "strict_json.py",
-        "shards/schema.py",  # canonical_json, which is hashed: old shards must keep their identity
-        "shards/catalogue.py",  # a cache that only we read
-        "shards/checks.py",  # asked only whether it can be written
-        "shards/guard.py",  # from process to process
+        "system/strict_json.py",
+        "shards/format/schema.py",  # canonical_json is hashed, old identities stay
+        "shards/catalog/catalogue.py",  # a cache that only we read
+        "shards/format/checks.py",  # asked only whether it can be written
+        "shards/catalog/guard.py",  # from process to process
         "experts/worker.py",
         "experts/sandbox/worker_sandbox.py",
         "experts/model/batching.py",  # a length
-        "experts/author/joining.py",  # a name as Python
-        "experts/author/prompt.py",
-        "emulator/library.py",  # names and whole numbers
-        "emulator/search_session.py",
-        "policies/relay.py",  # names
+        "experts/authoring/joining.py",  # a name as Python
+        "experts/authoring/prompt.py",
+        "rollouts/start_states.py",  # names and whole numbers
+        "search/session.py",
+        "agents/relay.py",  # names
     }
     found = {
         path.relative_to(PIPELINE).as_posix()

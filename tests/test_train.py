@@ -20,8 +20,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline import train
-from pipeline.config import Settings, change
-from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.settings.reading import Settings, change
+from pipeline.training.checkpoint import load_checkpoint
 from tests.loading import made
 from tests.trained import error_of, same_training, settings_in, tree
 

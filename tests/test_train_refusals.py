@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline import train
-from pipeline.config import Settings, change
-from pipeline.frames import FrameContract
-from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.frames import FrameContract
+from pipeline.training.checkpoint import load_checkpoint
 from tests.loading import made
 from tests.trained import error_of, same_training, settings_in, tree
 
@@ -131,14 +131,14 @@ def test_a_start_of_another_architecture(settings: Settings) -> None:
     start = train.run(change(settings, train={"steps": 1}))["checkpoint"]
     other = change(settings, run="two", train={"start_from": start, "hidden": 32})
     assert error_of(lambda: train.run(other)) == (
-        f"{start}: another architecture (hidden 16, not 32); mend train.start_from"
+        f"{start}: another architecture (hidden 16, not 32); fix train.start_from"
     )
 
 
 def test_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
     other = change(settings, train={"start_from": str(tmp_path / "none.pt")})
     assert error_of(lambda: train.run(other)) == (
-        f"{tmp_path / 'none.pt'}: no such checkpoint; mend train.start_from"
+        f"{tmp_path / 'none.pt'}: no such checkpoint; fix train.start_from"
     )
 
 
@@ -218,11 +218,11 @@ def test_a_start_that_is_told_its_goal_and_a_training_that_does_not_tell(
     }
     other = change(plain, run="two", train={"start_from": starts["told"]})
     assert error_of(lambda: train.run(other)) == (
-        f"{starts['told']}: another architecture (goals far, not none); mend train.start_from"
+        f"{starts['told']}: another architecture (goals far, not none); fix train.start_from"
     )
     other = change(told, run="three", train={"start_from": starts["plain"]})
     assert error_of(lambda: train.run(other)) == (
-        f"{starts['plain']}: another architecture (goals none, not far); mend train.start_from"
+        f"{starts['plain']}: another architecture (goals none, not far); fix train.start_from"
     )
     same = change(told, run="four", train={"start_from": starts["told"]})
     assert load_checkpoint(Path(train.run(same)["checkpoint"])).goals == ("far",)

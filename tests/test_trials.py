@@ -9,13 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Settings
-from pipeline.executor import local_executor
-from pipeline.experts.author.joining import join
-from pipeline.experts.author.tries import Try, verdict
-from pipeline.games.description import find_rom, load_game
-from pipeline.starts import seeds
-from pipeline.trials import LAST, LINES, Course, Start, arrivals, sights, try_program
+from pipeline.experts.authoring.joining import join
+from pipeline.experts.authoring.starts import seeds
+from pipeline.experts.authoring.trials import (
+    LAST,
+    LINES,
+    Course,
+    Start,
+    arrivals,
+    sights,
+    try_program,
+)
+from pipeline.experts.authoring.tries import Try, verdict
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
+from pipeline.system.workers import local_executor
 from tests.quest_author.conversation import right
 
 GAME = load_game("quest")

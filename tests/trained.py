@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.policies.checkpoint import load_checkpoint
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import load_checkpoint
 from tests.loading import made
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import calendar
 import time
 
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 IN_UTC = "clock in UTC"
 """What the provenance of a recording says of its emulator. Recordings from before it say nothing:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
-from pipeline.errors import PipelineError
 from pipeline.games.cartridge import filled_up, read_cartridge
 from pipeline.games.platforms import GBA, Platform
 from pipeline.games.states import PNG, identity_of, unlike
+from pipeline.system.errors import PipelineError
 
 HEIGHT, WIDTH = GBA.height, GBA.width
 KEY_BITS = {

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.ram import State, StateReader
 from pipeline.emulator.starting import begin
-from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.conditions import Condition, Conditions
-from pipeline.games.description import GameDescription, Until, load_game
+from pipeline.games.description import GameDescription, Until
 from pipeline.games.identity import find_cartridge
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import PLATFORMS
-from pipeline.shards.codec import crc32
+from pipeline.shards.format.codec import crc32
+from pipeline.system.errors import PipelineError
 
 
 class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):

@@ -8,7 +8,7 @@ The wheel needs the system library ``libmgba.so.0.10``. Where nobody may install
 they are unpacked into the environment, with an RPATH of their own folder, and
 :func:`own_library` is loaded from there by its path.
 
-It runs once the other packages are there (:mod:`pipeline.setup`, and make).
+It runs once the other packages are there (:mod:`pipeline.commands.setup`, and make).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.replacing import move_folder
+from pipeline.system.files import move_folder
 
 WHEEL = "mgba==0.10.2"
 SONAME = "libmgba.so.0.10"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pipeline.emulator.installing import own_library
 from pipeline.emulator.self_check import check_once
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 
 class Mgba(NamedTuple):

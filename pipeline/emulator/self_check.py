@@ -17,10 +17,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.replacing import write_whole
+from pipeline.system.errors import PipelineError
+from pipeline.system.files import write_whole
 
-ROM = Path(__file__).parents[1] / "games" / "quest" / "quest.gba"
 KNOWN = "7c3352b57897ad17930ec94d19250966"
 """sha256, shortened, of the 60 screens and then of RAM: the same wherever it was tried."""
 SECONDS = 60
@@ -44,7 +43,7 @@ def check_once(module: Path) -> None:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.emulator.self_check"],
+            [sys.executable, "-m", "pipeline.emulator.known_second"],
             env={**os.environ, _UNDER_WAY: "1"},
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,
@@ -93,21 +92,3 @@ def _remember(path: Path) -> None:
     # Where nothing can be remembered it is checked again next time: half a second.
     with suppress(OSError):
         write_whole(path, b"")
-
-
-def known_second() -> str:
-    """sha256, shortened, of 60 frames of quest played with fixed buttons: screens, then RAM."""
-    from pipeline.emulator.core import Emulator
-
-    emulator = Emulator(ROM)
-    seen = hashlib.sha256()
-    for frame in range(60):
-        emulator.run(1, keys=1 << (frame // 6))
-        seen.update(emulator.screen().tobytes())
-    for block in emulator.ram:
-        seen.update(bytes(block))
-    return seen.hexdigest()[:32]
-
-
-if __name__ == "__main__":
-    print(known_second())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.emulator.core import KEY_BITS, Emulator
-from pipeline.errors import PipelineError
 from pipeline.games.description import StartState, Timing
 from pipeline.games.states import PNG, check_start, check_state, read_file
+from pipeline.system.errors import PipelineError
 
 
 def begin(emulator: Emulator, rom: Path, start: StartState, timing: Timing) -> bytes:

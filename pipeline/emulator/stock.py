@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pipeline.emulator.boards import open_board
 from pipeline.emulator.core import KEY_BITS, Emulator, open_cartridge
 from pipeline.emulator.mgba_library import load_mgba
-from pipeline.errors import PipelineError
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import GBA, PLATFORMS, Platform
+from pipeline.system.errors import PipelineError
 
 
 class StockConsole:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.emulator.rollout import Actor, Asked, Choice
-from pipeline.errors import PipelineError
+from pipeline.agents.protocol import Actor, Asked, Choice
 from pipeline.experts.memory import Recheck
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions
-from pipeline.frames import Frames
-from pipeline.shards.labels import expert_id
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.shards.format.frames import Frames
+from pipeline.shards.format.labels import expert_id
+from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.system.errors import PipelineError
 
 State = dict[str, Any]
 
@@ -99,7 +99,7 @@ class ExpertActor:
             if status != LabelStatus.LABELLED:
                 raise PipelineError(
                     f"{_called(self._expert)}: the expert failed while playing "
-                    f"({LabelStatus(status).name.lower()}: {answers.reasons.get(i, '')}); mend it"
+                    f"({LabelStatus(status).name.lower()}: {answers.reasons.get(i, '')}); fix it"
                 )
 
 

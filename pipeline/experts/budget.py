@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
-from pipeline.settings import Budget, Prices
+from pipeline.settings.expert_fields import Budget, Prices
+from pipeline.system.errors import PipelineError
 
 MILLION = 1_000_000
 # Of the price of input, where model.prices does not say: the provider's usual ones.

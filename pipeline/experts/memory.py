@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.experts.protocol import Answers, Expert, Questions
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
 
 LEAST, MOST, SHARE = 8, 32, 50
 """States that are asked about again: one of SHARE, within these bounds."""

@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
 from pipeline.experts import tools
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Expert
 from pipeline.games.description import GameDescription
 from pipeline.games.reading import plain
-from pipeline.shards.provenance import versioned
-from pipeline.shards.schema import unplaced
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.provenance import versioned
+from pipeline.shards.format.schema import unplaced
+from pipeline.system.errors import PipelineError
 
 
 def program_path(settings: Settings, game: GameDescription) -> Path:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Looks, Questions, Screens
-from pipeline.frames import Frames, resize
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS
-from pipeline.settings import Mode
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.expert_fields import Mode
+from pipeline.shards.format.frames import Frames, resize
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipeline.policies.acting import NetworkActor
+    from pipeline.agents.network import NetworkActor
 
 TOGETHER = 256
 """Screens that are held at a time."""
@@ -46,8 +46,8 @@ class PolicyExpert:
                 "expert.kind policy asks a checkpoint; give its file with --expert.path FILE"
             )
         # Imported late: other experts do without torch.
-        from pipeline.policies.acting import NetworkActor
-        from pipeline.policies.checkpoint import load_checkpoint
+        from pipeline.agents.network import NetworkActor
+        from pipeline.training.checkpoint import load_checkpoint
 
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
         if self._actor.told:

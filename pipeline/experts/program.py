@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import PipelineError
 from pipeline.experts.protocol import Answers, Questions, Screens
 from pipeline.experts.sandbox import (
     Isolation,
@@ -19,7 +18,8 @@ from pipeline.experts.sandbox import (
     isolation_of,
     open_sandbox,
 )
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
+from pipeline.system.errors import PipelineError
 
 BATCH = 1024
 """States sent at a time; after a death the rest of them is sent again."""
@@ -95,7 +95,7 @@ class ProgramExpert:
             self._sandbox.start()
         except Trouble as trouble:
             raise PipelineError(
-                f"{self.path}: the expert program does not load ({trouble.reason}); mend it"
+                f"{self.path}: the expert program does not load ({trouble.reason}); fix it"
             ) from None
         return self
 

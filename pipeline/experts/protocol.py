@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.frames import Frames
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.format.frames import Frames
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 
 Screens = Literal["none", "native", "processed"]
 """Which screens an expert looks at: none, those of the console (160x240), or those of the shard."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import PipelineError
 from pipeline.games.platforms import GB, GBA, GBC, Platform
+from pipeline.system.errors import PipelineError
 
 _ARCHIVES = {
     b"PK": "zip",
@@ -38,7 +38,7 @@ class Cartridge:
     code: str
     sha1: str
     revision: int
-    """0 for the first edition, 1 for one in which the maker mended something, and so on."""
+    """0 for the first edition, 1 for one in which the maker fixed something, and so on."""
     size: int
     """Bytes."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 _REQUIRED = object()
 
@@ -182,5 +182,5 @@ def read_tree(file: Path, text: str | None = None) -> Place:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "cannot be parsed"
         line = (mark.line if mark is not None else 0) + 1
-        raise PipelineError(f"{file}, line {line}: not valid YAML ({problem}); mend it") from None
+        raise PipelineError(f"{file}, line {line}: not valid YAML ({problem}); fix it") from None
     return Place(tree, file, node=node)

@@ -9,8 +9,8 @@ from typing import Any
 
 import simpleeval
 
-from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
+from pipeline.system.errors import PipelineError
 
 FUNCTIONS: dict[str, Any] = {
     function.__name__: function for function in (abs, all, any, len, max, min, sum)

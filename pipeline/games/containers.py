@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 LARGEST = 1 << 24
 """Bytes that a gzip file may hold; the largest save state has about half a million."""

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import PipelineError
-
 FORMAT = 1
-GAMES = Path(__file__).parent
 TYPES = {"u8": "u1", "s8": "i1", "u16": "<u2", "s16": "<i2", "u32": "<u4", "s32": "<i4"}
 
 
@@ -322,35 +319,3 @@ class GameDescription:
     """Cartridges that are easily taken for this one: the first three letters of their codes."""
     sound: bool = False
     """Whether the sound is mixed while it plays, as a stock mGBA does."""
-
-
-def load_game(name_or_folder: str | Path) -> GameDescription:
-    """Read the description of a game that comes with the pipeline, or of a folder's ``game.yaml``.
-
-    Raises:
-        PipelineError: no such game, or a mistake in its description, with its place.
-    """
-    from pipeline.games.parsing import parse_game
-
-    given = str(name_or_folder)
-    known = sorted(p.parent.name for p in GAMES.glob("*/game.yaml"))
-    if given in known:
-        return parse_game(GAMES / given / "game.yaml")
-    if (Path(given) / "game.yaml").is_file():
-        return parse_game(Path(given) / "game.yaml")
-    raise PipelineError(
-        f"game '{given}' is unknown; give one of: {', '.join(known) or '(none)'}, or a folder that "
-        "holds a game.yaml"
-    )
-
-
-def find_rom(game: GameDescription, rom: Path | None = None) -> Path:
-    """The cartridge image to play: ``rom``, or the one that the game brings; its hash is checked.
-
-    Raises:
-        PipelineError: there is none, or it is another one than the description was written for;
-            see :func:`pipeline.games.identity.find_cartridge`.
-    """
-    from pipeline.games.identity import find_cartridge
-
-    return find_cartridge(game, rom)[1]

@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import PipelineError, printable
 from pipeline.games.cartridge import Cartridge, read_cartridge
 from pipeline.games.description import GameDescription
+from pipeline.system.errors import PipelineError, printable
 
 _REGIONS = {
     "C": "Chinese",
@@ -73,6 +73,16 @@ def find_cartridge(
     line = f"warning: {path}: {found.problem}; its addresses may differ from those of {game.name}"
     print(printable(line), file=sys.stderr)
     return replace(game, rom_sha1=cartridge.sha1), path
+
+
+def find_rom(game: GameDescription, rom: Path | None = None) -> Path:
+    """The cartridge image to play: ``rom``, or the one that the game brings; its hash is checked.
+
+    Raises:
+        PipelineError: there is none, or it is another one than the description was written for;
+            see :func:`find_cartridge`.
+    """
+    return find_cartridge(game, rom)[1]
 
 
 def expected_sha1(

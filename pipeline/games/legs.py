@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription, Milestone
-from pipeline.settings import Settings
+from pipeline.settings.fields import Settings
+from pipeline.system.errors import PipelineError
 
 
 @dataclass(frozen=True)

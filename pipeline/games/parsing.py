@@ -6,7 +6,6 @@ import datetime
 import re
 from pathlib import Path
 
-from pipeline.errors import PipelineError
 from pipeline.games.checked import Place, Table, read_tree
 from pipeline.games.description import (
     FORMAT,
@@ -32,6 +31,7 @@ from pipeline.games.variables_section import (
     parse_pointers,
     parse_variables,
 )
+from pipeline.system.errors import PipelineError
 
 _LARGEST_REWARD = 1e20
 """A game of 10**9 steps, each with every reward of this size, still has a return that float32, the

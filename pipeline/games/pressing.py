@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pipeline.errors import PipelineError
 from pipeline.games.checked import nearest
 from pipeline.games.platforms import Platform
+from pipeline.system.errors import PipelineError
 
 WAIT = "WAIT"
 """A step in which nothing is pressed."""

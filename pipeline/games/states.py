@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import PipelineError
 from pipeline.games.cartridge import MULTIBOOT, filled_up, read_cartridge
 from pipeline.games.containers import foreign, unpacked
 from pipeline.games.description import StartState
 from pipeline.games.platforms import GBA, Platform
+from pipeline.system.errors import PipelineError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """How a save state that carries a picture begins."""

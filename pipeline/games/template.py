@@ -8,12 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.errors import PipelineError, printable
 from pipeline.games.cartridge import Cartridge, read_cartridge
-from pipeline.games.description import FORMAT, GAMES
+from pipeline.games.description import FORMAT
+from pipeline.games.loading import GAMES
 from pipeline.games.parsing import parse_text
 from pipeline.games.platforms import Platform
-from pipeline.replacing import replace_file, write_new
+from pipeline.system.errors import PipelineError, printable
+from pipeline.system.files import replace_file, write_new
 
 _YAML = """\
 # {title}: what the pipeline knows about this game. It runs as it stands; add what you find.
@@ -166,4 +167,4 @@ def add_variable(file: Path, line: str, pointer: str | None = None) -> None:
         comment = f"   {head[1]}" if head[1] else ""
         text = f"{text[: head.start()]}{section}:{comment}\n  {added}{text[head.end() :]}"
     parse_text(text, file)
-    replace_file(file, text.encode(), "game's description", "mend that")
+    replace_file(file, text.encode(), "game's description", "fix that")

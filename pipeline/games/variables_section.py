@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
 from pipeline.games.checked import Place, Table
 from pipeline.games.conditions import Condition
 from pipeline.games.description import TYPES, Index, Location, MapWindow, Variable
 from pipeline.games.platforms import GBA, Platform
+from pipeline.system.errors import PipelineError
 
 _BLOCK = 0x40000
 _LOCATION_KEYS = ("address", "pointer", "offset", "type")

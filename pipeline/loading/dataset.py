@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.errors import PipelineError
 from pipeline.loading.memory import SharedArray
 from pipeline.loading.source import Frames, FrameSource, Indices
 from pipeline.loading.weights import Weights
-from pipeline.shards.checks import open_file, read_header
-from pipeline.shards.facts import rounds_of
-from pipeline.shards.legs import inside, next_goals
+from pipeline.shards.catalog.facts import rounds_of
+from pipeline.shards.format.checks import open_file, read_header
+from pipeline.shards.format.legs import inside, next_goals
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.system.errors import PipelineError
 
 MOST_GOALS = 255
 """Milestones whose numbers, and one more, fit into a byte."""
@@ -86,8 +86,8 @@ class Steps(Dataset[tuple[Tensor, int]]):
         window: steps of a sample, from the chosen one on; ``mask`` tells where the episode ends.
         previous: give the button executed in the step before, too.
         weights: of the samples, by class, round and shard.
-        leg: only steps between two milestones: (first, last) as `pipeline.shards.legs.inside`
-            takes them.
+        leg: only steps between two milestones: (first, last) as `inside` of
+            `pipeline.shards.format.legs` takes them.
         goals: give the milestone that is next, too.
         reached: for each path, how many milestones count as reached when its episodes begin;
             None is 0 throughout.

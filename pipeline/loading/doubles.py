@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.facts import Facts
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
 
 
 class Double(NamedTuple):

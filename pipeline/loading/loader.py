@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Batch, Steps, some_of
 from pipeline.loading.decoded import Decoded
 from pipeline.loading.plan import POOL_BYTES, Cache, LoadingPlan, choose_plan
@@ -18,6 +17,7 @@ from pipeline.loading.reading import Block, Reader, SpanReader, WindowReader, Wo
 from pipeline.loading.sampling import Span, UniformOrder, Window, WindowOrder
 from pipeline.loading.slots import Slots
 from pipeline.loading.source import Frames, Indices
+from pipeline.system.errors import PipelineError
 
 _PREFETCH = 2
 _BATCHES_A_TASK = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.executor import cores
 from pipeline.loading.dataset import Steps
+from pipeline.system.workers import cores
 
 Cache = Literal["auto", "ram", "disk", "none"]
 """``disk`` is what settings of old may say: it is ``ram``, whose order it had."""

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Steps
 from pipeline.loading.decoded import Decoded
 from pipeline.loading.sampling import Span, UniformOrder, Window, WindowOrder
 from pipeline.loading.slots import Slots
 from pipeline.loading.source import Frames, Indices
+from pipeline.system.errors import PipelineError
 
 
 @dataclass

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError, printable
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import expected_sha1
 from pipeline.games.legs import Leg, leg_in, told_leg
@@ -21,13 +20,14 @@ from pipeline.loading.plan import choose_plan
 from pipeline.loading.sampling import Permutation
 from pipeline.loading.source import Indices
 from pipeline.loading.weights import Weights
-from pipeline.settings import Settings, Train
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.names import stem_and_version
+from pipeline.settings.fields import Settings, Train
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.names import stem_and_version
+from pipeline.shards.format.schema import TRAIN, VALIDATION, ShardHeader
 from pipeline.shards.reader import check_shards
 from pipeline.shards.runs import Chosen, choose, named_shards
-from pipeline.shards.schema import TRAIN, VALIDATION, ShardHeader
 from pipeline.shards.table import newest_entries
+from pipeline.system.errors import PipelineError, printable
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
 from pipeline.loading.memory import SharedArray
-from pipeline.shards.codec import Damage
-from pipeline.shards.stored import StoredDataset
+from pipeline.shards.format.codec import Damage
+from pipeline.shards.format.stored import StoredDataset
+from pipeline.system.errors import PipelineError
 
 Indices = NDArray[np.int64]
 Frames = NDArray[np.uint8]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
-from pipeline.shards.schema import NO_ACTION
+from pipeline.shards.format.schema import NO_ACTION
+from pipeline.system.errors import PipelineError
 
 Indices = NDArray[np.int64]
 

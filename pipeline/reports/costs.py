@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.facts import Facts
-from pipeline.shards.labels import experts_of
+from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.format.labels import experts_of
 
 
 def spent_on(shards: Iterable[Facts], program: Path) -> float:

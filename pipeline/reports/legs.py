@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.replacing import replace_file
-from pipeline.strict_json import json_text
+from pipeline.system.files import replace_file
+from pipeline.system.strict_json import json_text
 
 Row = dict[str, Any]
 

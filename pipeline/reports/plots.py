@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from pipeline.replacing import replace_file
+from pipeline.system.files import replace_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.frames import Frames
+from pipeline.shards.format.frames import Frames
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SCALE = 3

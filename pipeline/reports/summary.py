@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipeline.errors import printable
+from pipeline.system.errors import printable
 
 _WIDTH = 90
 

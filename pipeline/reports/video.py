@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.frames import Frames
-from pipeline.replacing import replace_file
+from pipeline.shards.format.frames import Frames
+from pipeline.system.files import replace_file
 
 
 def write_gif(path: Path, frames: Frames, *, every: int = 1, milliseconds: int = 80) -> None:

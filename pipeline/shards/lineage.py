@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import printable
-from pipeline.shards.catalogue import Entry, entries_of
-from pipeline.shards.facts import Facts, Parent
-from pipeline.shards.names import stem_and_version
+from pipeline.shards.catalog.catalogue import Entry, entries_of
+from pipeline.shards.catalog.facts import Facts, Parent
+from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.runs import entries_of_game
+from pipeline.system.errors import printable
 
 _Key = tuple[str, str]
 """Folder and shard_id."""

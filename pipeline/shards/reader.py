@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract, Frames
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.checks import Content, check_shard, damaged, not_valid, open_handle
-from pipeline.shards.codec import Damage
-from pipeline.shards.labels import Labels, wrong_labels
-from pipeline.shards.schema import (
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.format.checks import Content, check_shard, damaged, not_valid, open_handle
+from pipeline.shards.format.codec import Damage
+from pipeline.shards.format.frames import FrameContract, Frames
+from pipeline.shards.format.labels import Labels, wrong_labels
+from pipeline.shards.format.schema import (
     LABEL_COLUMNS,
     RAM_CRC32,
     STEP_COLUMNS,
@@ -26,7 +25,8 @@ from pipeline.shards.schema import (
     ShardHeader,
     recording_id,
 )
-from pipeline.shards.stored import StoredDataset
+from pipeline.shards.format.stored import StoredDataset
+from pipeline.system.errors import PipelineError
 
 
 class Transition(NamedTuple):
@@ -327,7 +327,7 @@ def check_shards(
     all of them must be labelled.
 
     Cost: a stat a file that is known already; one child for all that are new (see
-    :mod:`pipeline.shards.catalogue`).
+    :mod:`pipeline.shards.catalog.catalogue`).
 
     Raises:
         PipelineError: a file that is no valid shard, or one line with every mismatch.

@@ -3,7 +3,7 @@
 Shards belong to the run that made them: ``DATASETS/GAME/RUN/STEM-v001.h5``. Two runs never see each
 other's versions, and a stage takes the shards of another run only when it is told to. Commands that
 name no run are the run ``default``, whose shards lie in ``DATASETS/GAME/`` itself. There lay those
-of all runs once, so a run that has none takes from there; :mod:`pipeline.shards.adopt` moves them.
+of all runs once, so a run that has none takes from there; ``data adopt`` moves them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import PipelineError, printable
-from pipeline.owner import DEFAULT, STATES, folder_of_run
-from pipeline.settings import Settings
-from pipeline.shards.catalogue import Catalogue, Entry
+from pipeline.settings.fields import Settings
+from pipeline.settings.run_names import DEFAULT, STATES, folder_of_run
+from pipeline.shards.catalog.catalogue import Catalogue, Entry
+from pipeline.system.errors import PipelineError, printable
 
 ALL = "all"
 """In the place of shards: those of every run."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.owner import DEFAULT
-from pipeline.shards.catalogue import Catalogue, Entry, entries_of
-from pipeline.shards.facts import Facts
-from pipeline.shards.labels import by_expert, by_failure, experts_of
+from pipeline.settings.run_names import DEFAULT
+from pipeline.shards.catalog.catalogue import Catalogue, Entry, entries_of
+from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.catalog.names import newest_versions
+from pipeline.shards.format.labels import by_expert, by_failure, experts_of
+from pipeline.shards.format.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 from pipeline.shards.lineage import Family
-from pipeline.shards.names import newest_versions
 from pipeline.shards.reader import Shard
 from pipeline.shards.runs import entries_of_game, games_of, run_of
-from pipeline.shards.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 
 
 def header_of(path: Path) -> ShardHeader:

@@ -14,10 +14,12 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from pipeline.shards.accepting import accepted_row
-from pipeline.shards.catalogue import enter
-from pipeline.shards.checks import refuse_header, refuse_unreadable
-from pipeline.shards.columns import (
+from pipeline.shards.catalog.catalogue import enter
+from pipeline.shards.catalog.names import publish_name
+from pipeline.shards.catalog.publish import cannot_write, publish, temporary_beside
+from pipeline.shards.format.accepting import accepted_row
+from pipeline.shards.format.checks import refuse_header, refuse_unreadable
+from pipeline.shards.format.columns import (
     Column,
     EncodedChunk,
     Written,
@@ -25,11 +27,9 @@ from pipeline.shards.columns import (
     write_fixed,
     write_text,
 )
-from pipeline.shards.index import attribute
-from pipeline.shards.names import publish_name
-from pipeline.shards.provenance import fingerprint
-from pipeline.shards.publish import cannot_write, publish, temporary_beside
-from pipeline.shards.schema import (
+from pipeline.shards.format.index import attribute
+from pipeline.shards.format.provenance import fingerprint
+from pipeline.shards.format.schema import (
     EPISODE_COLUMNS,
     FRAMES_PER_CHUNK,
     LABEL_COLUMNS,

@@ -30,7 +30,7 @@ from tests.shards.factory import processed_shard
 
 
 def with_catalogue(folder: Path) -> int:
-    from pipeline.shards.catalogue import Catalogue
+    from pipeline.shards.catalog.catalogue import Catalogue
 
     return sum(entry.get().frames > 0 for entry in Catalogue(folder).entries())
 

@@ -25,14 +25,14 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline import collect
-from pipeline.config import Settings
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions
 from pipeline.experts.sandbox import opening
 from pipeline.experts.tools import tools_data
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
 from tests.bench.machine import machine
 
 Isolation = Literal["trusted", "bwrap", "monty"]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from pipeline import collect, label, preprocess
-from pipeline.config import Settings, change
+from pipeline.settings.reading import Settings, change
 from tests.bench.machine import machine
 
 

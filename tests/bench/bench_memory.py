@@ -25,7 +25,7 @@ SIZES = (10_000, 200_000)
 def train_once(folder: Path, steps: int) -> dict[str, float]:
     """Train in this process and tell its memory in MB."""
     from pipeline import train
-    from pipeline.config import Settings
+    from pipeline.settings.reading import Settings
 
     with tempfile.TemporaryDirectory() as checkpoints:
         settings = Settings.model_validate(

@@ -25,11 +25,11 @@ import numpy as np
 from anthropic import AsyncAnthropic
 
 from pipeline import collect
-from pipeline.config import Settings, change
 from pipeline.experts.model.labeller import ModelExpert
 from pipeline.experts.model.prompt import Prompt, questions_of
 from pipeline.experts.protocol import Questions
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
 from tests.bench.machine import machine
 from tests.model_server.apart import server_apart

@@ -32,10 +32,10 @@ from PIL import Image
 from zlib_ng import zlib_ng
 
 from pipeline import collect, preprocess
-from pipeline.config import Settings, change
-from pipeline.executor import cores
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import FRAMES_PER_CHUNK
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import FRAMES_PER_CHUNK
+from pipeline.system.workers import cores
 from tests.bench.machine import machine
 
 DISTINCT = 2048

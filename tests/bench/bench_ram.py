@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pipeline.emulator.core import KEY_BITS
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import StateReader
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 from tests.bench.machine import machine
 
 TURN = 200

@@ -29,7 +29,7 @@ FRAMES, BATCH = 4096, 64
 def stage(folder: Path, steps: int) -> float:
     """Samples a second of `pipeline.train.run`."""
     from pipeline import train
-    from pipeline.config import Settings
+    from pipeline.settings.reading import Settings
 
     with tempfile.TemporaryDirectory() as checkpoints:
         settings = Settings.model_validate(
@@ -54,8 +54,8 @@ def plain(folder: Path, steps: int) -> float:
     import torch
     from torch.nn import functional
 
-    from pipeline.policies.impala import ImpalaCNN
     from pipeline.shards.reader import Shard
+    from pipeline.training.impala import ImpalaCNN
 
     with Shard(next((folder / "datasets/paper").glob("*.h5"))) as shard:
         frames = shard.read_frames(0, FRAMES)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.shards.verify import verify
+from pipeline.shards.repair.verify import verify
 from tests.bench.machine import machine
 from tests.loading.made import tiled_shard
 

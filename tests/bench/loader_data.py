@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import collect, preprocess
-from pipeline.config import Settings, change
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import FRAMES_PER_CHUNK, SCHEMA_VERSION
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import FRAMES_PER_CHUNK, SCHEMA_VERSION
 from pipeline.shards.table import newest_shards
 
 FRAMES = 80_000

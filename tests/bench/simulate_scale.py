@@ -23,15 +23,15 @@ import numpy as np
 from tabulate import tabulate
 
 from pipeline import collect, preprocess
-from pipeline.config import Settings
 from pipeline.loading.dataset import Steps
 from pipeline.loading.memory import SharedArray
 from pipeline.loading.plan import POOL_BYTES
 from pipeline.loading.sampling import Permutation, WindowOrder
-from pipeline.shards import catalogue
-from pipeline.shards.facts import Facts, facts_of
-from pipeline.shards.merge import merge_parts
+from pipeline.settings.reading import Settings
+from pipeline.shards.catalog import catalogue
+from pipeline.shards.catalog.facts import Facts, facts_of
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.merge import merge_parts
 from pipeline.shards.table import header_of
 from tests.bench.machine import machine
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.emulator.checking import _of_code
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.stock import StockConsole
-from pipeline.errors import PipelineError
 from pipeline.games.cartridge import read_cartridge
-from pipeline.games.description import load_game
 from pipeline.games.identity import find_cartridge
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB, GBA
 from pipeline.games.states import check_state, with_note
 from pipeline.games.template import write_game
+from pipeline.search.checking import _of_code
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import COUNTING, STANDING, write_cartridge
 from tests.emulator.test_starting import raw_state
 from tests.game_boy import cartridge

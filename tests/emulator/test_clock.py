@@ -14,11 +14,11 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.emulator.core import Emulator
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB
 from pipeline.shards.reader import Shard
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import GAME_YAML, write_cartridge
 from tests.game_boy import cartridge
 

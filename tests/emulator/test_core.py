@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.emulator.core import HEIGHT, KEY_BITS, WIDTH, Emulator
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 from tests.bench.stock import StockConsole
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ QUEST = load_game("quest")
 OPEN_AN_EMULATOR = """
 import sys, pathlib
 from pipeline.emulator.core import Emulator
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 try:
     Emulator(pathlib.Path(sys.argv[1]))
 except PipelineError as error:

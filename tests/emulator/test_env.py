@@ -17,7 +17,7 @@ from gymnasium.utils.env_checker import check_env
 import pipeline  # noqa: F401 - registers GBA/quest-v0
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 ROOT = Path(__file__).parents[2]
 MakeGame = Callable[..., Path]

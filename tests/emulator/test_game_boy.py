@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.mgba_library import load_mgba
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB, GBA, GBC, PLATFORMS, Platform
+from pipeline.system.errors import PipelineError
 from tests.game_boy import GROUND, HELD, MARK, SEED, WON, X, Y, cartridge, make_game
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State, StateReader
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
 
 VARIABLES = """
 pointers: {save1: 0x03000010, save2: 0x03000014}

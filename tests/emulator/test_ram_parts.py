@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.emulator.ram import State, StateReader
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 
 HEAD = """format: 1
 name: parts

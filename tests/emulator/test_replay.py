@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import Settings
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.replay import (
+from pipeline.games.loading import load_game
+from pipeline.rollouts.casting import make_player
+from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.recording import Job, play_job
+from pipeline.rollouts.replaying import (
     Difference,
     first_difference,
     play_again,
@@ -22,18 +25,15 @@ from pipeline.emulator.replay import (
     reader_anew,
     recorded_game,
 )
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
-from pipeline.games.description import load_game
-from pipeline.players import make_player
-from pipeline.policies.checkpoint import save_checkpoint
-from pipeline.policies.impala import ImpalaCNN
-from pipeline.rollouts import Job, play_job
-from pipeline.shards.parts import Parts
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import Episode
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import Episode
 from pipeline.shards.writer import ShardWriter
-from tests.policies.test_checkpoint import checkpoint
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.impala import ImpalaCNN
+from tests.training.test_checkpoint import checkpoint
 
 QUEST = load_game("quest")
 MakeGame = Callable[..., Path]

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.agents.protocol import Choice
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
-from pipeline.emulator.rollout import Choice, Frames, play_episodes
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, recording_id
+from pipeline.rollouts.episodes import Frames, play_episodes
+from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus, recording_id
 
 MakeGame = Callable[..., Path]
 

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.emulator.searching import (
+from pipeline.games.description import TYPES
+from pipeline.games.platforms import GB, GBA, Block, Platform
+from pipeline.search.values import (
     COMPARISONS,
     KINDS,
     Comparison,
@@ -22,9 +24,7 @@ from pipeline.emulator.searching import (
     search,
     search_behind_pointers,
 )
-from pipeline.errors import PipelineError
-from pipeline.games.description import TYPES
-from pipeline.games.platforms import GB, GBA, Block, Platform
+from pipeline.system.errors import PipelineError
 
 NUMBERS = tuple(TYPES)
 LITTLE = Platform("gba", "", 1, 1, (), (Block(0x100, 16), Block(0x200, 7)), "u32", "")

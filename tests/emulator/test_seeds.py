@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.emulator.seeds import episode_seeds
+from pipeline.rollouts.seeds import episode_seeds
 
 
 @settings(deadline=None)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB
 from pipeline.games.states import check_state, note_of, with_note, without_note
-from pipeline.players import make_player
+from pipeline.rollouts.casting import make_player
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import COUNTING, STANDING, write_cartridge
 from tests.game_boy import cartridge
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.emulator import checking
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.stock import Comparison, StockConsole, compare_with_stock
-from pipeline.errors import PipelineError
 from pipeline.games.cartridge import read_cartridge
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB
+from pipeline.search import checking
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import SOUNDING
 from tests.emulator.test_clock import write_clock
 from tests.game_boy import cartridge

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.replay import play_again
-from pipeline.games.description import GameDescription, Reset, Timing, Until, load_game
+from pipeline.games.description import GameDescription, Reset, Timing, Until
+from pipeline.games.loading import load_game
+from pipeline.rollouts.replaying import play_again
 
 MakeGame = Callable[..., Path]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Questions
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
 
 BUTTONS = ("A", "B", "UP", "DOWN")
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.experts.budget import Spending, Spent, Usage, cost
-from pipeline.settings import Budget, Prices
+from pipeline.settings.expert_fields import Budget, Prices
+from pipeline.system.errors import PipelineError
 
 PRICES = Prices(input=4, output=20)
 

@@ -11,15 +11,15 @@ import pytest
 
 from pipeline import collect, label
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
 from pipeline.experts.memory import Recheck
 from pipeline.experts.opening import open_expert
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions
 from pipeline.experts.sandbox import Isolation, opening
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import processed_shard, write_game
 
 COUNTS = "n = 0\ndef act(s):\n    global n\n    n += 1\n    return ('A', 'B')[n % 2]\n"

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 
 from pipeline import collect
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
+from pipeline.agents.network import NetworkActor
+from pipeline.agents.policy import policy_sha256
 from pipeline.experts.opening import open_expert
 from pipeline.experts.policy import PolicyExpert
 from pipeline.experts.protocol import Questions, get_action
-from pipeline.frames import FrameContract, resize
-from pipeline.games.description import GameDescription, load_game
-from pipeline.policies.acting import NetworkActor
-from pipeline.policies.checkpoint import Checkpoint, save_checkpoint
-from pipeline.policies.playing import policy_sha256
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.frames import FrameContract, resize
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import Checkpoint, save_checkpoint
 from tests.loading import made
-from tests.policies.test_checkpoint import checkpoint, told
+from tests.training.test_checkpoint import checkpoint, told
 
 
 def sharp(**changes: object) -> Checkpoint:

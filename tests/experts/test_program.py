@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Questions, get_action
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
+from pipeline.system.errors import PipelineError
 
 BUTTONS = ("A", "B", "UP", "DOWN")
 
@@ -78,7 +78,7 @@ def test_a_program_that_does_not_load_is_named(tmp_path: Path) -> None:
         _ask(tmp_path, "import nothing_of_this_name", [0])
     assert str(caught.value) == (
         f"{tmp_path / 'expert.py'}: the expert program does not load "
-        "(ModuleNotFoundError: No module named 'nothing_of_this_name', line 1); mend it"
+        "(ModuleNotFoundError: No module named 'nothing_of_this_name', line 1); fix it"
     )
 
 

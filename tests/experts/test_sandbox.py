@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
 from pipeline.experts.opening import open_expert
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions
 from pipeline.experts.sandbox import Limits, Program, Reply, Trouble, bwrap, monty
 from pipeline.experts.sandbox.worker_sandbox import WorkerSandbox, launch_trusted
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
 from tests.experts.asked import BUTTONS, ask, at_one, expert, names, survives
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ def test_a_kernel_that_refuses_is_told_from_bwrap_that_is_missing(tmp_path: Path
     script = f"""
 import errno, sys, pyseccomp as s
 from pathlib import Path
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 from pipeline.experts.program import ProgramExpert
 rules = s.SyscallFilter(s.ALLOW)
 rules.add_rule(s.ERRNO(errno.EPERM), "clone", s.Arg(0, s.MASKED_EQ, 0x20000, 0x20000))
@@ -161,7 +161,7 @@ def test_a_python_that_does_not_start_in_bwrap_is_told_from_a_kernel_that_refuse
         pass
     told = str(caught.value)
     assert told.startswith("Python does not start in bwrap (")
-    assert told.endswith("); mend that, or choose --expert.isolation monty")
+    assert told.endswith("); fix that, or choose --expert.isolation monty")
 
 
 def test_a_user_with_limits_of_his_own_is_isolated_within_them(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_what_monty_does_not_run_is_said_with_the_way_out(
         pass
     hint = "Monty runs a part of Python only: do without, or choose --expert.isolation bwrap"
     assert str(caught.value) == (
-        f"{tmp_path / 'expert.py'}: the expert program does not load ({why}; {hint}); mend it"
+        f"{tmp_path / 'expert.py'}: the expert program does not load ({why}; {hint}); fix it"
     )
 
 

@@ -13,7 +13,7 @@ from textwrap import dedent
 
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 from tests.experts.asked import ask, at_one, expert, names, survives
 
 SECRET = "sk-planted-0123456789"
@@ -360,5 +360,5 @@ def test_a_program_that_does_harm_while_it_is_loaded_is_refused(
     with pytest.raises(PipelineError) as caught, expert(tmp_path, source, loading=1):
         pass
     assert str(caught.value) == (
-        f"{tmp_path / 'expert.py'}: the expert program does not load ({why}); mend it"
+        f"{tmp_path / 'expert.py'}: the expert program does not load ({why}); fix it"
     )

@@ -13,7 +13,7 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import get_action
 from pipeline.experts.tools import SOURCE, tool_names, tools_data, tools_text
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 from tests.experts.asked import ask, expert
 
 WALL, GRASS, LEDGE = 0x0C00, 7, 8

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.games.conditions import Condition
+from pipeline.system.errors import PipelineError
 
 SHAPES: dict[str, tuple[int, ...]] = {"badge": (), "money": (), "hp": (3,), "map": (2, 2)}
 STATE: dict[str, Any] = {

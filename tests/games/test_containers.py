@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.games.containers import LARGEST
 from pipeline.games.platforms import GB, GBA, Platform
 from pipeline.games.states import check_save, read_file, read_origin
+from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import STANDING, write_cartridge
 from tests.game_boy import cartridge
 

@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.emulator.env import GBAEnv
 from pipeline.games.describing import LEGEND, Describer, describe, map_rows
-from pipeline.games.description import GameDescription, load_game
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
 
 QUEST, EMERALD = load_game("quest"), load_game("emerald")
 

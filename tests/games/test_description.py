@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 
 VALID = """format: 1
 name: little
@@ -344,7 +345,7 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(write: Write) -> None:
     with pytest.raises(PipelineError) as error:
         load_game(folder)
     assert str(error.value) == (
-        f"{folder / 'game.yaml'}, line 19: not valid YAML (the key 'save1' stands twice); mend it"
+        f"{folder / 'game.yaml'}, line 19: not valid YAML (the key 'save1' stands twice); fix it"
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.games.description import GameDescription, Milestone, load_game
+from pipeline.games.description import GameDescription, Milestone
 from pipeline.games.legs import Leg, ending_with, known_milestone, leg_in, leg_of, told_leg
-from pipeline.settings import Settings
+from pipeline.games.loading import load_game
+from pipeline.settings.fields import Settings
+from pipeline.system.errors import PipelineError
 
 QUEST = load_game("quest")
 NAMES = [one.name for one in QUEST.milestones]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.emulator.env import GBAEnv
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 
 QUEST = Path(__file__).resolve().parents[2] / "pipeline" / "games" / "quest"
 BUTTONS = load_game("quest").buttons

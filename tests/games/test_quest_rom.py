@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.games.description import find_rom, load_game
+from pipeline.games.identity import find_rom
+from pipeline.games.loading import load_game
 
 QUEST = Path(__file__).resolve().parents[2] / "pipeline" / "games" / "quest"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 
 GAME = """format: 1
 name: bare

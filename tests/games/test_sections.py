@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.games.description import Badges, Maps, Party, Until, load_game
+from pipeline.games.description import Badges, Maps, Party, Until
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 
 VALID = """format: 1
 name: little

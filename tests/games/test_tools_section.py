@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.experts.tools import tools_data
-from pipeline.games.description import People, Terrain, Tools, Warps, load_game
+from pipeline.games.description import People, Terrain, Tools, Warps
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 
 # As Pokemon Emerald has it: u16 cells with the tile in the low 10 bits, collision in 10 and 11,
 # elevation above; objects of 36 bytes that count from the border of 7 cells.

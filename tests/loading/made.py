@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.frames import FrameContract
-from pipeline.shards.schema import NO_ACTION, TRAIN, Array, Episode, LabelStatus, ShardHeader
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import NO_ACTION, TRAIN, Array, Episode, LabelStatus, ShardHeader
 from pipeline.shards.writer import ShardWriter
 from tests.shards.factory import screens
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Steps
 from pipeline.loading.weights import Weights
-from pipeline.shards.schema import TRAIN, VALIDATION
+from pipeline.shards.format.schema import TRAIN, VALIDATION
+from pipeline.system.errors import PipelineError
 from tests.loading import made
 
 

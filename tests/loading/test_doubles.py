@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.loading.doubles import doubles_of
-from pipeline.shards.edit import Criteria, filter_shard
+from pipeline.shards.repair.edit import Criteria, filter_shard
+from pipeline.system.errors import PipelineError
 from tests.loading import made
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.loader import Loader, load_batches
+from pipeline.system.errors import PipelineError
 from tests.loading import made
 
 KINDS = ["none", "ram"]

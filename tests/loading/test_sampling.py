@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError
 from pipeline.loading.sampling import Permutation, Span, UniformOrder, Window, WindowOrder
+from pipeline.system.errors import PipelineError
 
 counts_of_chunks = st.lists(st.integers(0, 16), min_size=1, max_size=30).filter(any)
 

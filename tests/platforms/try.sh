@@ -29,9 +29,8 @@ import json, subprocess, sys, platform
 from importlib.metadata import version
 from pipeline.emulator.mgba_library import load_mgba
 from pipeline.emulator.installing import own_library
-from pipeline.emulator.self_check import KNOWN, SECONDS
-import pipeline.emulator.self_check as check
-known = subprocess.run([sys.executable, "-m", check.__name__], capture_output=True, text=True).stdout.strip()
+from pipeline.emulator.self_check import KNOWN
+known = subprocess.run([sys.executable, "-m", "pipeline.emulator.known_second"], capture_output=True, text=True).stdout.strip()
 megabytes = int(subprocess.run(["du", "-sm", ".venv"], capture_output=True, text=True).stdout.split()[0])
 print(json.dumps({
     "system": sys.argv[1], "machine": sys.argv[4], "user": "root" if sys.argv[2] == "0" else "ordinary",

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.facts import Facts
-from pipeline.shards.labels import expert_id, no_labels
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.format.labels import expert_id, no_labels
 from tests.shards.factory import make_episode, processed_header, write
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import (
     make_episode,
     make_header,

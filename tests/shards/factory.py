@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.frames import FrameContract, Frames
-from pipeline.shards.labels import Labels, expert_id, no_labels, reason_text
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus, ShardHeader
+from pipeline.shards.format.frames import FrameContract, Frames
+from pipeline.shards.format.labels import Labels, expert_id, no_labels, reason_text
+from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus, ShardHeader
 from pipeline.shards.writer import ShardWriter
 
 BUTTONS = ("A", "B", "UP", "DOWN")

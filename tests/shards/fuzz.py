@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError
+from pipeline.shards.format.schema import STEP_COLUMNS
 from pipeline.shards.reader import Shard
-from pipeline.shards.salvage import save
-from pipeline.shards.schema import STEP_COLUMNS
-from pipeline.shards.verify import examine
+from pipeline.shards.repair.salvage import save
+from pipeline.shards.repair.verify import examine
+from pipeline.system.errors import PipelineError
 
 Rng = np.random.Generator
 _EPISODE_COLUMNS = (

@@ -11,11 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.shards.checks import read_header
-from pipeline.shards.codec import Damage, crc32
-from pipeline.shards.index import attribute
-from pipeline.shards.schema import content_id, layout, stored_id
-from pipeline.shards.stored import stored_dataset
+from pipeline.shards.format.checks import read_header
+from pipeline.shards.format.codec import Damage, crc32
+from pipeline.shards.format.index import attribute
+from pipeline.shards.format.schema import content_id, layout, stored_id
+from pipeline.shards.format.stored import stored_dataset
 
 
 def reseal(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 _poison: list[Path] = []
 """Memory of the process that an earlier file has spoilt."""

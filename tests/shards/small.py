@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.frames import FrameContract
+from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.reader import Shard
 from tests.shards.factory import make_episode, make_header, write
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
-from pipeline.shards.checks import refuse_unreadable
+from pipeline.shards.format.checks import refuse_unreadable
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import STEP_COLUMNS
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import STEP_COLUMNS
+from pipeline.shards.repair.relabel import relabel
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import MADE, make_episode, make_header, processed_shard, same, write
 
 SMALL = make_header(frame_contract=FrameContract(8, 8, "none"))

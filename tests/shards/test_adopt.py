@@ -10,9 +10,9 @@ import pytest
 
 from pipeline import preprocess
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.shards import adopt
-from pipeline.shards.parts import held
+from pipeline.commands import adopt
+from pipeline.rollouts.parts import held
+from pipeline.settings.reading import Settings, change
 from tests.shards.factory import raw_shard, write_game
 
 Capture = pytest.CaptureFixture[str]

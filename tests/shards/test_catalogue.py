@@ -16,11 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.loading.selection import _labelled_shards
-from pipeline.shards.catalogue import KEPT, Catalogue, Entry, entries_of
-from pipeline.shards.names import publish_name
+from pipeline.shards.catalog.catalogue import KEPT, Catalogue, Entry, entries_of
+from pipeline.shards.catalog.names import publish_name
 from pipeline.shards.reader import Shard, check_shards
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import MADE, make_episode, processed_shard, raw_shard
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 LOOK = """
 import json, sys
 from pathlib import Path
-from pipeline.shards.catalogue import Catalogue
+from pipeline.shards.catalog.catalogue import Catalogue
 found = Catalogue(Path(sys.argv[1])).entries()
 print(json.dumps({e.path.name: e.error or e.get().frames for e in found}))
 """
@@ -239,7 +239,7 @@ def test_a_damaged_or_foreign_memory_is_made_anew_or_done_without(
 def test_processes_that_look_and_write_at_once_end_with_one_whole_memory(tmp_path: Path) -> None:
     write = (
         "import sys; from pathlib import Path; from tests.shards.factory import raw_shard\n"
-        "from pipeline.shards.catalogue import Catalogue\n"
+        "from pipeline.shards.catalog.catalogue import Catalogue\n"
         "folder = Path(sys.argv[1])\n"
         "for i in range(4):\n"
         "    raw_shard(folder / f'{sys.argv[2]}-{i}-v001.h5', (2,))\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
+from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.reader import Shard, check_shards
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import (
     BUTTONS,
     ROM,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.diff import diff, last_milestone
-from pipeline.shards.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus
+from pipeline.shards.repair.diff import diff, last_milestone
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, processed_header, write
 
 

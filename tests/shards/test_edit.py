@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from pipeline import preprocess
-from pipeline.config import Settings
-from pipeline.frames import FrameContract
-from pipeline.shards.edit import Criteria, filter_shard, merge, split
+from pipeline.preprocessing.making import split_of
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import VALIDATION
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import VALIDATION
+from pipeline.shards.repair.edit import Criteria, filter_shard, merge, split
 from pipeline.shards.writer import ShardWriter
 from tests.shards.edited import (
     SMALL,
@@ -246,7 +247,7 @@ def test_a_split_by_fraction_goes_by_the_root_alone(tmp_path: Path) -> None:
         assert 20 <= first["episodes"] <= 36
         sides.append(set(Shard(first["shard"]).roots))
     assert sides[0] == sides[1]
-    validation = {e.root for e in episodes_of(path) if preprocess.split_of(e.root, 0.7)}
+    validation = {e.root for e in episodes_of(path) if split_of(e.root, 0.7)}
     assert validation != sides[0]  # or a part would be one training split
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
-from pipeline.shards.edit import Criteria, filter_shard, numbers
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.edit import Criteria, filter_shard, numbers
+from pipeline.system.errors import PipelineError
 from tests.shards.edited import (
     SMALL,
     episodes_of,

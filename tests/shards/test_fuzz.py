@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.shards.guard import guarded
+from pipeline.shards.catalog.guard import guarded
 from tests.shards.fuzz import DAMAGES, case_folder, case_of
 from tests.shards.small import small_shard
 

@@ -17,15 +17,15 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.index import attribute
-from pipeline.shards.labels import rows_of
-from pipeline.shards.migrate import migrate
+from pipeline.shards.format.index import attribute
+from pipeline.shards.format.labels import rows_of
+from pipeline.shards.format.schema import NO_ACTION, SCHEMA_VERSION, recording_id
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import NO_ACTION, SCHEMA_VERSION, recording_id
-from pipeline.shards.verify import verify
+from pipeline.shards.repair.migrate import migrate
+from pipeline.shards.repair.relabel import relabel
+from pipeline.shards.repair.verify import verify
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import (
     EXPERTS,
     make_episode,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.guard import Answer, guarded
+from pipeline.shards.catalog.guard import Answer, guarded
+from pipeline.system.errors import PipelineError
 
 READ = "tests.shards.readers:read"
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_no_paths_start_no_child() -> None:
 
 @pytest.mark.parametrize("name", ["sleeps", "spins", "stops"])
 def test_a_file_that_hangs_is_given_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.shards.guard._GRACE", 0.3)
+    monkeypatch.setattr("pipeline.shards.catalog.guard._GRACE", 0.3)
     began = time.monotonic()
     assert error(name, seconds=0.5) == f"{name}: reading it hangs (more than 0.5 s); {ANEW}"
     assert time.monotonic() - began < 10
@@ -128,7 +128,7 @@ def test_an_iterator_that_is_left_takes_its_child_with_it() -> None:
 CALLER = """
 import sys
 from pathlib import Path
-from pipeline.shards.guard import guarded
+from pipeline.shards.catalog.guard import guarded
 for answer in guarded({read!r}, [Path("a"), Path("spins")], seconds=60):
     print(answer.value["pid"], flush=True)
 """

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, raw_shard, write
 from tests.shards.hostile import reseal
 

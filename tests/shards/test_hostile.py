@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.index import attribute
+from pipeline.shards.format.index import attribute
+from pipeline.shards.format.schema import layout, stored_id
+from pipeline.shards.format.stored import stored_dataset
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import layout, stored_id
-from pipeline.shards.stored import stored_dataset
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, raw_shard, write
 from tests.shards.hostile import reseal
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError, printable
-from pipeline.shards.guard import guarded
+from pipeline.shards.catalog.guard import guarded
 from pipeline.shards.reader import Shard
-from pipeline.shards.salvage import salvage, save
-from pipeline.shards.verify import examine, verify
+from pipeline.shards.repair.salvage import salvage, save
+from pipeline.shards.repair.verify import examine, verify
+from pipeline.system.errors import PipelineError, printable
 from tests.shards.hostile import reseal
 from tests.shards.small import damage, flip, place, small_shard
 
@@ -117,7 +117,7 @@ def test_a_file_that_hangs_hdf5_is_given_up(
     heap = data.index(b"GCOL")
     data[heap + 16 : heap + 32] = bytes(16)
     path.write_bytes(data)
-    monkeypatch.setattr("pipeline.shards.verify.time_limit", lambda _: 1.0)
+    monkeypatch.setattr("pipeline.shards.repair.verify.time_limit", lambda _: 1.0)
     bad, good = verify([path, GOLDEN / "v1-labelled.h5"])
     assert (bad["state"], good["state"]) == ("unreadable", "ok")
     assert bad["problems"] == [
@@ -134,7 +134,7 @@ def test_what_claims_much_memory_is_not_given_it(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         HOSTILE["a thousand million million rows"](file)
-    (answer,) = guarded("pipeline.shards.verify:examine", [path], memory=1 << 28)
+    (answer,) = guarded("pipeline.shards.repair.verify:examine", [path], memory=1 << 28)
     assert answer.get()["problems"][0] == "/actions has rows that are not stored in the file"
 
 
@@ -212,7 +212,7 @@ def test_gzip_that_swells_is_read_as_large_as_it_says_and_no_larger(tmp_path: Pa
         file.create_dataset("state/x", data=zeros, compression=9, chunks=(1, width))
     reseal(path)
     (answer,) = guarded(
-        "pipeline.shards.verify:examine", [path], memory=1 << 29, arguments={"deep": True}
+        "pipeline.shards.repair.verify:examine", [path], memory=1 << 29, arguments={"deep": True}
     )
     assert path.stat().st_size < 200_000
     assert answer.get()["problems"] == [

@@ -11,11 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
-from pipeline.shards import edit
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.labels import (
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.labels import (
     Labels,
     expert_id,
     experts_of,
@@ -24,12 +22,14 @@ from pipeline.shards.labels import (
     rows_of,
     told_labels,
 )
+from pipeline.shards.format.schema import LABEL_COLUMNS, Episode
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
-from pipeline.shards.salvage import save
-from pipeline.shards.schema import LABEL_COLUMNS, Episode
+from pipeline.shards.repair import edit
+from pipeline.shards.repair.relabel import relabel
+from pipeline.shards.repair.salvage import save
+from pipeline.shards.repair.verify import examine
 from pipeline.shards.table import describe, list_shards
-from pipeline.shards.verify import examine
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import (
     EXPERTS,
     MADE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.shards.legs import inside, next_goal, next_goals, reached_by
+from pipeline.shards.format.legs import inside, next_goal, next_goals, reached_by
 
 LENGTHS = np.array([6, 4, 3], np.int64)
 REACHED = np.array([[0, 2, 5], [-1, 1, 4], [2, -1, -1]], np.int32)

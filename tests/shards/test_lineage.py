@@ -9,10 +9,10 @@ from pathlib import Path
 import h5py
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.facts import Parent
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import Parent
 from pipeline.shards.lineage import draw, lineage, lineage_of
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import MADE, ROM, processed_shard, raw_shard
 
 

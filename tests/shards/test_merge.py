@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.shards.merge import merge_parts
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.merge import merge_parts
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, raw_shard, write
 
 LENGTHS = (5, 300, 1, 16, 33)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
-from pipeline.shards.migrate import migrate, migrate_all, verify_written
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
+from pipeline.shards.repair.migrate import migrate, migrate_all, verify_written
+from pipeline.shards.repair.relabel import relabel
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import processed_shard
 from tests.shards.hostile import reseal
 from tests.shards.test_golden import EXPERT, GOLDEN, STATUS
@@ -132,11 +132,11 @@ def test_a_disk_that_takes_no_more_leaves_the_original_alone(tmp_path: Path, lim
     path = old_shard(tmp_path / "a-v001.h5")
     before = path.read_bytes()
     said = run_limited(
-        f"from pipeline.shards.migrate import migrate\nmigrate(Path({str(path)!r}))", limit
+        f"from pipeline.shards.repair.migrate import migrate\nmigrate(Path({str(path)!r}))", limit
     )
     assert said == (
         f"{tmp_path / 'a-v002.h5'}: cannot write the shard (File too large); nothing is "
-        "published; mend that and run the same command again"
+        "published; fix that and run the same command again"
     )
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["a-v001.h5"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.shards.names import newest_versions, publish_name, stem_and_version
-from pipeline.shards.provenance import fingerprint, provenance
+from pipeline.shards.catalog.names import newest_versions, publish_name, stem_and_version
+from pipeline.shards.format.provenance import fingerprint, provenance
 from pipeline.shards.table import newest_shards
 from tests.shards.factory import processed_shard, raw_shard
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
-from pipeline.shards.npz import import_episodes, import_npz, read_npz
+from pipeline.exchange.npz import import_episodes, import_npz, read_npz
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_header, screens, write_game
 
 HEADER = make_header()

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.shards.npz import import_episodes
-from pipeline.shards.npz_arrays import Console, read_npz
+from pipeline.exchange.npz import import_episodes
+from pipeline.exchange.npz_arrays import Console, read_npz
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.remarks import Remarks
 from pipeline.shards.reader import Shard
-from pipeline.shards.remarks import Remarks
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_header, write_game
 
 HEADER = make_header()

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.lease import file_mark
-from pipeline.shards.parts import Parts, unfinished
+from pipeline.rollouts.parts import Parts, unfinished
+from pipeline.shards.format.schema import ShardHeader
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import ShardHeader
+from pipeline.system.errors import PipelineError
+from pipeline.system.lease import file_mark
 from tests.shards.factory import make_episode, make_header, write
 from tests.shards.small import damage
 
@@ -78,7 +78,7 @@ def test_a_part_of_another_seed_or_other_settings_is_missing(tmp_path: Path) -> 
 
 def test_of_two_processes_the_second_is_told_who_the_first_is(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom pipeline.shards.parts import Parts\n"
+        "import sys, time\nfrom pathlib import Path\nfrom pipeline.rollouts.parts import Parts\n"
         "from tests.shards.factory import make_header\n"
         f"with Parts(Path({str(tmp_path)!r}), 'a-raw', make_header()) as parts:\n"
         "    print('in', flush=True)\n    time.sleep(60)\n"
@@ -176,5 +176,5 @@ def test_a_file_in_the_place_of_a_folder_is_one_clear_line(tmp_path: Path) -> No
         pass
     assert str(error.value) == (
         f"{parts.folder}: cannot write the shard (Not a directory); nothing is published; "
-        "mend that and run the same command again"
+        "fix that and run the same command again"
     )

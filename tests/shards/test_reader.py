@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
+from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import (
     make_episode,
     make_header,

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
-from pipeline.screens import screens_of
-from pipeline.shards import edit
-from pipeline.shards.diff import diff
+from pipeline.labelling.screens import screens_of
+from pipeline.shards.format.schema import NO_ACTION, Episode, recording_id
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import NO_ACTION, Episode, recording_id
+from pipeline.shards.repair import edit
+from pipeline.shards.repair.diff import diff
+from pipeline.shards.repair.relabel import relabel
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, processed_header, write
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.shards.repair.relabel import relabel
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, processed_header, processed_shard, same, write
 
 MADE = {"stage": "label", "fingerprint": "1" * 64, "parents": []}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
 from pipeline.loading.dataset import Steps
 from pipeline.loading.weights import Weights
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.edit import Criteria, filter_shard, merge, split
-from pipeline.shards.facts import rounds_of, told_rounds
-from pipeline.shards.migrate import migrate
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import rounds_of, told_rounds
+from pipeline.shards.repair.edit import Criteria, filter_shard, merge, split
+from pipeline.shards.repair.migrate import migrate
+from pipeline.system.errors import PipelineError
 from tests.loading import made
 from tests.shards.factory import MADE, raw_shard
 from tests.shards.small import damage
@@ -70,7 +70,7 @@ def test_merged_split_filtered_renamed_and_old_shards_keep_their_rounds(tmp_path
 
 
 def test_a_salvaged_shard_keeps_its_rounds(tmp_path: Path) -> None:
-    from pipeline.shards.salvage import save
+    from pipeline.shards.repair.salvage import save
 
     path = raw_shard(tmp_path / "a-round-02-raw-v001.h5", (20, 40))
     damage(path, "frames", 0)

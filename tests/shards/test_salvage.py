@@ -12,11 +12,11 @@ import h5py
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
-from pipeline.shards import salvage as module
 from pipeline.shards.reader import Shard
-from pipeline.shards.salvage import salvage, save
-from pipeline.shards.verify import examine
+from pipeline.shards.repair import salvage as module
+from pipeline.shards.repair.salvage import salvage, save
+from pipeline.shards.repair.verify import examine
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import same
 from tests.shards.hostile import reseal
 from tests.shards.small import LENGTHS, ROOTS, damage, flip, place, small_shard

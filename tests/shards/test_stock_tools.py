@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.shards.index import attribute
-from pipeline.shards.merge import merge_parts
-from pipeline.shards.npz import import_npz
-from pipeline.shards.relabel import relabel
-from pipeline.shards.schema import EPISODE_COLUMNS, LABEL_COLUMNS, NO_ACTION, STEP_COLUMNS
+from pipeline.exchange.npz import import_npz
+from pipeline.shards.format.index import attribute
+from pipeline.shards.format.schema import EPISODE_COLUMNS, LABEL_COLUMNS, NO_ACTION, STEP_COLUMNS
+from pipeline.shards.repair.merge import merge_parts
+from pipeline.shards.repair.relabel import relabel
 from pipeline.shards.writer import ShardWriter
 from tests.shards.factory import (
     make_episode,

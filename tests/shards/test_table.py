@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.shards.table import describe, header_of, list_shards, newest_entries
+from pipeline.system.errors import PipelineError
 from tests.shards.factory import MADE, make_episode, processed_shard, raw_shard
 
 

@@ -11,8 +11,8 @@ import h5py
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.shards.examine import _blocks
-from pipeline.shards.verify import damage_rows, examine, time_limit, verify
+from pipeline.shards.repair.examine import _blocks
+from pipeline.shards.repair.verify import damage_rows, examine, time_limit, verify
 from tests.shards.hostile import reseal
 from tests.shards.small import LENGTHS, ROOTS, damage, flip, place, small_shard
 

@@ -21,13 +21,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError
-from pipeline.frames import FrameContract
-from pipeline.lease import file_mark
-from pipeline.shards.index import attribute
-from pipeline.shards.publish import cannot_write
+from pipeline.shards.catalog.publish import cannot_write
+from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.index import attribute
 from pipeline.shards.reader import Shard
 from pipeline.shards.writer import ShardWriter
+from pipeline.system.errors import PipelineError
+from pipeline.system.lease import file_mark
 from tests.shards.factory import (
     make_episode,
     make_header,
@@ -240,7 +240,7 @@ def run_limited(script: str, limit: int) -> str:
 
     wrapped = (
         "from pathlib import Path\n"
-        "from pipeline.errors import PipelineError\n"
+        "from pipeline.system.errors import PipelineError\n"
         "from tests.shards.factory import *\n"
         f"try:\n{textwrap.indent(textwrap.dedent(script), '    ')}\n"
         "except PipelineError as error:\n    print(error)\n"
@@ -261,7 +261,7 @@ def test_a_disk_that_takes_no_more_gives_one_line_and_leaves_nothing(
     said = run_limited(f"processed_shard(Path({str(path)!r}), (60, 70, 80))", limit)
     assert said == (
         f"{path}: cannot write the shard (File too large); nothing is published; "
-        "mend that and run the same command again"
+        "fix that and run the same command again"
     )
     assert not list(tmp_path.iterdir())
 
@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_made_gives_one_line(tmp_path: Path) -> None:
         raw_shard(path)
     assert str(error.value) == (
         f"{path}: cannot write the shard (Not a directory); nothing is published; "
-        "mend that and run the same command again"
+        "fix that and run the same command again"
     )
 
 

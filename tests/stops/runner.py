@@ -17,20 +17,22 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+import pipeline.agents.policy
+import pipeline.agents.relay
 import pipeline.collect
-import pipeline.curriculum
-import pipeline.dagger
 import pipeline.emulator.env
 import pipeline.evaluate
 import pipeline.label
-import pipeline.policies.playing
-import pipeline.policies.relay
+import pipeline.loops.curriculum
+import pipeline.loops.dagger
 import pipeline.preprocess
 import pipeline.reports.plots
 import pipeline.train
+import pipeline.training.cloning
 from pipeline.__main__ import main
-from pipeline.errors import PipelineError
-from pipeline.shards import guard, provenance
+from pipeline.shards.catalog import guard
+from pipeline.shards.format import provenance
+from pipeline.system.errors import PipelineError
 from tests.stops.commands import COMMANDS, SETTINGS, left_in
 from tests.stops.layer import STOPPED, Layer
 
@@ -69,7 +71,7 @@ def _prepare() -> None:
                 if callable(getattr(module, what, None)):
                     setattr(module, what, stand_in)
     provenance.code_version = lambda: "one"  # type: ignore[assignment]
-    pipeline.train.perf_counter = lambda: 0.0  # type: ignore[assignment]
+    pipeline.training.cloning.perf_counter = lambda: 0.0  # type: ignore[assignment]
 
 
 class Workplace:

@@ -11,19 +11,19 @@ from itertools import chain
 
 from anthropic import AsyncAnthropic
 
-from pipeline.errors import PipelineError, printable
 from pipeline.experts.budget import Spending, Spent, cost
 from pipeline.experts.model.client import QuestionFailed, Reply, ask, count_tokens, scrubbed
 from pipeline.experts.model.estimate import Estimate, countable
 from pipeline.experts.model.kept import Kept, KeptAnswers
 from pipeline.experts.model.meaning import meaning
 from pipeline.experts.model.prompt import Prompt, Question
-from pipeline.settings import Settings
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.fields import Settings
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError, printable
 
 CARRY_ON = "what is answered is kept, the same command goes on from there"
 # So many failures in a row, and one more for each question under way: then something is wrong that
-# the next question does not mend.
+# the next question does not fix.
 FAILURES = 9
 # Seconds between looks at a question that another process is asking, at first and later; and after
 # which the wait is told of.

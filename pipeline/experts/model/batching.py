@@ -12,7 +12,6 @@ import anthropic
 from anthropic import AsyncAnthropic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 
-from pipeline.errors import PipelineError
 from pipeline.experts.model.asking import CARRY_ON, Desk
 from pipeline.experts.model.client import (
     LONGEST_REASON,
@@ -25,7 +24,8 @@ from pipeline.experts.model.client import (
 from pipeline.experts.model.kept import Kept
 from pipeline.experts.model.prompt import Question
 from pipeline.experts.model.under_way import Submitted, UnderWay
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 
 COLLECT = "run the same command again to collect the answers"
 # The provider takes 100,000 requests or 256 MB. Fewer bytes, as they lie in memory twice.

@@ -18,10 +18,10 @@ import httpx2
 from anthropic import AsyncAnthropic
 from anthropic.types import Message
 
-from pipeline.errors import PipelineError, printable
 from pipeline.experts.budget import Usage
-from pipeline.settings import Settings
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.fields import Settings
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError, printable
 
 __all__ = ["QuestionFailed", "Reply", "Usage", "ask", "model_name", "open_client", "reply_of"]
 
@@ -255,7 +255,7 @@ def fatal_error(
         )
     if error.status_code == 404:
         return PipelineError(
-            "model.base_url: what answers there is not the Messages API (404); mend it, or the "
+            "model.base_url: what answers there is not the Messages API (404); fix it, or the "
             f"environment's {ADDRESS}"
         )
     return None

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import printable
+from pipeline.system.errors import printable
 
 Row = tuple[Any, ...]
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.experts.budget import Usage
 from pipeline.experts.model.prompt import Prompt, Question
-from pipeline.settings import Model
+from pipeline.settings.expert_fields import Model
 
 # Bounds by experience, not by a promise of the provider: a token of such text has two bytes or
 # more, a screen takes a token for 750 pixels (twice that, to be safe), and the form of the answer

@@ -12,7 +12,8 @@ from pipeline.experts.model.loop import Loop
 from pipeline.experts.model.prompt import Prompt, Question, questions_of
 from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
-from pipeline.settings import Budget, Settings
+from pipeline.settings.expert_fields import Budget
+from pipeline.settings.fields import Settings
 
 # Where no answer of this model is kept to go by: its short answer, and the prefix from which
 # providers keep one (512 to 4096 tokens, by model).

@@ -17,7 +17,7 @@ from pipeline.experts.model.leases import LEASES, Leases
 from pipeline.experts.model.ledger import LEDGER
 from pipeline.experts.model.runs import run_id
 from pipeline.experts.model.under_way import BATCHES
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
 
 FILE_NAME = ".answers-v1.sqlite3"
 

@@ -20,8 +20,8 @@ from pipeline.experts.model.prompt import Prompt, questions_of
 from pipeline.experts.model.runs import command_id
 from pipeline.experts.protocol import Answers, Costs, Questions, Screens
 from pipeline.games.description import GameDescription
-from pipeline.settings import Settings
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.fields import Settings
+from pipeline.shards.format.schema import LabelStatus
 
 
 class ModelExpert:

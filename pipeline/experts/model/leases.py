@@ -12,7 +12,7 @@ import threading
 from datetime import datetime, timezone
 
 from pipeline.experts.model.database import Database
-from pipeline.lease import RENEWED, SKEW, Watch, lives, told
+from pipeline.system.lease import RENEWED, SKEW, Watch, lives, told
 
 LEASES = """
 CREATE TABLE IF NOT EXISTS leases (run TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;

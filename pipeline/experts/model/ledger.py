@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.experts.budget import Book, Spent
 from pipeline.experts.model.database import Database
-from pipeline.lease import began
-from pipeline.settings import Budget
+from pipeline.settings.expert_fields import Budget
+from pipeline.system.lease import began
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS spent (

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import printable
 from pipeline.experts.model.client import LONGEST_REASON, Reply
 from pipeline.experts.model.prompt import UNSURE
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import printable
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Meaning:
     note: str
     """Why this button, or why none."""
     cut: bool = False
-    """The answer ended before it was one; more ``max_tokens`` may mend it."""
+    """The answer ended before it was one; more ``max_tokens`` may fix it."""
 
     @property
     def lasts(self) -> bool:

@@ -12,11 +12,11 @@ from typing import Any
 from PIL import Image
 
 from pipeline.experts.protocol import Questions
-from pipeline.frames import Frames
 from pipeline.games.describing import LEGEND, Describer, map_rows
 from pipeline.games.description import GameDescription
-from pipeline.settings import Model
-from pipeline.shards.schema import canonical_json
+from pipeline.settings.expert_fields import Model
+from pipeline.shards.format.frames import Frames
+from pipeline.shards.format.schema import canonical_json
 
 UNSURE = "unsure"
 LONGEST = 40

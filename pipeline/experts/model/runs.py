@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import uuid
 
-from pipeline.lease import process_name
+from pipeline.system.lease import process_name
 
 
 def run_id() -> str:

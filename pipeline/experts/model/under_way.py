@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
 from pipeline.experts.model.database import Database, in_chunks
 from pipeline.experts.model.leases import Leases
+from pipeline.system.errors import PipelineError
 
 BATCHES = """
 CREATE TABLE IF NOT EXISTS batches (

@@ -21,10 +21,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from pipeline.errors import PipelineError
 from pipeline.experts.sandbox.interface import Limits
 from pipeline.experts.sandbox.process import Process
 from pipeline.experts.sandbox.worker_sandbox import ENVIRONMENT, WORKER, cpu_seconds
+from pipeline.system.errors import PipelineError
 
 INSTEAD = "or choose --expert.isolation monty"
 OPEN_FILES = 64
@@ -86,7 +86,7 @@ def launch_bwrap(limits: Limits) -> Process:
 def refused(why: str) -> PipelineError:
     """What to tell where bwrap is there but does not get so far as to run the worker."""
     if not why.startswith("bwrap:"):
-        return PipelineError(f"Python does not start in bwrap ({why}); mend that, {INSTEAD}")
+        return PipelineError(f"Python does not start in bwrap ({why}); fix that, {INSTEAD}")
     return PipelineError(
         f"bwrap is installed, but this machine refuses to isolate with it ({why}); allow user "
         f"namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "

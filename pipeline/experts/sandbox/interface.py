@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import printable
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import printable
 
 MAX_REASON = 200
 MAX_NOTES = 2000

@@ -6,9 +6,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.errors import PipelineError
 from pipeline.experts.sandbox.process import Process
 from pipeline.experts.sandbox.worker_sandbox import WORKER
+from pipeline.system.errors import PipelineError
 
 MONTY_WORKER = WORKER.with_name("monty_worker.py")
 INSTALL = "install it with 'pip install pydantic-monty', or choose --expert.isolation bwrap"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import games
-from pipeline.errors import PipelineError
 from pipeline.experts.sandbox import bwrap, monty
 from pipeline.experts.sandbox.interface import Isolation, Limits, Program, Sandbox
 from pipeline.experts.sandbox.worker_sandbox import WorkerSandbox, launch_trusted
+from pipeline.system.errors import PipelineError
 
 SHIPPED = Path(games.__file__).resolve().parent
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pipeline.errors import PipelineError
 from pipeline.experts.sandbox.interface import (
     MAX_NOTES,
     Columns,
@@ -25,7 +24,8 @@ from pipeline.experts.sandbox.interface import (
 )
 from pipeline.experts.sandbox.process import MAX_ERRORS, Ended, Endless, Flood, Late, Process
 from pipeline.experts.tools import SOURCE
-from pipeline.shards.schema import LabelStatus
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 
 WORKER = Path(__file__).parents[1] / "worker.py"
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}

@@ -11,10 +11,10 @@ from unittest import mock
 
 import numpy as np
 
-from pipeline.config import Settings
 from pipeline.experts.model.labeller import ModelExpert
 from pipeline.experts.protocol import Answers, Questions
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
 from tests.model_server import Asked, ModelServer, Reply, Script, says
 from tests.shards.factory import write_game
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
 from pipeline.experts.model import batching
 from pipeline.experts.protocol import Answers
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.reading import Settings
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.experts.model.made import answers_of, asking, right, settings_in, x_of
 from tests.model_server import (
     Asked,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Settings, change, load_settings
-from pipeline.errors import PipelineError
 from pipeline.experts.budget import Usage
 from pipeline.experts.model.client import QuestionFailed, Reply, ask, model_name, open_client
-from pipeline.shards.schema import LabelStatus
+from pipeline.settings.reading import Settings, change, load_settings
+from pipeline.shards.format.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.model_server import (
     ModelServer,
     Script,
@@ -179,7 +179,7 @@ FATAL = {
     ),
     "address": (
         replace(garbles("<html>Not Found</html>"), status=404),
-        "model.base_url: what answers there is not the Messages API (404); mend it, or the "
+        "model.base_url: what answers there is not the Messages API (404); fix it, or the "
         "environment's ANTHROPIC_BASE_URL",
     ),
 }

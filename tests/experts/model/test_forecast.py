@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
 from pipeline.experts.model.forecast import forecast_labels
 from pipeline.experts.model.kept import FILE_NAME
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
 from tests.experts.model.made import answers_of, asking, questions, right, settings_in
 from tests.model_server import error
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.protocol import Answers
+from pipeline.settings.reading import Settings
 from tests.experts.model.made import answers_of, asking, expert, questions, right, settings_in
 from tests.model_server import Asked, Reply, cut, error, late, refuses, says
 

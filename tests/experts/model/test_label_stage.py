@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from pipeline import label, preprocess
 from pipeline.__main__ import main
-from pipeline.config import Settings, change
-from pipeline.errors import PipelineError
 from pipeline.experts.model.kept import FILE_NAME
-from pipeline.rounds import label_round
+from pipeline.loops.round import label_round
+from pipeline.settings.reading import Settings, change
+from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.schema import LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.experts.model.made import asking, right, settings_in
 from tests.model_server import Asked, ModelServer, Reply, dropped, error, late, rate_limited, says
 from tests.model_server.server import Request
@@ -234,7 +234,7 @@ def test_a_budget_of_nothing_is_told_as_such(
 def test_a_batch_of_another_shard_stops_no_questions_put_one_by_one(
     settings: Settings, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.asking.BATCH", 10)  # several waves of questions
+    monkeypatch.setattr("pipeline.labelling.pool.BATCH", 10)  # several waves of questions
     server.batches.hold = True
     raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7,))
     shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
@@ -249,9 +249,9 @@ def test_a_round_whose_labels_are_a_batch_is_told_as_such(
 ) -> None:
     """The loop's part alone: who played and how small the frames are is not asked here."""
     server.batches.hold = True
-    monkeypatch.setattr("pipeline.rounds.collect.run", lambda _: {"shard": "a-raw-v001.h5"})
+    monkeypatch.setattr("pipeline.loops.round.collect.run", lambda _: {"shard": "a-raw-v001.h5"})
     small = {"shards": settings.label.shards}
-    monkeypatch.setattr("pipeline.rounds.preprocess.run", lambda _: small)
+    monkeypatch.setattr("pipeline.loops.round.preprocess.run", lambda _: small)
     settings = change(settings, leg=LEGS["leg"], model={"batch": True})
     with pytest.raises(PipelineError) as error:
         label_round(settings, name="a", title="round 1", played={}, round_=0, checkpoint=None)

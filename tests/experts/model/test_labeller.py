@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from pipeline.emulator.env import GBAEnv
-from pipeline.errors import PipelineError
 from pipeline.experts.model.labeller import ModelExpert
 from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Answers, get_action
-from pipeline.games.description import load_game
-from pipeline.shards.labels import expert_id
-from pipeline.shards.schema import NO_ACTION, LabelStatus
+from pipeline.games.loading import load_game
+from pipeline.shards.format.labels import expert_id
+from pipeline.shards.format.schema import NO_ACTION, LabelStatus
+from pipeline.system.errors import PipelineError
 from tests.experts.model.made import (
     SCREEN,
     answers_of,

@@ -20,12 +20,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import label, lease, preprocess
-from pipeline.config import Settings, change
+from pipeline import label, preprocess
 from pipeline.experts.model.database import Database
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.model.leases import LEASES, Leases
 from pipeline.experts.model.under_way import UnderWay
+from pipeline.settings.reading import Settings, change
+from pipeline.system import lease
 from tests.experts.model.made import answers_of, asking, expert, questions, settings_in
 from tests.experts.model.test_batching import created, only
 from tests.model_server import Reply, dropped

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings
 from pipeline.experts.budget import Spending, Spent
 from pipeline.experts.model import database
 from pipeline.experts.model.database import Database
@@ -21,9 +20,10 @@ from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.model.ledger import LEDGER, SharedBook
 from pipeline.experts.model.runs import command_id
 from pipeline.experts.opening import open_expert
-from pipeline.games.description import load_game
-from pipeline.lease import process_name
-from pipeline.settings import Budget
+from pipeline.games.loading import load_game
+from pipeline.settings.expert_fields import Budget
+from pipeline.settings.reading import Settings
+from pipeline.system.lease import process_name
 from tests.experts.model.made import answers_of, asking, expert, questions, right, settings_in
 from tests.model_server import Asked, Reply, late
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline import collect
-from pipeline.errors import PipelineError
-from pipeline.shards.catalogue import entries_of
-from pipeline.shards.labels import expert_id
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.format.labels import expert_id
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 from tests.experts.model.made import asking, settings_in
 from tests.model_server import Asked, Reply, says
 

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.experts.model.prompt import Prompt, instructions
 from pipeline.games.describing import map_rows
-from pipeline.games.description import GameDescription, load_game
-from pipeline.settings import Model
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
+from pipeline.settings.expert_fields import Model
 from tests.experts.model.made import SCREEN
 
 # Two marks of a map cell of quest: a wall, and tall grass.

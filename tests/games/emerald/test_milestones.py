@@ -11,7 +11,7 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import StateReader
 from pipeline.games.conditions import Condition
 from pipeline.games.describing import describe
-from pipeline.games.description import load_game
+from pipeline.games.loading import load_game
 from tests.games.emerald.oracle import NAMES, holding, in_game
 from tests.games.emerald.standin import (
     BATTLE,

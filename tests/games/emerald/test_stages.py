@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import collect, evaluate, label, preprocess, replay, train
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.games.description import load_game
+from pipeline import collect, evaluate, label, preprocess, train
+from pipeline.commands import replay
+from pipeline.games.loading import load_game
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
+from pipeline.system.errors import PipelineError
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.emulator.env import GBAEnv
-from pipeline.errors import PipelineError
-from pipeline.games.description import find_rom, load_game
-from pipeline.games.identity import expected_sha1, find_cartridge
+from pipeline.games.identity import expected_sha1, find_cartridge, find_rom
+from pipeline.games.loading import load_game
+from pipeline.system.errors import PipelineError
 from tests.games.emerald.standin import cartridge
 
 SHA1 = "f3ae088181bf583e55daf962a92bb46f4f1d07b7"

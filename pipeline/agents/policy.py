@@ -1,0 +1,87 @@
+"""What plays, as a file: a checkpoint, or a relay of several. What stages ask of either."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.agents.network import NetworkActor
+from pipeline.agents.protocol import Actor
+from pipeline.agents.relay import RelayActor, distinct, is_relay, load_relay, read_relay
+from pipeline.games.description import GameDescription
+from pipeline.settings.expert_fields import Mode
+from pipeline.shards.format.schema import canonical_json
+from pipeline.training.checkpoint import Checkpoint, check_fits, load_checkpoint
+
+
+def check_policy(path: Path, game: GameDescription) -> None:
+    """Check that a policy may play a game.
+
+    Raises:
+        PipelineError: its file, or one of a relay's checkpoints, cannot be read or does not fit.
+    """
+    if is_relay(path):
+        load_relay(path, game)
+    for checkpoint in checkpoints_of(path):
+        check_fits(checkpoint, game)
+
+
+def make_actor(path: Path, game: GameDescription, mode: Mode) -> Actor:
+    """Who plays by this file.
+
+    Raises:
+        PipelineError: as `check_policy`.
+    """
+    return (RelayActor if is_relay(path) else NetworkActor)(path, game, mode=mode)
+
+
+def policy_sha256(path: Path) -> str:
+    """Identity of what plays: of a checkpoint its weights and contract, of a relay by milestone
+    those of its checkpoints; nothing of where the files lie or what else they hold.
+
+    Raises:
+        PipelineError: a file that cannot be read.
+    """
+    if not is_relay(path):
+        return load_checkpoint(path).sha256
+    files = read_relay(path)
+    known = {file: load_checkpoint(file).sha256 for file in distinct(files)}
+    told = {milestone: known[file.resolve()] for milestone, file in files.items()}
+    return hashlib.sha256(canonical_json({"relay": told}).encode()).hexdigest()
+
+
+def trained_seeds(path: Path) -> NDArray[np.uint32]:
+    """(n,) seed of every episode that any network of the policy was trained on, rising.
+
+    Raises:
+        PipelineError: a file that cannot be read; so do the functions below.
+    """
+    return np.unique(np.concatenate([one.trained_seeds for one in checkpoints_of(path)]))
+
+
+def shard_ids(path: Path) -> set[str]:
+    """The shards that any network of the policy was trained on."""
+    return {shard for one in checkpoints_of(path) for shard in one.shard_ids}
+
+
+def told_goal(path: Path) -> bool:
+    """Whether the policy goes by the milestone that is next, beside the screen; a relay does."""
+    return is_relay(path) or bool(load_checkpoint(path).goals)
+
+
+def sees(path: Path) -> str:
+    """What the policy is shown and told, in words."""
+    contracts = [one.frame_contract for one in checkpoints_of(path)]
+    sizes = dict.fromkeys(f"{one.height}x{one.width}" for one in contracts)
+    if told_goal(path):
+        return f"the screen, {' and '.join(sizes)}, and which milestone is next"
+    return f"the screen alone, {' and '.join(sizes)}"
+
+
+def checkpoints_of(path: Path) -> list[Checkpoint]:
+    """The networks of a policy, each once."""
+    files = distinct(read_relay(path)) if is_relay(path) else [Path(path)]
+    return [load_checkpoint(file) for file in files]

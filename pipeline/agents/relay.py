@@ -1,0 +1,197 @@
+"""A relay: a network for each milestone, each playing while its milestone is the next one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.agents.network import NetworkActor
+from pipeline.agents.protocol import Choice
+from pipeline.games.description import GameDescription
+from pipeline.games.legs import known_milestone
+from pipeline.shards.format.frames import Frames
+from pipeline.system.errors import PipelineError
+from pipeline.system.files import replace_file
+from pipeline.training.checkpoint import RELAY_SUFFIX
+
+FORMAT = "pokemon-il relay"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Relay:
+    """The checkpoints of a game's milestones, one after the other."""
+
+    path: Path
+    checkpoints: dict[str, Path]
+    """By milestone, in the game's order; none between the first and the last is left out."""
+    first: int
+    """Number of the first milestone among the game's."""
+
+    def checkpoint_for(self, goal: int) -> Path:
+        """Who plays while milestone ``goal`` is next; before the first one its own network, after
+        the last one that one's."""
+        return list(self.checkpoints.values())[
+            min(max(goal - self.first, 0), len(self.checkpoints) - 1)
+        ]
+
+
+def is_relay(path: Path) -> bool:
+    """Whether a policy's file is a relay, by its name."""
+    return Path(path).suffix == RELAY_SUFFIX
+
+
+def write_relay(path: Path, checkpoints: Mapping[str, Path]) -> None:
+    """Write a relay, whole or not at all; the same relay is the same bytes.
+
+    Args:
+        path: ends in ``.json``.
+        checkpoints: by milestone; they are named by their path from the relay's folder.
+
+    Raises:
+        PipelineError: the disk refuses.
+    """
+    if not is_relay(path):
+        raise ValueError(f"{path}: a relay's name ends in {RELAY_SUFFIX}")
+    folder = os.path.abspath(path.parent)
+    named = {
+        milestone: Path(os.path.relpath(os.path.abspath(one), folder)).as_posix()
+        for milestone, one in checkpoints.items()
+    }
+    content = {"format": FORMAT, "version": VERSION, "checkpoints": named}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, text.encode(), "relay")
+
+
+def read_relay(path: Path) -> dict[str, Path]:
+    """The checkpoint of each milestone, in the order of the file.
+
+    Raises:
+        PipelineError: no such file, foreign, written by a newer pipeline, or a checkpoint is gone.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such relay; run the curriculum first") from None
+    except OSError as error:
+        raise PipelineError(
+            f"{path}: cannot read the relay ({os.strerror(error.errno or 0)}); fix that"
+        ) from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PipelineError(
+            f"{path}: no relay of this pipeline; give a checkpoint, or a relay that curriculum "
+            "wrote"
+        )
+    version, named = content.get("version"), content.get("checkpoints")
+    if type(version) is not int or version > VERSION:
+        raise PipelineError(
+            f"{path}: relay version {version}, but this pipeline reads up to version {VERSION}; "
+            "update the pipeline"
+        )
+    if (
+        not isinstance(named, dict)
+        or not named
+        or not all(isinstance(one, str) and "\0" not in one for one in named.values())
+    ):
+        raise PipelineError(
+            f"{path}: 'checkpoints' must name a file for each milestone; write it anew with "
+            "curriculum"
+        )
+    found = {milestone: path.parent / one for milestone, one in named.items()}
+    for milestone, checkpoint in found.items():
+        if not checkpoint.is_file():
+            raise PipelineError(
+                f"{path}: its checkpoint for '{milestone}' is gone ({checkpoint}); put it back, "
+                "or run the curriculum again"
+            )
+    return found
+
+
+def load_relay(path: Path, game: GameDescription) -> Relay:
+    """A relay for a game. It may begin after the game's first milestone and end before its last.
+
+    Raises:
+        PipelineError: what :func:`read_relay` raises, a milestone that the game does not have, or
+            one between two of them that it leaves out.
+    """
+    path, found = Path(path), read_relay(path)
+    for milestone in found:
+        try:
+            known_milestone(game, milestone)
+        except PipelineError as error:
+            raise PipelineError(f"{path}: {error}") from None
+    names = [one.name for one in game.milestones]
+    places = sorted(names.index(milestone) for milestone in found)
+    run = names[places[0] : places[-1] + 1]
+    missing = [name for name in run if name not in found]
+    if missing:
+        raise PipelineError(
+            f"{path}: names no checkpoint for the milestone '{missing[0]}', though for others "
+            "before and after it; add one, or run the curriculum again"
+        )
+    return Relay(path, {name: found[name] for name in run}, places[0])
+
+
+class RelayActor:
+    """Plays with a relay: each game is answered by the network whose milestone is its next one.
+
+    What it answers to a frame does not depend on the other games (see `NetworkActor`). A file that
+    plays for several milestones is loaded once.
+
+    Args:
+        path: the relay's file.
+        game: what is to be played.
+        mode, device: as `NetworkActor` takes them.
+
+    Raises:
+        PipelineError: the relay or one of its checkpoints cannot be read, or does not fit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        game: GameDescription,
+        *,
+        mode: Literal["argmax", "sampled"] = "argmax",
+        device: str = "cpu",
+    ) -> None:
+        self.relay = load_relay(path, game)
+        self.actors = {
+            checkpoint: NetworkActor(checkpoint, game, mode=mode, device=device)
+            for checkpoint in distinct(self.relay.checkpoints)
+        }
+
+    def act(
+        self,
+        frames: Frames,
+        states: list[dict[str, Any]],
+        rngs: list[np.random.Generator],
+        goals: list[int],
+    ) -> list[Choice]:
+        """One choice for each of B games, as `NetworkActor` takes and gives them."""
+        asked = [self.relay.checkpoint_for(goal).resolve() for goal in goals]
+        choices: dict[int, Choice] = {}
+        for checkpoint in dict.fromkeys(asked):
+            rows = [i for i, one in enumerate(asked) if one == checkpoint]
+            chosen = self.actors[checkpoint].act(
+                frames[rows],
+                [states[i] for i in rows],
+                [rngs[i] for i in rows],
+                [goals[i] for i in rows],
+            )
+            choices.update(zip(rows, chosen, strict=True))
+        return [choices[i] for i in range(len(goals))]
+
+
+def distinct(checkpoints: Mapping[str, Path]) -> list[Path]:
+    """The files of a relay, each once, in its order."""
+    return list(dict.fromkeys(one.resolve() for one in checkpoints.values()))

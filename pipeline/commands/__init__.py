@@ -1,0 +1,1 @@
+"""What is no stage: looking at data, games and states; printing only."""

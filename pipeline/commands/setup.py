@@ -1,0 +1,40 @@
+"""What pip cannot install by itself: mGBA's module on Python 3.12 and later, its library without
+root. Then the emulator plays its known second. ``pokemon-il setup``, once an environment."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from pipeline.emulator import installing
+from pipeline.emulator.mgba_library import load_mgba
+from pipeline.settings.reading import Settings
+from pipeline.system.errors import PipelineError
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Install what is missing of mGBA into this environment, and try it.
+
+    Returns:
+        ``up_to_date`` where nothing was missing, ``python``, ``mgba`` (the library's version) and
+        ``library``, its file where it was unpacked here.
+
+    Raises:
+        PipelineError: something cannot be installed, or does not play as it should.
+    """
+    try:
+        module = installing.install_module()
+        library = installing.own_library() is None and not installing.system_library()
+        if library:
+            print(f"unpacking libmgba into {installing.own_folder()}", file=sys.stderr)
+            installing.install_library()
+    except installing.NotInstalled as error:
+        raise PipelineError(str(error)) from None
+    mgba = load_mgba()
+    return {
+        "up_to_date": not (module or library),
+        "python": platform.python_version(),
+        "mgba": mgba.version,
+        "library": str(installing.own_library() or "of the system"),
+    }

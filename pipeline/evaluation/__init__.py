@@ -1,0 +1,1 @@
+"""What an evaluation plays, counts, tells and keeps."""

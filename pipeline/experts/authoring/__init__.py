@@ -1,0 +1,1 @@
+"""A language model writes one program a milestone, and the programs join into one."""

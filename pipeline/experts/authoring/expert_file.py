@@ -1,0 +1,115 @@
+"""The joined program on disk, and beside it what it is made of and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.experts.authoring.attempts import (
+    Attempts,
+    milestone_folder,
+    read_json,
+    sha256,
+    write_file,
+    write_json,
+)
+from pipeline.experts.authoring.joining import join
+from pipeline.experts.authoring.record import Judged
+from pipeline.games.description import GameDescription
+from pipeline.system.errors import PipelineError
+
+COUNTED = ("attempts", "input_tokens", "output_tokens")
+ROW = ("success_rate", "success_low", "success_high", "median_steps")
+
+
+def spent(folder: Path, goal: str, game: GameDescription) -> dict[str, Any]:
+    """What all attempts at a milestone took, those of earlier runs too.
+
+    ``dollars`` is None where no answer had a price.
+    """
+    names = [milestone.name for milestone in game.milestones]
+    attempts = Attempts(milestone_folder(folder, goal, names)).answered()
+    answers = [attempt.read("answer") or {} for attempt in attempts]
+    return {
+        "attempts": len(answers),
+        "input_tokens": sum(int(one.get("input_tokens", 0)) for one in answers),
+        "output_tokens": sum(int(one.get("output_tokens", 0)) for one in answers),
+        "dollars": sum_of([one.get("dollars") for one in answers]) if answers else 0.0,
+    }
+
+
+def sum_of(dollars: Sequence[float | None]) -> float | None:
+    """All dollars together, as far as they are known; None where none are."""
+    known = [float(one) for one in dollars if one is not None]
+    return sum(known) if known else None
+
+
+def milestone_row(
+    folder: Path, goal: str, kept: Judged | None, game: GameDescription
+) -> dict[str, Any]:
+    """A milestone's line: its program, how that does, and what all attempts at it took."""
+    told: dict[str, Any] = {"milestone": goal, "accepted": kept is not None}
+    if kept is None:
+        return {**told, "program": None, **dict.fromkeys(ROW), **spent(folder, goal, game)}
+    chosen = {name: kept.result[name] for name in ROW}
+    program = {"program": kept.attempt.name, "sha256": kept.result["sha256"]}
+    return {**told, **program, "model": kept.result["model"], **chosen, **spent(folder, goal, game)}
+
+
+def write_expert(
+    folder: Path,
+    parts: Mapping[str, Judged],
+    game: GameDescription,
+    whole: Mapping[str, Any] | None,
+) -> None:
+    """Publish ``expert.py`` and then ``expert.json``, which names its sha256.
+
+    ``dollars`` and tokens are those of every attempt in the folder, failed ones and those at
+    milestones without a program included: that is what the program cost.
+    """
+    source = joined_source(parts, game)
+    rows = [milestone_row(folder, name, kept, game) for name, kept in parts.items()]
+    every = [spent(folder, milestone.name, game) for milestone in game.milestones]
+    told = {
+        "game": game.name,
+        "rom_sha1": game.rom_sha1,
+        "sha256": sha256(source),
+        "models": sorted({str(row["model"]) for row in rows}),
+        "complete": len(parts) == len(game.milestones),
+        **{name: sum(one[name] for one in every) for name in COUNTED},
+        "dollars": sum_of([one["dollars"] for one in every if one["attempts"]]),
+        "whole": whole,
+        "milestones": rows,
+    }
+    write_file(folder / "expert.py", source.encode())
+    write_json(folder / "expert.json", told)
+
+
+def joined_source(parts: Mapping[str, Judged], game: GameDescription) -> str:
+    return join({name: source_of(kept) for name, kept in parts.items()}, game)
+
+
+def source_of(kept: Judged) -> str:
+    """The program that was tried.
+
+    Raises:
+        PipelineError: its file holds another one by now.
+    """
+    path = kept.attempt.program
+    data = path.read_bytes() if path.is_file() else b""
+    if sha256(data) != kept.result["sha256"]:
+        raise PipelineError(
+            f"{path}: is not the program that was tried; remove {path.parent / 'result.json'} to "
+            "have the answer's own tried again, and use one of your own with --expert.path FILE"
+        )
+    return data.decode("utf-8")
+
+
+def read_whole(folder: Path, sha: str, mark: str) -> dict[str, Any] | None:
+    """How the joined program did, where it was tried already under these settings."""
+    told = read_json(folder / "expert.json")
+    whole = (told or {}).get("whole")
+    if told is None or told.get("sha256") != sha or not isinstance(whole, dict):
+        return None
+    return whole if whole.get("mark") == mark else None

@@ -1,0 +1,1 @@
+"""Which steps an expert is asked about, the pool of experts, and the labels that come of it."""

@@ -1,0 +1,46 @@
+"""What labels would cost; nothing is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.experts.protocol import Questions
+from pipeline.games.description import GameDescription
+from pipeline.labelling.labels import Labelling
+from pipeline.labelling.plan import planned, steps_to_ask
+from pipeline.labelling.pool import Panel, sample
+from pipeline.labelling.screens import screens_of
+from pipeline.settings.reading import Settings
+from pipeline.shards.reader import Shard
+
+
+def forecast(
+    sources: list[Path], settings: Settings, game: GameDescription, panel: Panel
+) -> dict[str, Any]:
+    """What the labels would cost; nothing is asked or published."""
+    questions, few = 0, None
+    for source in sources:
+        plan = planned(source, settings, panel.expert, game)
+        if plan.done:
+            continue
+        home = settings.game_folder(game.name)
+        with Shard(source) as shard, screens_of(shard, panel.expert.screens, home) as gallery:
+            labels = Labelling.of(shard)
+            todo = steps_to_ask(shard, plan.left_off, labels, settings, game, plan)
+            questions += len(todo)
+            if few is None and len(todo):
+                few = _held(sample(shard, todo, gallery))
+    if few is None or settings.expert.kind != "model":
+        return {"questions": questions, "dollars": 0.0}
+    from pipeline.experts.model.forecast import forecast_labels
+
+    return dict(forecast_labels(settings, game, questions, few))
+
+
+def _held(questions: Questions) -> Questions:
+    """The same with its screens read, as its shard is about to be closed."""
+    screens = questions.screens
+    if screens is None:
+        return questions
+    return Questions(questions.state, [screens[i] for i in range(len(screens))])

@@ -1,0 +1,139 @@
+"""What label has to do: which shards, what becomes of each, which steps are asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.experts import opening
+from pipeline.experts.protocol import Expert
+from pipeline.games.description import GameDescription
+from pipeline.games.legs import Leg, leg_in, told_leg
+from pipeline.labelling.labels import Labelling
+from pipeline.settings.reading import Settings
+from pipeline.shards.catalog.catalogue import Catalogue, entries_of
+from pipeline.shards.catalog.names import stem_and_version
+from pipeline.shards.format.legs import inside
+from pipeline.shards.format.provenance import fingerprint
+from pipeline.shards.format.schema import unplaced
+from pipeline.shards.reader import Shard
+from pipeline.shards.runs import choose, named_shards, stem_here
+from pipeline.shards.table import newest_shards
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A shard, and the labelled one that becomes of it or is there already."""
+
+    source: Path
+    decisive: dict[str, Any]
+    mark: str
+    folder: Path
+    """Of the own run."""
+    stem: str
+    leg: Leg | None = None
+    """Only steps of this leg are asked about; None where all of the shard are of it."""
+    begun: int = 0
+    """Milestones that count as reached where the episodes begin."""
+
+    def asks_about(self, shard: Shard) -> NDArray[np.bool_]:
+        """(N,) which steps of the source are of the leg."""
+        leg = self.leg
+        if leg is None:
+            return np.ones(shard.n_frames, np.bool_)
+        return inside(shard.milestones, shard.lengths, leg.first, leg.last, self.begun)
+
+    @property
+    def left_off(self) -> Path | None:
+        """The newest of those that an expert left off, to be carried on."""
+        return self._newest("unfinished")
+
+    @property
+    def done(self) -> bool:
+        """Whether some version has what is asked for."""
+        return self._newest("fingerprint") is not None
+
+    def _newest(self, key: str) -> Path | None:
+        catalogue = Catalogue(self.folder)
+        found = [
+            entry.path
+            for entry in catalogue.of(catalogue.files(f"{self.stem}-v"))
+            if entry.error is None
+            and entry.get().provenance.get(key) == self.mark
+            and stem_and_version(entry.path)[0] == self.stem
+        ]
+        return max(found, key=lambda path: stem_and_version(path)[1], default=None)
+
+
+def processed_shards(settings: Settings, game: GameDescription) -> list[Path]:
+    named = named_shards(settings, settings.label.shards)
+    if named is not None:
+        return named
+    missing = "no processed shard to label; run 'collect' and 'preprocess' first"
+    chosen = choose(settings, game.name, settings.label.shards, _unlabelled, missing)
+    print(chosen.line("label", "processed"), flush=True)
+    return chosen.paths
+
+
+def _unlabelled(folders: Sequence[Path]) -> list[Path]:
+    found = newest_shards(*folders, kind="processed")
+    return [path for path in found if "-labelled-v" not in path.name]
+
+
+def planned(source: Path, settings: Settings, expert: Expert, game: GameDescription) -> Plan:
+    decisive = settings.label.model_dump(include={"relabel", "limit"})
+    if settings.label.select != "all":
+        from pipeline.labelling import choosing as selecting
+
+        decisive |= selecting.decisive(settings)
+    facts = entries_of([source])[0].get()
+    source_id, own = facts.shard_id, told_leg(game, facts.provenance)
+    leg = leg_in(settings, game)
+    leg = None if leg == own else leg
+    if leg is not None:
+        decisive |= {"leg": leg.told}
+    begun = 0 if own is None else own.first
+    place = None if leg is None else [leg.first, leg.last, begun]
+    asked = opening.decisive(expert, settings, game)
+    mark = fingerprint("label", unplaced(decisive), asked, source_id, place)
+    stem = stem_of(source, settings, game)
+    stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
+    folder = settings.shard_folder(game.name)
+    return Plan(source, decisive, mark, folder, stem, leg, begun)
+
+
+def stem_of(source: Path, settings: Settings, game: GameDescription) -> str:
+    stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
+    return stem_here(settings, game.name, source, stem)
+
+
+def steps_to_ask(
+    shard: Shard,
+    begun: Path | None,
+    labels: Labelling,
+    settings: Settings,
+    game: GameDescription,
+    plan: Plan,
+) -> NDArray[np.intp]:
+    """The steps to ask about, ascending, but for those that are answered in ``begun``, which
+    ``labels`` takes over; it notes why steps were chosen, too."""
+    label = settings.label
+    asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
+    todo = np.flatnonzero(asked & plan.asks_about(shard))
+    scores = np.full(len(todo), np.nan, np.float32)
+    if label.select != "all":
+        from pipeline.labelling.choosing import choose  # imported late: it brings torch
+
+        todo, scores = choose(shard, todo, settings, game)
+    elif 0 < label.limit < len(todo):
+        todo = todo[np.linspace(0, len(todo) - 1, label.limit).round().astype(int)]
+        scores = scores[: len(todo)]
+    answered = labels.carry_on(begun) if begun else np.zeros(shard.n_frames, bool)
+    labels.score(todo, scores)
+    left: NDArray[np.intp] = todo[~answered[todo]]
+    return left

@@ -1,0 +1,1 @@
+"""Recipes over the five stages: DAgger, curriculum, comparison, author."""

@@ -1,0 +1,256 @@
+"""Cloning against DAgger, at equal expert labels, equal updates and equal noise.
+
+Curves over budgets of labels, for several training seeds:
+
+- ``dagger``: the first budget is demonstrations, each later one labels of what the student saw,
+  spread evenly over its steps;
+- ``cloning``: demonstrations of the expert under the same noise - the control without which a
+  gain could be the noise's and not the on-policy labels';
+- ``cloning_clean``: demonstrations without noise, what a naive recording would give;
+- ``cloning_cycles``: as ``cloning``, but continued from budget to budget in as many trainings as
+  ``dagger``, with its updates, warm restarts of the schedule and a fresh optimizer - the control
+  for the shape of the schedule;
+- ``cloning_thinned``: as ``cloning``, but each later budget is of new demonstrations, as many
+  episodes as the student plays a round and of the same seeds, labelled evenly - the control for
+  how many labels an episode has;
+- ``cloning_thinned_cycles``: both, so that nothing but who played differs from ``dagger``;
+- ``uncertain``, ``disagree``, ``novel`` (``compare.select``): ``dagger``, but each later budget
+  goes to the steps that ``label.select`` of this name chooses. The game's own free program
+  stands in for an expert that is paid by the label. Up to the first choice all are the same: one
+  network, whose rollouts of the first round are played once and chosen from by each. After it
+  each student plays for itself.
+
+Every query to the expert is counted, one label a query. All are judged on the same unseen games.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import collect, evaluate, label, preprocess, train
+from pipeline.games.loading import load_game
+from pipeline.loops.round import own_shards
+from pipeline.loops.thinning import thin
+from pipeline.reports.plots import plot_comparison
+from pipeline.reports.statistics import wilson_interval
+from pipeline.settings.reading import Settings, change
+from pipeline.system.errors import PipelineError
+from pipeline.system.files import replace_file
+from pipeline.system.strict_json import json_text
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Train and judge every method at every budget for every seed; resumes where it stood.
+
+    Returns:
+        ``rows``: a row for each method and budget, pooled over the seeds (success with Wilson
+        95 % interval, each seed's own rate, milestones); the files of table and plot.
+
+    Raises:
+        PipelineError: budgets that do not rise or do not match the updates.
+    """
+    compare = settings.compare
+    if sorted(set(compare.labels)) != compare.labels or len(compare.labels) != len(compare.updates):
+        raise PipelineError("compare.labels must rise, and compare.updates have as many entries")
+    # Thinned to budgets and of one run for each method and seed: no stage takes them by itself.
+    settings = own_shards(settings, "compare", "compare")
+    # Without a validation split, so that every label asked for is one learned from.
+    settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
+    cells: list[dict[str, Any]] = []
+    for seed in compare.seeds:
+        for method in ("dagger", *compare.select):
+            cells += _rounds(settings, seed, method)
+        for method in compare.controls:
+            if method.startswith("cloning_thinned"):
+                cells += _rounds(settings, seed, method)
+            else:
+                cells += _cloning(settings, seed, method)
+    rows = list(_pooled(cells, settings))
+    folder = settings.run_folder()
+    table = folder / "compare.json"
+    text = json_text({"rows": rows, "cells": cells}, indent=2) + "\n"
+    replace_file(table, text.encode(), "table")
+    plot = plot_comparison(rows, folder / "compare.png")
+    return {"table": str(table), "plot": str(plot), "rows": rows}
+
+
+def _pooled(cells: list[dict[str, Any]], settings: Settings) -> Iterator[dict[str, Any]]:
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        for labels in settings.compare.labels:
+            same = [c for c in cells if c["method"] == method and c["labels"] == labels]
+            yield _pooled_row(method, labels, same)
+
+
+def _pooled_row(method: str, labels: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """The cells of one method and budget, a training seed each, as one row.
+
+    The interval is that of the pooled episodes; how much the training seeds differ, which it does
+    not know, stands beside it in ``by_seed``.
+    """
+    n = sum(cell["episodes"] for cell in cells)
+    successes = sum(round(cell["success_rate"] * cell["episodes"]) for cell in cells)
+    low, high = wilson_interval(successes, n)
+    return {
+        "method": method,
+        "labels": labels,
+        "updates": cells[0]["updates"],
+        "episodes": n,
+        "success_rate": successes / n,
+        "success_low": low,
+        "success_high": high,
+        "by_seed": [cell["success_rate"] for cell in cells],
+        "milestones_mean": float(np.mean([cell["milestones_mean"] for cell in cells])),
+    }
+
+
+def _demonstrations(settings: Settings, seed: int, method: str) -> list[str]:
+    """Labelled shards of the expert's own play."""
+    return _labelled(
+        settings,
+        {
+            "name": f"{settings.run}-{method}-{seed}",
+            "episodes": settings.compare.demonstrations,
+            "seed": seed,
+            "policy": "expert",
+            "sticky": 0.0 if method == "cloning_clean" else None,
+        },
+        {},
+    )
+
+
+def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Collect, preprocess and label with these settings of ``collect`` and ``label``."""
+    raw = collect.run(change(settings, collect=played))
+    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    owner = settings.shards_run
+    if asked:  # several labellings of one shard: a folder for each, or they would be its versions
+        owner = f"{owner}/{asked.get('select', 'even')}-{asked['limit']}"
+    chosen = change(settings, owner=owner, label={**asked, "shards": small["shards"]})
+    answers = label.run(chosen)
+    if "stopped" in answers:
+        raise PipelineError(
+            f"the expert stopped ({answers['stopped']}); run the same command again to carry on"
+        )
+    shards: list[str] = answers["shards"]
+    return shards
+
+
+def _thinned(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """The expert's own play, with as many of its labels as ``asked['limit']`` says."""
+    raw = collect.run(change(settings, collect=played))
+    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    (source,) = small["shards"]
+    limit = int(asked["limit"])
+    home = change(settings, owner=f"{settings.shards_run}/even-{limit}")
+    folder = home.shard_folder(load_game(settings.game).name)
+    return [str(thin(Path(source), folder, f"{played['name']}-labelled", limit))]
+
+
+def _cloning(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+    cycles = method == "cloning_cycles"
+    shards = _demonstrations(settings, seed, "cloning" if cycles else method)
+    checkpoint: str | None = None
+    done = 0
+    for labels, updates in zip(settings.compare.labels, settings.compare.updates, strict=True):
+        # With nothing but demonstrations, DAgger is cloning: the same network, trained once.
+        first = method != "cloning_clean" and labels == settings.compare.labels[0]
+        run_name = f"{settings.run}/{'dagger' if first else method}-{seed}-{labels}"
+        start, before = (checkpoint, done) if cycles else (None, 0)
+        checkpoint = _train(settings, run_name, seed, shards, updates - before, labels, start)
+        done = updates
+        yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
+
+
+def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+    """Labels of a few episodes a round: spread evenly over the student's (``dagger``) or the
+    expert's (``cloning_thinned``, ``cloning_thinned_cycles``), or chosen by ``method``."""
+    compare = settings.compare
+    thinned = method.startswith("cloning_thinned")
+    shards = _demonstrations(settings, seed, "cloning")
+    demonstrated = compare.labels[0]
+    checkpoint: str | None = None
+    before = (0, 0)
+    for round_, (labels, updates) in enumerate(zip(compare.labels, compare.updates, strict=True)):
+        run_name = f"{settings.run}/{method if round_ else 'dagger'}-{seed}-{labels}"
+        if checkpoint is not None:
+            # In the first round the same network plays whatever the method: its games are shared.
+            # The expert's are for both thinned methods.
+            player = "thinned" if thinned else "dagger" if round_ == 1 else method
+            played = {
+                "name": f"{settings.run}-{player}-{seed}-round-{round_}",
+                "episodes": compare.rollouts,
+                "seed": seed,
+                "first": compare.demonstrations + round_ * compare.rollouts,
+                "round": round_,
+                "policy": "expert" if thinned else checkpoint,
+                "beta": 1.0 if thinned else 0.0,
+            }
+            asked: dict[str, Any] = {"limit": labels - before[0]}
+            if method in compare.select:
+                asked.update(select=method, student=checkpoint)
+            more = _thinned if thinned else _labelled
+            shards = shards + more(settings, played, asked)
+        restarted = method != "cloning_thinned"
+        start, done = (checkpoint, before[1]) if restarted else (None, 0)
+        checkpoint = _train(settings, run_name, seed, shards, updates - done, demonstrated, start)
+        before = (labels, updates)
+        yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
+
+
+def _train(
+    settings: Settings,
+    run_name: str,
+    seed: int,
+    shards: list[str],
+    steps: int,
+    first_labels: int,
+    start_from: str | None,
+) -> str:
+    """Train on the first ``first_labels`` of the first shard and on all of the others."""
+    result = train.run(
+        change(
+            settings,
+            run=run_name,
+            train={
+                "shards": shards,
+                "steps": steps,
+                "seed": seed,
+                "max_labels": first_labels,
+                "start_from": start_from,
+            },
+        )
+    )
+    checkpoint: str = result["checkpoint"]
+    return checkpoint
+
+
+def _judged(
+    settings: Settings,
+    run_name: str,
+    checkpoint: str,
+    method: str,
+    seed: int,
+    labels: int,
+    updates: int,
+) -> dict[str, Any]:
+    result = evaluate.run(
+        change(
+            settings,
+            run=run_name,
+            evaluate={
+                "checkpoint": checkpoint,
+                "name": "evaluate",
+                "episodes": settings.compare.episodes,
+                "keep_rollouts": False,
+                "video": False,
+            },
+        )
+    )
+    kept = ("episodes", "success_rate", "milestones_mean", "length_mean")
+    cell = {"method": method, "seed": seed, "labels": labels, "updates": updates}
+    print({**cell, **{k: result[k] for k in kept}}, flush=True)
+    return {**cell, **{k: result[k] for k in kept}, "report": str(Path(result["report"]))}

@@ -1,0 +1,300 @@
+"""Milestone after milestone: the expert is measured on a leg, then a network learns it by DAgger.
+
+A run of a whole game is too long to be learned in one piece. So each leg, from one milestone to the
+next, is learned from start states at which it begins: where the expert arrived at the end of the
+leg before, and then where the student did. Only legs on which the expert is good enough are
+learned (the gate), with a limit of steps that follows from the expert's, until the student reaches
+the target or its rounds are over. Every stage says "up to date" for what it did before, so that an
+interrupted curriculum carries on where it stood.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pipeline import evaluate, train
+from pipeline.evaluation.games import of_expert
+from pipeline.games.identity import find_cartridge
+from pipeline.games.legs import leg_in
+from pipeline.games.loading import load_game
+from pipeline.loops.round import label_round, own_shards
+from pipeline.reports.legs import leg_row, shown, write_table
+from pipeline.rollouts.start_states import library_of
+from pipeline.settings.reading import Settings, change
+from pipeline.system.errors import PipelineError
+from pipeline.training.runs import bring_back
+
+SLACK = 20
+"""Steps that an episode has beyond the medians of the expert's: some legs take him only one."""
+
+
+@dataclass
+class _Learned:
+    """What there is when a leg begins, and grows with each."""
+
+    checkpoint: Path | None = None
+    """The network that goes on."""
+    shards: list[str] = field(default_factory=list)
+    labels: int = 0
+    updates: int = 0
+    networks: dict[str, Path] = field(default_factory=dict)
+    """By milestone, the network that is to reach it."""
+
+
+@dataclass(frozen=True)
+class _Leg:
+    settings: Settings
+    """Those of the run, with the leg."""
+    start: str | None
+    goal: str
+    name: str
+    """For the names of files."""
+    limit: int
+    expert: dict[str, Any]
+    """The expert's evaluation."""
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Learn every leg of the game, or those of the settings' own leg, then judge what was learned.
+
+    Returns:
+        ``policy`` (a checkpoint, or with a network a milestone the relay of them), labels, updates,
+        ``success_rate`` with its interval of games from the first leg's start to the last one's
+        end, ``legs`` (a row each, see `leg_row`, with rounds, labels and the limit of steps), and
+        the table as ``csv`` and ``json``.
+
+    Raises:
+        PipelineError: what the stages raise; an expert below the gate; no milestones.
+    """
+    started = perf_counter()
+    settings = own_shards(settings, "curriculum")
+    options, learned = settings.curriculum, _Learned()
+    legs: list[_Leg] = []
+    rows: list[dict[str, Any]] = []
+    library = library_of(settings.game_folder(load_game(settings.game).name))
+    for start, goal in _ends(settings):
+        if start is not None and library.passes(start, goal):
+            print(f"{goal}: is reached with {start} or before it; nothing lies between", flush=True)
+            if learned.checkpoint is not None:
+                learned.networks[goal] = learned.checkpoint
+            continue
+        leg = _measured(settings, start, goal)
+        legs.append(leg)
+        rows.append(_learn(leg, learned))
+        _write(settings, rows)
+    policy = _policy(settings, legs, learned)
+    rows = [{**_judged(leg, policy), **row} for leg, row in zip(legs, rows, strict=True)]
+    whole = _whole(settings, policy)
+    told = {
+        "network": options.network,
+        "told_goal": settings.train.told_goal,
+        "policy": str(policy),
+        "labels": learned.labels,
+        "updates": learned.updates,
+        **whole,
+    }
+    files = _write(settings, rows, told)
+    return {**told, **files, "seconds": perf_counter() - started, "legs": shown(rows)}
+
+
+def _ends(settings: Settings) -> list[tuple[str | None, str]]:
+    """Start and goal of each leg."""
+    game = load_game(settings.game)
+    names = [milestone.name for milestone in game.milestones]
+    if not names:
+        raise PipelineError(
+            f"{game.name} has no milestones, so there is nothing to learn one after the other; "
+            "give its game.yaml some"
+        )
+    leg = leg_in(settings, game)
+    first, last = (0, len(names)) if leg is None else (leg.first, leg.last)
+    starts = [None, *names[:-1]]
+    return list(zip(starts, names, strict=True))[first : last + 1]
+
+
+def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
+    """The expert measured on a leg; where it arrives, the next leg is judged."""
+    options = settings.curriculum
+    settings = change(settings, leg=(start, goal))
+    if start is not None:
+        _refuse_learned_from(settings, start, goal)
+    print(f"{goal}: the expert is measured", flush=True)
+    played_by_it = of_expert(settings.evaluate.name)
+    keep: dict[str, Any] = {"keep_states": True, "keep_states_most": options.states}
+    told: dict[str, Any] = {"episodes": options.expert_episodes}
+    expert = evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
+    # Where the rounds of the next leg are judged: in states of their own, too.
+    told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
+    evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
+    medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
+    if expert["success_rate"] < options.gate or medians[goal] is None:
+        raise PipelineError(
+            f"{goal}: the expert reaches it in {expert['success_rate']:.2f} of "
+            f"{expert['episodes']} games, which is below the gate of {options.gate:.2f}; fix the "
+            "expert, or lower curriculum.gate"
+        )
+    limit = math.ceil(options.limit * medians[goal]) + SLACK
+    leg = leg_in(settings, load_game(settings.game))
+    assert leg is not None
+    return _Leg(settings, start, goal, leg.name, limit, expert)
+
+
+def _refuse_learned_from(settings: Settings, start: str, goal: str) -> None:
+    """Refuse a leg that would be judged where trainings begin, too.
+
+    Raises:
+        PipelineError: no state of ``start`` was reached in an evaluation.
+    """
+    game, _ = find_cartridge(
+        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
+    )
+    library = library_of(settings.game_folder(game.name))
+    if any(one.purpose != "evaluate" for one in library.states_for(game, start, "evaluate", goal)):
+        raise PipelineError(
+            f"{library.folder}: no state of '{start}' was reached in an evaluation, so that "
+            f"'{goal}' would be judged in states that are learned from; keep some with: evaluate "
+            f"--checkpoint expert --milestone {start} --keep-states"
+        )
+
+
+def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
+    """Rounds of a leg until the target is reached; ``learned`` grows."""
+    settings, options = leg.settings, leg.settings.curriculum
+    mine: list[str] = []
+    before, asked, success = learned.updates, 0, 0.0
+    student: Path | None = None  # in the first round the expert plays
+    for round_ in range(options.rounds):
+        mine += label_round(
+            settings,
+            name=f"{settings.run}-round-{round_:02d}",
+            title=f"{leg.goal}, round {round_ + 1}",
+            round_=round_,
+            played={
+                "episodes": options.episodes,
+                "first": settings.collect.first + round_ * options.episodes,
+                "beta": 1.0 if student is None else 0.0,
+                "max_steps": leg.limit,
+                "keep_states": True,
+                "keep_states_most": (1 + round_) * options.states,
+            },
+            checkpoint=student,
+        )
+        shards = mine if options.network == "each" else learned.shards + mine
+        trained = _train(settings, f"{leg.name}/round-{round_:02d}", shards, learned)
+        student = learned.checkpoint
+        asked = trained["labels"] + trained["validation_labels"]
+        success = _chosen(leg, student)
+        print(f"{leg.goal}, round {round_ + 1}: {success:.2f} of the games", flush=True)
+        if success >= options.target:
+            break
+    assert learned.checkpoint is not None
+    before_labels = learned.labels
+    learned.labels = asked if options.network == "one" else learned.labels + asked
+    learned.shards += mine
+    learned.networks[leg.goal] = learned.checkpoint
+    return {
+        "milestone": leg.goal,
+        "limit": leg.limit,
+        "rounds": round_ + 1,
+        "labels": learned.labels - before_labels,
+        "updates": learned.updates - before,
+        "reached_target": success >= options.target,
+    }
+
+
+def _train(settings: Settings, name: str, shards: list[str], learned: _Learned) -> dict[str, Any]:
+    """Train the network on; ``learned`` notes it."""
+    start = learned.checkpoint
+    trained = train.run(
+        change(
+            settings,
+            run=f"{settings.run}/{name}",
+            leg=(None, None),
+            train={
+                "shards": list(shards),
+                "steps": settings.curriculum.steps,
+                "start_from": None if start is None else str(start),
+            },
+        )
+    )
+    learned.checkpoint = Path(trained["checkpoint"])
+    learned.updates += trained["steps"]
+    return trained
+
+
+def _chosen(leg: _Leg, checkpoint: Path | None) -> float:
+    """The success rate that says whether the target is reached."""
+    judged = evaluate.run(
+        change(
+            leg.settings,
+            evaluate={
+                "checkpoint": str(checkpoint),
+                "name": f"select-{Path(str(checkpoint)).parent.name}",
+                "episodes": leg.settings.curriculum.evaluate_episodes,
+                "purpose": "select",
+                "max_steps": leg.limit,
+                "keep_rollouts": False,
+                "keep_states": False,
+                "video": False,
+            },
+        )
+    )
+    success: float = judged["success_rate"]
+    return success
+
+
+def _policy(settings: Settings, legs: list[_Leg], learned: _Learned) -> Path:
+    """What plays in the end: the one network, trained for ``last_steps`` more, or the relay."""
+    options, folder = settings.curriculum, settings.run_folder()
+    assert learned.checkpoint is not None
+    if options.network == "each":
+        from pipeline.agents.relay import write_relay
+
+        relay = folder / "relay.json"
+        write_relay(relay, learned.networks)
+        return relay
+    if options.last_steps:
+        more = change(settings, curriculum={"steps": options.last_steps})
+        _train(more, "last", learned.shards, learned)
+    final = folder / "final.pt"
+    bring_back(learned.checkpoint, final)
+    return final
+
+
+def _judged(leg: _Leg, policy: Path) -> dict[str, Any]:
+    """The leg's row: the policy on unseen games, beside the expert."""
+    judged = evaluate.run(
+        change(
+            leg.settings,
+            evaluate={
+                "checkpoint": str(policy),
+                "max_steps": leg.limit,
+                "keep_rollouts": False,
+                "keep_states": False,
+                "video": False,
+            },
+        )
+    )
+    return leg_row(leg.goal, leg.start, judged, leg.expert)
+
+
+def _whole(settings: Settings, policy: Path) -> dict[str, Any]:
+    """The policy on unseen games from the first leg's start to the last one's end."""
+    name = f"{settings.run}-evaluate"
+    judged = evaluate.run(change(settings, evaluate={"checkpoint": str(policy), "name": name}))
+    kept = (
+        "episodes", "success_rate", "success_low", "success_high", "length_mean",
+        "milestones_mean", "mode", "sticky", "sees", "input", "rollouts", "video",
+    )  # fmt: skip
+    return {name: judged[name] for name in kept if name in judged}
+
+
+def _write(
+    settings: Settings, rows: list[dict[str, Any]], told: dict[str, Any] | None = None
+) -> dict[str, str]:
+    """The table as far as it goes: ``curriculum.csv`` and ``curriculum.json``."""
+    return write_table(settings.run_folder(), "curriculum", told or {}, rows)

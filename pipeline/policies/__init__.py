@@ -1,1 +1,0 @@
-"""Networks, checkpoints, and acting with them. Knows no emulator."""

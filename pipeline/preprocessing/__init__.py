@@ -1,0 +1,1 @@
+"""Frames made small, and the state of recorded episodes read anew."""

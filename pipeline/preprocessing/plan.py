@@ -1,0 +1,120 @@
+"""What preprocess has to do: which raw shards, and the processed one that becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.games.description import GameDescription
+from pipeline.games.legs import Leg, told_leg
+from pipeline.games.reading import read_in_play, read_of_ram
+from pipeline.settings.fields import Preprocess, Settings
+from pipeline.shards.catalog.catalogue import entries_of
+from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.catalog.names import publish_name, stem_and_version
+from pipeline.shards.format.provenance import fingerprint, recorded_by, versioned
+from pipeline.shards.format.schema import VALIDATION
+from pipeline.shards.runs import choose, named_shards
+from pipeline.shards.table import header_of, newest_shards
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A raw shard, and the processed one that becomes of it or is there already."""
+
+    source: Path
+    raw: Facts
+    target: Path
+    mark: str
+    done: bool
+    cut: Leg | None = None
+    """What is left of the episodes: this leg; None where they are it, or all is asked for."""
+    begun: int = 0
+    """Milestones that count as reached where the episodes begin."""
+
+
+def raw_shards(settings: Settings, game: GameDescription) -> list[Path]:
+    """The raw shards named, or all of the run but evaluations and what others were made of.
+
+    An evaluation's games must stay unseen, so that its rollouts are learnt from only by request;
+    of a shard that was merged, split or filtered, the episodes chosen count, and only once.
+    """
+    named = named_shards(settings, settings.preprocess.shards)
+    if named is not None:
+        return named
+    missing = "no raw shard to preprocess; run 'collect' first, or name one in preprocess.shards"
+    chosen = choose(settings, game.name, settings.preprocess.shards, _recordings, missing)
+    print(chosen.line("preprocess", "raw"), flush=True)
+    return chosen.paths
+
+
+def _recordings(folders: Sequence[Path]) -> list[Path]:
+    found = {path: header_of(path) for path in newest_shards(*folders, kind="raw")}
+    used = {
+        parent.get("shard_id")
+        for header in found.values()
+        for parent in header.provenance.get("parents", ())
+    }
+    return [
+        path
+        for path, header in found.items()
+        if header.shard_id not in used and "evaluate" not in recorded_by(header.provenance)
+    ]
+
+
+def small_stem(source: Path) -> str:
+    return stem_and_version(source)[0].removesuffix("-raw")
+
+
+def planned(
+    stems: list[tuple[Path, str]],
+    folder: Path,
+    options: Preprocess,
+    game: GameDescription,
+    leg: Leg | None,
+) -> Iterator[Plan]:
+    """``X-raw-v002`` gives ``X-84-v001``, or cut down to a leg ``X-only-LEG-84-v001``."""
+    for (source, own_stem), entry in zip(stems, entries_of([s for s, _ in stems]), strict=True):
+        raw = entry.get()
+        own = told_leg(game, raw.provenance)
+        cut = None if leg is None or leg == own else leg
+        begun = 0 if own is None else own.first
+        legs = [] if cut is None else [[cut.told, cut.first, cut.last, begun]]
+        restated = [_restated(raw, game)] if options.restate else []
+        mark = fingerprint("preprocess", decisive(options), raw.shard_id, *restated, *legs)
+        stem = own_stem if cut is None else f"{own_stem}-only-{cut.name}"
+        target, done = publish_name(folder, f"{stem}-{options.size}", mark)
+        yield Plan(source, raw, target, mark, done, cut, begun)
+
+
+def decisive(options: Preprocess) -> dict[str, Any]:
+    decisive = options.model_dump(mode="json", exclude={"shards", "workers", "restate"})
+    return {**decisive, "restate": True} if options.restate else decisive
+
+
+def _restated(raw: Facts, game: GameDescription) -> list[Any]:
+    """What a state that is read anew depends on: today's variables, and the emulator; of the rest
+    of the game on what the shard holds, or where it does not, on today's."""
+    from pipeline.emulator.version import emulator_version  # imported late, as what uses it
+
+    told: list[Any] = [read_of_ram(game), emulator_version(), *versioned("emulator")]
+    return told if "game_yaml" in raw.provenance else [*told, read_in_play(game, None)]
+
+
+def row_of(plan: Plan, made: Path | None) -> dict[str, Any]:
+    """What is told of it: the shard made (None where no step stayed) and what was left out."""
+    small = entries_of([made])[0].get() if made else None
+    frames = small.frames if small else 0
+    episodes = small.episodes if small else 0
+    return {
+        "raw": str(plan.source),
+        "shard": str(made) if made else None,
+        "up_to_date": plan.done,
+        "episodes": episodes,
+        "frames": frames,
+        "validation_episodes": small.split[VALIDATION] if small else 0,
+        "dropped_episodes": plan.raw.episodes - episodes,
+        "dropped_steps": plan.raw.frames - frames,
+    }

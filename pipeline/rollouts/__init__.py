@@ -1,0 +1,1 @@
+"""Episodes: who plays from where, recorded as raw shards; start states; playing them again."""

@@ -1,0 +1,1 @@
+"""Finding variables in RAM, and checking that a game is what its game.yaml says."""

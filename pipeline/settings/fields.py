@@ -1,0 +1,298 @@
+"""Every setting: typed, validated, documented; defaults live here once.
+
+``Settings`` is what every stage's ``run(settings)`` takes; ``pipeline.settings.reading`` reads it
+from YAML.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from pipeline.settings.expert_fields import Author, Budget, Expert, Mode, Model
+from pipeline.settings.run_names import Owned, Section
+from pipeline.system.written_paths import FileName, FilePath
+
+Control = Literal[
+    "cloning", "cloning_clean", "cloning_cycles", "cloning_thinned", "cloning_thinned_cycles"
+]
+
+
+class Collect(Section):
+    name: str = "collect"
+    """Stem of the shard's file name."""
+    episodes: int = Field(5, ge=1)
+    """Episodes to play."""
+    policy: FileName = "expert"
+    """Who plays: ``expert``, or the path of a checkpoint."""
+    beta: float = Field(1.0, ge=0, le=1)
+    """Probability that the expert rather than the checkpoint presses the button of a step."""
+    mode: Mode = "sampled"
+    """How a checkpoint chooses: the likeliest button, or one drawn by its probabilities."""
+    workers: int = Field(0, ge=0)
+    """Processes, one emulator each; 0 takes one a core."""
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    first: int = Field(0, ge=0)
+    """Where in that sequence to begin, so that a later collection repeats no game."""
+    round: int | None = Field(None, ge=0)
+    """Of the loop that plays, told in the shard; nothing is played otherwise for it."""
+    max_steps: int = Field(1000, ge=1)
+    """Steps after which an episode is truncated."""
+    patience: int = Field(0, ge=0)
+    """Truncate after so many steps without a new milestone; 0 never does."""
+    start_state: str | None = None
+    """Name of a start state in game.yaml, or ``milestone:NAME`` for the states that the library
+    has of a milestone; none takes the game's default."""
+    sticky: float | None = Field(None, ge=0, lt=1)
+    """Sticky-action probability; none takes the game's own."""
+    keep_states: bool = False
+    """Keep the console at each milestone that is reached, in ``DATASETS/GAME/states/``."""
+    keep_states_most: int = Field(100, ge=0)
+    """States of a milestone to have at most; 0 sets no bound. Those that were reached in
+    collections, in evaluations and in games that choose a checkpoint are counted apart; where more
+    are reached, those of the first episodes are kept."""
+
+
+class Preprocess(Section):
+    shards: list[FileName] = []
+    """Raw shards to read; empty takes those of the run, ``all`` those of every run."""
+    size: int = Field(84, ge=8)
+    """Height and width of the frames, in pixels."""
+    workers: int = Field(0, ge=0)
+    """Threads or processes that resize; 0 takes one a core."""
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the root episodes that goes to the validation split, chosen by hash."""
+    drop_null_actions: bool = False
+    """Leave out steps whose button changed neither the screen nor the state."""
+    drop_broken_episodes: bool = False
+    """Leave out episodes that end in neither success, failure nor truncation."""
+    restate: bool = False
+    """Play the recordings again and read the state anew, with the variables of today's game.yaml;
+    rewards, milestones and success stay as they were recorded."""
+
+
+class Train(Section):
+    shards: list[FileName] = []
+    """Labelled shards to learn from; empty takes those of the run, ``all`` those of every run."""
+    max_labels: int = Field(0, ge=0)
+    """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
+    steps: int = Field(10_000, ge=1)
+    """Updates to do, those before a resume included."""
+    batch_size: int = Field(64, ge=1)
+    """Labels of one update."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """The highest that the schedule comes to."""
+    weight_decay: float = Field(1e-5, ge=0)
+    """How much each update shrinks the weights."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """``adamw`` takes the weight decay off the weights themselves instead of the gradient."""
+    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
+    """How the learning rate changes over ``steps``."""
+    gradient_clip: float = Field(0.0, ge=0)
+    """Largest norm of the gradient; 0 leaves it alone."""
+    hidden: int = Field(256, ge=1)
+    """Features of the layer before the buttons."""
+    shift: int = Field(0, ge=0, le=3)
+    """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
+    brightness: float = Field(0.0, ge=0, le=0.5)
+    """Random brightness: a factor of up to so much from 1."""
+    cutout: int = Field(0, ge=0, le=42)
+    """Cover a random square of so many pixels in each frame."""
+    seed: int = Field(0, ge=0)
+    """Of the first weights, the order of the labels, and the augmentation."""
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms only."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` ..."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Autocast type; ``auto`` takes bf16 where the machine has it."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that read beside the training; 0 reads in it, none chooses."""
+    cache: Literal["auto", "ram", "disk", "none"] = "auto"
+    """Whether decoded frames are kept in memory, and so the order; ``auto``: up to 1 GiB of them.
+    ``disk``, of earlier versions, is ``ram``."""
+    pool_mb: int = Field(90, ge=1)
+    """Decoded frames that are mixed at a time where none are kept, in MiB."""
+    rounds: list[int] = []
+    """Learn from the shards of these DAgger rounds only; empty takes all."""
+    balance: float = Field(0.0, ge=0, le=1)
+    """0 takes the buttons as often as they come, 1 gives each the same weight in the loss."""
+    action_weights: dict[str, float] = {}
+    """Factor of a button's weight in the loss: ``{A: 2}``."""
+    round_weights: dict[int, float] = {}
+    """Factor of a DAgger round's weight."""
+    shard_weights: dict[str, float] = {}
+    """Factor of a shard's weight, by its file name."""
+    threads: int = Field(0, ge=0)
+    """Torch threads; 0 takes one a core."""
+    log_every: int = Field(50, ge=1)
+    """Updates that each logged loss and accuracy is of."""
+    validate_every: int = Field(500, ge=0)
+    """Steps between measurements on the validation split; 0 never."""
+    validate_steps: int = Field(4096, ge=0)
+    """Steps of the validation split that are looked at each time; 0 takes all."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between evaluations in the emulator, which choose ``best.pt``; 0 never."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes of each of these evaluations."""
+    save_every: int = Field(1000, ge=0)
+    """Steps between periodic checkpoints; 0 keeps only best and final."""
+    resume: bool = True
+    """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
+    start_from: FilePath | None = None
+    """Checkpoint whose weights the training starts from."""
+    keep_optimizer: bool = False
+    """Take the optimizer's state from ``start_from`` too."""
+    told_goal: bool = False
+    """Tell the network which milestone is next, beside showing it the screen."""
+
+
+class Label(Section):
+    shards: list[FileName] = []
+    """Processed shards to label; empty takes those of the run, ``all`` those of every run."""
+    relabel: bool = False
+    """Ask again for steps that already have a label."""
+    limit: int = Field(0, ge=0)
+    """Ask for so many steps of a shard only, spread evenly over it; 0 asks for all."""
+    workers: int = Field(0, ge=0)
+    """Copies of a program that are asked side by side; 0 takes one a core."""
+    select: Literal["all", "uncertain", "disagree", "novel"] = "all"
+    """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
+    those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
+    uncertainty: Literal["entropy", "margin"] = "entropy"
+    """What ``uncertain`` goes by: of all buttons, or how near the two likeliest are."""
+    student: FileName | None = None
+    """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
+    ensemble: list[FileName] = []
+    """More checkpoints for ``disagree``; empty takes dropout of the student's features."""
+    seed: int = Field(0, ge=0)
+    """Of the dropout."""
+    dry_run: bool = False
+    """Say what a model's labels would cost at most, and ask nothing."""
+
+
+class Evaluate(Section):
+    checkpoint: FileName | None = None
+    """Path of the checkpoint, or ``expert``; none takes the run's ``final.pt``."""
+    name: str = "evaluate"
+    """Stem of the rollouts' shard and of the report."""
+    episodes: int = Field(100, ge=1)
+    """Unseen games to play."""
+    seed: int = Field(0, ge=0)
+    """Names the sequence of episode seeds."""
+    purpose: Literal["evaluate", "select"] = "evaluate"
+    """Which of the disjoint seed sets: ``select`` is for choosing between checkpoints."""
+    mode: Mode = "argmax"
+    """How the network chooses: the likeliest button, or one drawn by its probabilities."""
+    workers: int = Field(0, ge=0)
+    """Processes, one emulator each; 0 takes one a core."""
+    max_steps: int = Field(1000, ge=1)
+    """Steps after which an episode is truncated."""
+    patience: int = Field(0, ge=0)
+    """Truncate after so many steps without a new milestone; 0 never does."""
+    start_state: str | None = None
+    """As that of ``collect``."""
+    sticky: float | None = Field(None, ge=0, lt=1)
+    """Sticky-action probability; none takes the game's own."""
+    keep_rollouts: bool = True
+    """Publish the rollouts as a raw shard."""
+    keep_states: bool = False
+    """As that of ``collect``; of an evaluation that was done before, if its rollouts were kept."""
+    keep_states_most: int = Field(100, ge=0)
+    """As that of ``collect``."""
+    video: bool = False
+    """Write a GIF of the first episode that succeeded (else of the first)."""
+
+
+class Dagger(Section):
+    rounds: int = Field(10, ge=1)
+    """Rounds of play, labels and training; the expert plays the first."""
+    episodes: int = Field(5, ge=1)
+    """Episodes played in each round."""
+    steps: int = Field(10_000, ge=1)
+    """Training steps in each round."""
+    beta: Literal["first", "linear", "exponential", "constant"] = "first"
+    """Schedule of the expert's share: ``first`` is 1 in round 0 and 0 after it."""
+    beta_decay: float = Field(0.5, ge=0, le=1)
+    """``exponential``: factor a round; ``constant``: the value; ``linear``: decrease a round."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes of the evaluation after each round; the last one takes ``evaluate.episodes``."""
+
+
+class Curriculum(Section):
+    network: Literal["one", "each"] = "one"
+    """One network for all milestones, or one for each, begun as that of the milestone before."""
+    gate: float = Field(0.9, ge=0, le=1)
+    """Success rate that the expert must have on a leg before anyone learns from it there."""
+    expert_episodes: int = Field(40, ge=1)
+    """Episodes that measure the expert; the states where they arrive are those in which the next
+    leg is judged."""
+    limit: float = Field(3.0, ge=1)
+    """Steps that an episode has, in medians of the expert's (and 20 more)."""
+    target: float = Field(0.95, ge=0, le=1)
+    """Success rate at which a leg is learned."""
+    rounds: int = Field(4, ge=1)
+    """Rounds of a leg at most: the expert plays in the first, then the student."""
+    episodes: int = Field(12, ge=1)
+    """Episodes played in a round."""
+    steps: int = Field(400, ge=1)
+    """Training steps in a round."""
+    last_steps: int = Field(0, ge=0)
+    """Training steps on the shards of all legs at the end, of one network for all."""
+    evaluate_episodes: int = Field(20, ge=1)
+    """Episodes after each round, which say whether the target is reached."""
+    states: int = Field(40, ge=1)
+    """Start states that are kept where a leg ends: for those who judge, for those who choose, and
+    as many of each round. Where more arrive, those of the first episodes are kept."""
+
+
+class Compare(Section):
+    seeds: list[int] = [0, 1, 2]
+    """Training seeds; each has demonstrations, rollouts and a network of its own."""
+    labels: list[int] = [500, 1000, 2000]
+    """Budgets of expert labels, rising; DAgger spends the difference in each round."""
+    updates: list[int] = [500, 1000, 2000]
+    """Training steps in all that each method has had at each budget."""
+    episodes: int = Field(100, ge=1)
+    """Unseen games that each network is judged by."""
+    rollouts: int = Field(5, ge=1)
+    """Episodes that the student plays for each round's labels."""
+    demonstrations: int = Field(20, ge=1)
+    """Episodes the expert plays, with noise and without; enough for the largest budget."""
+    controls: list[Control] = list(get_args(Control))
+    """Cloning that DAgger is compared with; each is told in ``pipeline.loops.compare``."""
+    select: list[Literal["uncertain", "disagree", "novel"]] = []
+    """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
+
+
+class Settings(Owned):
+    game: FileName = "quest"
+    """A game's name, or the folder of one."""
+    rom: FilePath | None = None
+    """The cartridge image; none takes the one that the game brings."""
+    unverified_rom: bool = False
+    """Play a ROM whose title and code are right though its sha1 is not, with a warning."""
+    milestone: str | None = None
+    """Only the leg of the game that ends with this milestone and begins at the one before: who
+    plays begins in the start states that the library has of that, or at the game's own start."""
+    from_: str | None = Field(None, alias="from")
+    """With ``to``, in place of ``milestone``: the leg begins where this milestone was reached; none
+    takes the game's own start."""
+    to: str | None = None
+    """The milestone that ends the leg; none takes the game's own end."""
+    track: bool = False
+    """Log training to Weights & Biases too (needs the extra ``track``)."""
+    collect: Collect = Collect()
+    preprocess: Preprocess = Preprocess()
+    train: Train = Train()
+    label: Label = Label()
+    expert: Expert = Expert()
+    model: Model = Model()
+    budget: Budget = Budget()
+    author: Author = Author()
+    evaluate: Evaluate = Evaluate()
+    dagger: Dagger = Dagger()
+    compare: Compare = Compare()
+    curriculum: Curriculum = Curriculum()

@@ -1,0 +1,1 @@
+"""Names, versions and facts of the shards in a folder, and reading files that may be hostile."""

@@ -1,0 +1,1 @@
+"""What a shard holds: schema, columns, compression, checks. Reads bytes, knows no folder."""

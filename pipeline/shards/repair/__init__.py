@@ -1,0 +1,1 @@
+"""Shards examined, salvaged, migrated, edited, merged and compared."""

@@ -1,0 +1,1 @@
+"""The network, behavioural cloning, checkpoints, the folder of a run. Knows no emulator."""
