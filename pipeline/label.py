@@ -8,7 +8,7 @@ from pipeline.games.legs import leg_in
 from pipeline.games.loading import load_game
 from pipeline.labelling.forecast import forecast
 from pipeline.labelling.plan import processed_shards, stem_of
-from pipeline.labelling.pool import Panel
+from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.shard import label_shard
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import check_shards
@@ -43,10 +43,10 @@ def run(settings: Settings) -> dict[str, Any]:
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
     if len({source.parent for source in sources}) > 1:
         refuse_same_stem("label", [(one, stem_of(one, settings, game)) for one in sources])
-    with Panel(settings, game) as panel:
+    with ExpertPool(settings, game) as pool:
         if settings.label.dry_run:
-            return forecast(sources, settings, game, panel)
-        rows = [label_shard(source, settings, game, panel) for source in sources]
+            return forecast(sources, settings, game, pool)
+        rows = [label_shard(source, settings, game, pool) for source in sources]
     result = result_of(rows)
     if leg is not None and not result["shards"] and "stopped" not in result:
         raise PipelineError(

@@ -9,23 +9,23 @@ from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
 from pipeline.labelling.labels import Labelling
 from pipeline.labelling.plan import planned, steps_to_ask
-from pipeline.labelling.pool import Panel, sample
+from pipeline.labelling.pool import ExpertPool, sample
 from pipeline.labelling.screens import screens_of
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 
 
 def forecast(
-    sources: list[Path], settings: Settings, game: GameDescription, panel: Panel
+    sources: list[Path], settings: Settings, game: GameDescription, pool: ExpertPool
 ) -> dict[str, Any]:
     """What the labels would cost; nothing is asked or published."""
     questions, few = 0, None
     for source in sources:
-        plan = planned(source, settings, panel.expert, game)
+        plan = planned(source, settings, pool.expert, game)
         if plan.done:
             continue
         home = settings.game_folder(game.name)
-        with Shard(source) as shard, screens_of(shard, panel.expert.screens, home) as gallery:
+        with Shard(source) as shard, screens_of(shard, pool.expert.screens, home) as gallery:
             labels = Labelling.of(shard)
             todo = steps_to_ask(shard, plan.left_off, labels, settings, game, plan)
             questions += len(todo)

@@ -27,7 +27,7 @@ BATCH = 1024
 Rows = NDArray[np.intp]
 
 
-class Panel:
+class ExpertPool:
     """The expert of a stage, open for all of its shards; a context manager.
 
     A program is asked by several processes, one a thread: the threads only wait for their process,
@@ -40,7 +40,7 @@ class Panel:
         self._stack = ExitStack()
         self._experts: list[Expert] = []
 
-    def __enter__(self) -> Panel:
+    def __enter__(self) -> ExpertPool:
         self._several(1)
         return self
 

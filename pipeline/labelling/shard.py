@@ -15,7 +15,7 @@ from pipeline.experts.protocol import Answers, Expert
 from pipeline.games.description import GameDescription
 from pipeline.labelling.labels import Labelling
 from pipeline.labelling.plan import Plan, planned, steps_to_ask
-from pipeline.labelling.pool import Panel
+from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.screens import screens_of
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
@@ -30,10 +30,10 @@ from pipeline.system.errors import PipelineError
 
 
 def label_shard(
-    source: Path, settings: Settings, game: GameDescription, panel: Panel
+    source: Path, settings: Settings, game: GameDescription, pool: ExpertPool
 ) -> dict[str, Any]:
-    panel.begin()
-    expert = panel.expert
+    pool.begin()
+    expert = pool.expert
     plan = planned(source, settings, expert, game)
     target, done = publish_name(plan.folder, plan.stem, plan.mark)
     if done:
@@ -53,14 +53,14 @@ def label_shard(
 
         if len(todo):
             _refuse_memory(source, settings, expert)
-        breach = panel.ask(shard, todo, gallery, take)
+        breach = pool.ask(shard, todo, gallery, take)
         if breach is not None:
             episode = int(np.searchsorted(shard.starts, breach.row, side="right")) - 1
             step = breach.row - int(shard.starts[episode])
             where = f"step {step} of episode {episode} of {source}"
             raise PipelineError(breach.told(str(opening.program_path(settings, game)), where))
     left = len(todo) - labels.answered
-    stopped = panel.stopped if left else None
+    stopped = pool.stopped if left else None
     if stopped is None or labels.answered:
         begun = _publish(plan, labels, expert, stopped)
     row = _row(begun, source, asked=labels.answered, stopped=stopped)
