@@ -21,7 +21,7 @@ def table() -> str:
     """A row a log."""
     lines = [
         "| system | Python | as | libmgba | torch | install | `make dagger`, small | "
-        "`make test-quick` | known second |",
+        "tests | known second |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in told():
@@ -31,13 +31,13 @@ def table() -> str:
             name: f"{row[name]['seconds']} s"
             if row[name]["exit"] == 0
             else f"exit {row[name]['exit']}"
-            for name in ("install", "dagger", "quick")
+            for name in ("install", "dagger", "tests")
         }
         known = "the same" if row["same"] else row["known_second"]
         lines.append(
             f"| {row['system']}, {row['machine']} | {row['python']} | {user} | "
             f"{row['libmgba']}, {where} | {row['torch']} | {result['install']} | "
-            f"{result['dagger']} | {result['quick']} | {known} |"
+            f"{result['dagger']} | `make {row['tests_of']}`: {result['tests']} | {known} |"
         )
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 # The two commands, from nothing, on this machine. Prints a log whose last line is JSON.
 #   tests/platforms/try.sh SOURCE [WORD ...]   SOURCE: the repository; WORDs for make, such as
 #                                              PYTHON=python3.13 SUDO=no
-# `make dagger` is run in small (one round), `make test-quick` as it is.
+# `make dagger` is run in small (one round), then `make test-quick`, or what TESTS says (TESTS=test).
 set -u
 source=$1; shift
 folder=$(mktemp -d); export HOME=$folder/home; mkdir "$HOME"
@@ -23,9 +23,9 @@ figures=
 timed doctor make doctor "$@"
 timed install make venv "$@"
 timed dagger make dagger "$@" ARGS='--rounds 1 --episodes 2 --steps 20 --evaluate.episodes 2 --evaluate.workers 2'
-timed quick make test-quick "$@"
+timed tests make "${TESTS:-test-quick}" "$@"
 .venv/bin/python - "$PRETTY_NAME" "$(id -u)" "{${figures#, }}" "$(uname -m)" "$*" <<'PYTHON'
-import json, subprocess, sys, platform
+import json, os, subprocess, sys, platform
 from importlib.metadata import version
 from pipeline.emulator.mgba_library import load_mgba
 from pipeline.emulator.installing import own_library
@@ -34,7 +34,7 @@ known = subprocess.run([sys.executable, "-m", "pipeline.emulator.known_second"],
 megabytes = int(subprocess.run(["du", "-sm", ".venv"], capture_output=True, text=True).stdout.split()[0])
 print(json.dumps({
     "system": sys.argv[1], "machine": sys.argv[4], "user": "root" if sys.argv[2] == "0" else "ordinary",
-    "words": sys.argv[5], "python": platform.python_version(),
+    "words": sys.argv[5], "tests_of": os.environ.get("TESTS", "test-quick"), "python": platform.python_version(),
     "libmgba": load_mgba().version, "library": ".venv" if own_library() else "system",
     "torch": version("torch"), "known_second": known, "same": known == KNOWN,
     "venv_mb": megabytes, **json.loads(sys.argv[3]),
