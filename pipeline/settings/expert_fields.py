@@ -15,7 +15,8 @@ Mode = Literal["argmax", "sampled"]
 
 class Expert(Section):
     kind: Literal["program", "model", "policy", "person"] = "program"
-    """A program's ``act(state)``, a language model asked for each state, another checkpoint."""
+    """A program's ``act(state)``, a language model asked for each state, another checkpoint; a
+    person cannot be asked yet."""
     path: FilePath | None = None
     """The program's file (none takes the game's ``expert.py``), or the checkpoint."""
     isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto"

@@ -79,11 +79,11 @@ class Train(Section):
     max_labels: int = Field(0, ge=0)
     """Learn from only so many labels of the first shard (a budget to compare at); 0 takes all."""
     steps: int = Field(10_000, ge=1)
-    """Updates to do, those before a resume included."""
+    """Updates in all, those before an interruption included."""
     batch_size: int = Field(64, ge=1)
     """Labels of one update."""
     learning_rate: float = Field(1e-4, gt=0)
-    """The highest that the schedule comes to."""
+    """Learning rate; with a schedule, its highest value."""
     weight_decay: float = Field(1e-5, ge=0)
     """How much each update shrinks the weights."""
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -93,7 +93,7 @@ class Train(Section):
     gradient_clip: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 leaves it alone."""
     hidden: int = Field(256, ge=1)
-    """Features of the layer before the buttons."""
+    """Width of the last hidden layer."""
     shift: int = Field(0, ge=0, le=3)
     """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
     brightness: float = Field(0.0, ge=0, le=0.5)
@@ -109,12 +109,13 @@ class Train(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Autocast type; ``auto`` takes bf16 where the machine has it."""
     workers: int | None = Field(None, ge=0)
-    """Processes that read beside the training; 0 reads in it, none chooses."""
+    """Processes that read beside the training; 0: the training reads itself; none: chosen by cores and
+    data."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    """Whether decoded frames are kept in memory, and so the order; ``auto``: up to 1 GiB of them.
-    ``disk``, of earlier versions, is ``ram``."""
+    """Keep decoded frames in memory: ``auto`` up to 1 GiB of them, ``ram`` always, ``none`` never (this
+    changes the order of batches); ``disk`` is an old name of ``ram``."""
     pool_mb: int = Field(90, ge=1)
-    """Decoded frames that are mixed at a time where none are kept, in MiB."""
+    """MiB of decoded frames that are shuffled together, where none are kept in memory."""
     rounds: list[int] = []
     """Learn from the shards of these DAgger rounds only; empty takes all."""
     balance: float = Field(0.0, ge=0, le=1)
@@ -128,7 +129,7 @@ class Train(Section):
     threads: int = Field(0, ge=0)
     """Torch threads; 0 takes one a core."""
     log_every: int = Field(50, ge=1)
-    """Updates that each logged loss and accuracy is of."""
+    """Updates between two logged values; each is a mean over them."""
     validate_every: int = Field(500, ge=0)
     """Steps between measurements on the validation split; 0 never."""
     validate_steps: int = Field(4096, ge=0)
@@ -140,7 +141,7 @@ class Train(Section):
     save_every: int = Field(1000, ge=0)
     """Steps between periodic checkpoints; 0 keeps only best and final."""
     resume: bool = True
-    """Carry on from the run's last checkpoint; false starts again and replaces the run's."""
+    """Carry on from ``last.pt``; false starts again and replaces the run's checkpoints."""
     start_from: FilePath | None = None
     """Checkpoint whose weights the training starts from."""
     keep_optimizer: bool = False
@@ -155,20 +156,20 @@ class Label(Section):
     relabel: bool = False
     """Ask again for steps that already have a label."""
     limit: int = Field(0, ge=0)
-    """Ask for so many steps of a shard only, spread evenly over it; 0 asks for all."""
+    """Ask about at most so many steps of each shard, chosen by ``select``; 0: all."""
     workers: int = Field(0, ge=0)
     """Copies of a program that are asked side by side; 0 takes one a core."""
     select: Literal["all", "uncertain", "disagree", "novel"] = "all"
     """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
     uncertainty: Literal["entropy", "margin"] = "entropy"
-    """What ``uncertain`` goes by: of all buttons, or how near the two likeliest are."""
+    """Measure of ``uncertain``: entropy over all buttons, or margin between the two likeliest."""
     student: FileName | None = None
     """The checkpoint that ``select`` asks; none takes the run's ``final.pt``."""
     ensemble: list[FileName] = []
     """More checkpoints for ``disagree``; empty takes dropout of the student's features."""
     seed: int = Field(0, ge=0)
-    """Of the dropout."""
+    """Seed of the dropout (``disagree`` without an ensemble)."""
     dry_run: bool = False
     """Say what a model's labels would cost at most, and ask nothing."""
 
@@ -254,7 +255,7 @@ class Compare(Section):
     labels: list[int] = [500, 1000, 2000]
     """Budgets of expert labels, rising; DAgger spends the difference in each round."""
     updates: list[int] = [500, 1000, 2000]
-    """Training steps in all that each method has had at each budget."""
+    """Total training steps at each budget; as many numbers as ``labels``."""
     episodes: int = Field(100, ge=1)
     """Unseen games that each network is judged by."""
     rollouts: int = Field(5, ge=1)
@@ -262,9 +263,10 @@ class Compare(Section):
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
     controls: list[Control] = list(get_args(Control))
-    """Cloning that DAgger is compared with; each is told in ``pipeline.loops.compare``."""
+    """Cloning under the same noise; from clean games; with DAgger's restarts (``cycles``); with as many
+    labels an episode as DAgger (``thinned``); both. See ``tests/bench/README.md``."""
     select: list[Literal["uncertain", "disagree", "novel"]] = []
-    """DAgger again, whose labels go to the steps that ``label.select`` would choose."""
+    """Also run DAgger with labels that these selections choose."""
 
 
 class Settings(Owned):
@@ -283,7 +285,7 @@ class Settings(Owned):
     to: str | None = None
     """The milestone that ends the leg; none takes the game's own end."""
     track: bool = False
-    """Log training to Weights & Biases too (needs the extra ``track``)."""
+    """Log training to Weights & Biases too (``pip install -e '.[track]'``)."""
     collect: Collect = Collect()
     preprocess: Preprocess = Preprocess()
     train: Train = Train()

@@ -99,7 +99,7 @@ def _own_doc(made: type[BaseModel]) -> bool:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"``?", "", text)
+    return re.sub(r"``?", "'", text)
 
 
 def _model_in(kind: Any) -> type[BaseModel] | None:

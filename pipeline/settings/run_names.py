@@ -59,7 +59,7 @@ class Owned(Section):
     """The run that shards belong to; none takes ``run``. Loops set it: the networks of their rounds
     have names of their own (``quest/round-00``), the shards are all the loop's."""
     from_run: str | None = None
-    """Take the shards of this run, where none are named; what is made of them is the own run's."""
+    """Read the shards of this run where none are named; results still go to ``run``."""
     paths: Paths = Paths()
 
     @field_validator("run", "owner", "from_run")
