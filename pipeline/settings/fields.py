@@ -109,11 +109,11 @@ class Train(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Autocast type; ``auto`` takes bf16 where the machine has it."""
     workers: int | None = Field(None, ge=0)
-    """Processes that read beside the training; 0: the training reads itself; none: chosen by cores and
-    data."""
+    """Processes that read beside the training; 0: the training reads itself; none: chosen by cores
+    and data."""
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    """Keep decoded frames in memory: ``auto`` up to 1 GiB of them, ``ram`` always, ``none`` never (this
-    changes the order of batches); ``disk`` is an old name of ``ram``."""
+    """Keep decoded frames in memory: ``auto`` up to 1 GiB of them, ``ram`` always, ``none`` never
+    (this changes the order of batches); ``disk`` is an old name of ``ram``."""
     pool_mb: int = Field(90, ge=1)
     """MiB of decoded frames that are shuffled together, where none are kept in memory."""
     rounds: list[int] = []
@@ -263,8 +263,8 @@ class Compare(Section):
     demonstrations: int = Field(20, ge=1)
     """Episodes the expert plays, with noise and without; enough for the largest budget."""
     controls: list[Control] = list(get_args(Control))
-    """Cloning under the same noise; from clean games; with DAgger's restarts (``cycles``); with as many
-    labels an episode as DAgger (``thinned``); both. See ``tests/bench/README.md``."""
+    """Cloning under the same noise; from clean games; with DAgger's restarts (``cycles``); with as
+    many labels an episode as DAgger (``thinned``); both. See ``tests/bench/README.md``."""
     select: list[Literal["uncertain", "disagree", "novel"]] = []
     """Also run DAgger with labels that these selections choose."""
 
