@@ -12,6 +12,7 @@ import signal
 from collections import defaultdict
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 KEPT = Path(__file__).parent / "durations.json"
@@ -19,6 +20,10 @@ SLOW = 0.1
 """Seconds, with what the test is the first to set up."""
 SHARED = 1.0
 """Seconds of a fixture that make all tests of its file slow."""
+
+# How long an example takes says nothing on a machine that has other work.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # A job of a shell without job control ignores Ctrl-C, and so would every process that tests start
 # to interrupt it.

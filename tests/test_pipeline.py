@@ -21,6 +21,7 @@ from pipeline.settings.reading import Settings, change
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from pipeline.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
 
@@ -258,7 +259,7 @@ def test_the_comparison_is_at_equal_labels_and_updates(settings: Settings, tmp_p
     ]
     assert Path(result["plot"]).stat().st_size > 10_000
     for run in ("dagger-0-50", "cloning-0-50", "cloning_clean-0-50"):
-        summary = train.load_checkpoint(tmp_path / "c/small" / run / "final.pt").metrics["summary"]
+        summary = load_checkpoint(tmp_path / "c/small" / run / "final.pt").metrics["summary"]
         assert (summary["labels"], summary["validation_labels"]) == (50, 0)
     shards = {path.name: path for path in (tmp_path / "d").rglob("*.h5")}
     with Shard(shards["small-cloning-0-raw-v001.h5"]) as noisy:
