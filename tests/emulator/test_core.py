@@ -243,13 +243,16 @@ def test_writing_reaches_both_blocks_of_ram_and_nothing_else(standing: Path) -> 
             emulator.write(address, 0, 4)
 
 
-def test_frames_run_although_torch_was_imported_first() -> None:
-    """As shipped, mGBA's Python callbacks spin for ever in this order."""
+@pytest.mark.parametrize("first", ["torch", "mgba"])
+def test_torch_and_the_emulator_live_in_one_process(first: str) -> None:
+    """As shipped, mGBA's Python callbacks spin for ever where torch was imported first."""
+    imports = ["import torch", "from pipeline.emulator.core import Emulator"]
     program = (
-        "import torch, sys, pathlib\n"
-        "from pipeline.emulator.core import Emulator\n"
+        "\n".join(imports if first == "torch" else imports[::-1]) + "\nimport sys, pathlib\n"
         "emulator = Emulator(pathlib.Path(sys.argv[1]))\n"
         "for _ in range(30): emulator.step(8, 4, 6)\n"
+        "assert torch.ones(64, 64).mm(torch.ones(64, 64)).sum() == 64 ** 3\n"
+        "emulator.step(8, 4, 6)\n"
         "print(emulator.screen().shape)\n"
     )
     done = subprocess.run(
