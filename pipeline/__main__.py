@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib
 import importlib.metadata
 import os
@@ -64,10 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # that never do cost a quiet one a sixth of it: so they spin a little. Set before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "200000")
     prepare_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
+        _run(words)
         sys.stdout.flush()
     except PipelineError as error:
+        if "--json" in words and not isinstance(error, _Told):
+            print(json_text({"error": str(error)}), flush=True)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -90,9 +94,13 @@ def _run(arguments: list[str]) -> None:
         error = result.pop("error", None)
         print(_headline(known.command, result))
     if known.json:
-        print(json_text(result))
+        print(json_text(result if error is None else {**result, "error": error}))
     if error is not None:
-        raise PipelineError(error)
+        raise _Told(error)
+
+
+class _Told(PipelineError):
+    """An error of a command that has a result, which is told already."""
 
 
 def _stage(name: str, settings: Settings) -> dict[str, Any]:
@@ -183,16 +191,25 @@ def _commands_in(
                 continue
         return bool  # unknown: said when the command is known
 
-    # Each word knows its place: two may be alike.
-    plain = take_apart([_Placed(word, n) for n, word in enumerate(arguments)], own, kind_of).plain
+    # Each word knows its place: two may be alike. Before it is known whose options they are, one
+    # that takes several words takes one, and one that may do without takes none.
+    few = {name: _taking_few(one) for name, one in own.items()}
+    plain = take_apart([_Placed(word, n) for n, word in enumerate(arguments)], few, kind_of).plain
     found = [word for word in plain if isinstance(word, _Placed)]
-    if not found:
-        return None
-    if (found[0], "") in leaves:
-        return (str(found[0]), ""), {found[0].place}
-    if len(found) > 1 and (found[0], found[1]) in leaves:
-        return (str(found[0]), str(found[1])), {found[0].place, found[1].place}
+    for number, word in enumerate(found):
+        if (word, "") in leaves:
+            return (str(word), ""), {word.place}
+        following = found[number + 1] if number + 1 < len(found) else word
+        if (word, following) in leaves:
+            return (str(word), str(following)), {word.place, following.place}
     return None
+
+
+def _taking_few(option: argparse.Action) -> argparse.Action:
+    """The same option, with the fewest words that it may have."""
+    few = copy.copy(option)
+    few.nargs = {"?": 0, "+": None, "*": 0}.get(str(option.nargs), option.nargs)
+    return few
 
 
 class _Placed(str):

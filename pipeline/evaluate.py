@@ -57,6 +57,8 @@ def _each_leg(settings: Settings) -> dict[str, Any]:
     start: str | None = None
     up_to_date = True
     library = library_of(settings.game_folder(game.name))
+    if not evaluate.keep_states:  # else each leg leaves states to the next
+        library.refuse_gaps([milestone.name for milestone in game.milestones[:-1]])
     for milestone in game.milestones:
         if start is not None and library.passes(start, milestone.name):
             start = milestone.name  # nothing lies between

@@ -180,6 +180,12 @@ def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:
         "game_started: the expert reaches it in 0.00 of 4 games, which is below the gate of 0.90; "
         "fix the expert, or lower curriculum.gate"
     )
+    with pytest.raises(PipelineError) as caught:
+        curriculum.run(change(mine, curriculum={"gate": 0.0}))
+    assert str(caught.value) == (
+        "game_started: the expert reaches it in none of 4 games, so that no limit of steps "
+        "follows; fix the expert, or raise evaluate.max_steps"
+    )
 
 
 def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -202,6 +202,10 @@ def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture)
         f"--add: {left:,} places are left; say more of the number, or name one, such as --add "
         "'0xC000'"
     )
+    find(capsys, "gone.npz", "--play", "A", "--by", "77")
+    assert refused(capsys, "gone.npz", "--add") == (
+        "--add: no place is left; take the last word back with --undo, or begin anew"
+    )
     assert refused(capsys, "many.npz", "--add", "0xC002") == (
         "--add 0xC002: this is none of the places listed; name one, such as --add '0xC000'"
     )

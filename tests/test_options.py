@@ -243,7 +243,15 @@ def test_a_variable_that_is_not_set_is_one_line(
         (["data", "filter", "--complete_labels", "f"], {"complete_labels": True}, {}),
         (["data", "verify", "--train.shards", "a,b", "f"], {"files": ["f"]},
          {"train.shards": ["a", "b"]}),
-        (["data", "ls", "--round", "1", "2", "--newest"], {"round": [1, 2], "newest": True}, {}),
+        (["data", "ls", "--round", "1", "2", "--newest"], {"round": ["1", "2"], "newest": True},
+         {}),
+        # Whose option it is, is known only with the command.
+        (["--run", "o1", "collect"], {"command": "collect"}, {"run": "o1"}),
+        (["--run", "x", "data", "ls"], {"run": ["x"]}, {}),
+        (["data", "--run", "x", "ls"], {"run": ["x"]}, {}),
+        (["--add", "game", "find", "s"], {"session": Path("s"), "add": ""}, {}),
+        (["--run", "train", "collect", "--seed", "1"], {"command": "collect"},
+         {"run": "train", "collect.seed": 1}),
         (["--steps", "5", "train", "--config", "c"], {"config": Path("c")}, {"train.steps": 5}),
         (["evaluate", "--video", "--episodes", "4"], {}, {"evaluate.video": True,
                                                           "evaluate.episodes": 4}),
@@ -269,8 +277,8 @@ def test_options_stand_where_one_likes(
         (["train", "4"], "'4' stands alone; write --key value"),
         (["train", "--steps", "--json"], "--train.steps needs a value"),
         (["data", "ls", "--newst"], "unknown key '--newst'; the nearest is '--newest'"),
-        (["data", "ls", "--round", "x"], "argument --round: invalid int value: 'x'; see pokemon-il "
-         "data ls --help"),
+        (["game", "states"], "the following arguments are required: what; see pokemon-il game "
+         "states --help"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(

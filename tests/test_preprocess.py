@@ -23,6 +23,7 @@ from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.schema import Episode, recording_id
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.edit import merge
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import MOST_THREADS
 from tests.shards.factory import (
@@ -207,6 +208,26 @@ def test_an_evaluations_rollouts_are_taken_only_by_name(game: Path, folder: Path
     assert run(game)["shards"] == [str(folder / "a-84-v001.h5")]
     named = run(game, shards=[str(rollouts)])
     assert named["shards"] == [str(folder / "evaluate-84-v001.h5")]
+
+
+def test_what_an_evaluation_has_a_part_in_hides_no_recording(game: Path, folder: Path) -> None:
+    raw_shard(folder / "a-raw-v001.h5", (5,))
+    episode = make_episode(4, 99)
+    write(
+        folder / "evaluate-raw-v001.h5", make_header(stage="evaluate"), [episode], [b"state" * 50]
+    )
+    merge([folder / "a-raw-v001.h5", folder / "evaluate-raw-v001.h5"], "both-raw")
+    assert run(game)["shards"] == [str(folder / "a-84-v001.h5")]
+
+
+def test_a_file_that_cannot_be_read_is_left_out_aloud(
+    game: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = raw_shard(folder / "a-raw-v001.h5", (5,)).read_bytes()
+    (folder / "cut-raw-v001.h5").write_bytes(whole[: len(whole) // 2])
+    assert run(game)["shards"] == [str(folder / "a-84-v001.h5")]
+    said = capsys.readouterr().out
+    assert "; left out, as it cannot be read: cut-raw-v001.h5 (data ls says why)" in said
 
 
 def test_the_split_follows_the_root_alone(game: Path, folder: Path) -> None:

@@ -83,6 +83,14 @@ def test_the_line_of_a_stage_is_json(
     assert strictly(line) == {"rate": None, "rows": [{"return_mean": None}]}
 
 
+def test_a_command_that_fails_ends_with_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["data", "show", "/none.h5", "--json"]) == 2
+    told = capsys.readouterr()
+    assert f"error: {strictly(told.out)['error']}\n" == told.err
+    assert command.main(["train", "--stepz", "1", "--json"]) == 2
+    assert "--stepz" in strictly(capsys.readouterr().out)["error"]
+
+
 def test_a_table_of_legs_is_json(tmp_path: Path) -> None:
     files = write_table(tmp_path, "legs", {"rate": float("inf")}, [{"x": float("nan")}])
     told = strictly(Path(files["json"]).read_text())

@@ -21,7 +21,7 @@ from pipeline.shards.runs import games_of
 from pipeline.system.files import move_folder, name_whole
 
 _OF_COMPARE = re.compile(
-    r"\.?(?P<run>.+?)-(?:dagger|cloning|cloning_clean|uncertain|disagree|novel)-\d+"
+    r"\.?(?P<run>.+?)-(?:dagger|cloning(?:_[a-z]+)*|thinned|uncertain|disagree|novel)-\d+"
     r"(?:-round-\d+)?-(?:raw|84|labelled)-.+"
 )
 _OF_A_LOOP = re.compile(r"\.?(?P<run>.+?)-(?:round-\d+|evaluate)-.+")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from pipeline.reports.summary import rows_table, summary_table
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError, printable
-from pipeline.system.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,21 @@ class Action:
 
 def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import table
+    from pipeline.shards.repair.edit import numbers
 
+    runs, rounds = _members(known.run), _members(known.round)
+    there = table.runs_in(settings.paths.datasets)
+    unknown = [run for run in runs if run not in there]
+    if unknown:
+        raise PipelineError(
+            f"--run {unknown[0]}: no such run has shards; there are: {', '.join(there) or 'none'}"
+        )
     rows, count = table.list_shards(
         settings.paths.datasets,
         kind=known.kind,
-        rounds=known.round or (),
+        rounds=numbers(",".join(rounds), "--round") if rounds else (),
         newest=known.newest,
-        runs=known.run or (),
+        runs=runs,
     )
     hidden = ("game", "return_mean")  # the folder says the one, `data show` the other
     print(rows_table([{k: v for k, v in row.items() if k not in hidden} for row in rows]))
@@ -46,9 +53,15 @@ def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {"shards": rows}
 
 
+def _members(words: Sequence[str] | None) -> list[str]:
+    """The members of ``a b``, ``a,b`` or ``[a, b]``."""
+    parts = [part for word in words or () for part in word.strip("[]").split(",")]
+    return [part for part in parts if part]
+
+
 def _ls_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("raw", "processed"), help="shards of this kind only")
-    parser.add_argument("--round", type=int, nargs="+", help="shards of these rounds only")
+    parser.add_argument("--round", metavar="N", nargs="+", help="shards of these rounds only")
     parser.add_argument("--run", metavar="NAME", nargs="+", help="shards of these runs only")
     parser.add_argument("--newest", action="store_true", help="the newest version of each only")
 
@@ -131,6 +144,9 @@ def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards.runs import all_shards
 
     files = [Path(file) for file in known.files]
+    gone = [file for file in files if not file.is_file()]
+    if gone:
+        raise PipelineError(f"{gone[0]}: no such shard; see which there are with: data ls")
     rows = list(verify(files or all_shards(settings.paths.datasets), deep=known.deep))
     columns = ("state", "schema_version", "by", "frames", "episodes", "seconds")
     shown = [{"shard": printable(r["shard"]), **{c: r.get(c) for c in columns}} for r in rows]
@@ -138,13 +154,12 @@ def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     wrong = [row["shard"] for row in rows if row["state"] != "ok"]
     if wrong:
         print(rows_table(damage_rows(rows)))
-        if known.json:
-            print(json_text({"shards": rows}))
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise PipelineError(
+        error = (
             f"{len(wrong)} of {len(rows)} shards are damaged: {', '.join(wrong[:3])}{more}; "
             "save what is intact with: data salvage FILE"
         )
+        return {"shards": rows, "error": error}
     return {"shards": rows}
 
 
@@ -267,7 +282,8 @@ def _filter(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     print(rows_table(rows))
     if not any(row["shard"] for row in rows):
         names = ", ".join(known.files[:3]) + ("" if len(files) < 4 else " ...")
-        raise PipelineError(f"{names}: no episode meets all that is asked; nothing is published")
+        error = f"{names}: no episode meets all that is asked; nothing is published"
+        return {"error": error, "up_to_date": False, "shards": rows}
     return {"up_to_date": all(row["up_to_date"] for row in rows if row["shard"]), "shards": rows}
 
 

@@ -270,6 +270,10 @@ def _add(place: str, found: Result, name: str, session: SearchSession) -> str:
 
     file, console = session.game.folder / "game.yaml", session.console
     example = f"'{found.found[0].place(console)}'" if found.found else "0x02001000"
+    if not place and not found.total:
+        raise PipelineError(
+            "--add: no place is left; take the last word back with --undo, or begin anew"
+        )
     if not place and found.total != 1:
         raise PipelineError(
             f"--add: {found.total:,} places are left; say more of the number, or name one, such as "

@@ -60,9 +60,9 @@ def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("ls", "add", "check"))
+    parser.add_argument("what", choices=("ls", "add", "check"), help="list, put in, load each one")
     parser.add_argument(
-        "files", nargs="*", type=Path,
+        "files", nargs="*", type=Path, default=[],
         help="add: save states (raw or PNG), in-game saves (.sav), or raw shards to play again",
     )  # fmt: skip
     parser.add_argument(

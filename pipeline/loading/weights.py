@@ -71,7 +71,10 @@ class Weights:
         )
         total = float((counts * of_shards[:, None] * classes).sum())
         if not total > 0:
-            raise PipelineError("weights: all are 0, so nothing would be learnt; raise some")
+            raise PipelineError(
+                "train.action_weights, round_weights, shard_weights: all are 0, so nothing would "
+                "be learned; raise some"
+            )
         scale = counts.sum() / total
         return ResolvedWeights((classes * scale).astype(np.float32), of_shards.astype(np.float32))
 
@@ -81,18 +84,25 @@ class Weights:
         if len(factors) > 1:
             there = ", ".join("none" if n is None else str(n) for n in rounds)
             raise PipelineError(
-                f"weights: {name} holds episodes of the rounds {there}, and their factors differ; "
-                "give these rounds one factor, or learn from the shards that it was merged from"
+                f"train.round_weights: {name} holds episodes of the rounds {there}, and their "
+                "factors differ; give these rounds one factor, or learn from the shards that it "
+                "was merged from"
             )
         return factors.pop()
 
     def _check(self, kind: str, given: Mapping[Any, float], there: Sequence[object]) -> None:
+        setting = _SETTINGS[kind]
         for name, factor in given.items():
             if name not in there:
                 known = ", ".join(map(str, dict.fromkeys(there))) or "none"
-                raise PipelineError(f"weights: no {kind} '{name}'; there are: {known}")
+                raise PipelineError(f"train.{setting}: no {kind} '{name}'; there are: {known}")
             if not 0 <= factor < float("inf"):
-                raise PipelineError(f"weights: the {kind} '{name}' has {factor}; give 0 or more")
+                raise PipelineError(
+                    f"train.{setting}: the {kind} '{name}' has {factor}; give 0 or more"
+                )
+
+
+_SETTINGS = {"button": "action_weights", "round": "round_weights", "shard": "shard_weights"}
 
 
 @dataclass(frozen=True)

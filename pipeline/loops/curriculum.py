@@ -131,11 +131,16 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
     evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
     medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
-    if expert["success_rate"] < options.gate or medians[goal] is None:
+    if expert["success_rate"] < options.gate:
         raise PipelineError(
             f"{goal}: the expert reaches it in {expert['success_rate']:.2f} of "
             f"{expert['episodes']} games, which is below the gate of {options.gate:.2f}; fix the "
             "expert, or lower curriculum.gate"
+        )
+    if medians[goal] is None:
+        raise PipelineError(
+            f"{goal}: the expert reaches it in none of {expert['episodes']} games, so that no "
+            "limit of steps follows; fix the expert, or raise evaluate.max_steps"
         )
     limit = math.ceil(options.limit * medians[goal]) + SLACK
     leg = leg_in(settings, load_game(settings.game))

@@ -51,17 +51,15 @@ def raw_shards(settings: Settings, game: GameDescription) -> list[Path]:
 
 
 def _recordings(folders: Sequence[Path]) -> list[Path]:
-    found = {path: header_of(path) for path in newest_shards(*folders, kind="raw")}
+    headers = {path: header_of(path) for path in newest_shards(*folders, kind="raw")}
+    # What an evaluation has a part in is no recording, and hides none that it was made of.
+    found = {p: one for p, one in headers.items() if "evaluate" not in recorded_by(one.provenance)}
     used = {
         parent.get("shard_id")
         for header in found.values()
         for parent in header.provenance.get("parents", ())
     }
-    return [
-        path
-        for path, header in found.items()
-        if header.shard_id not in used and "evaluate" not in recorded_by(header.provenance)
-    ]
+    return [path for path, header in found.items() if header.shard_id not in used]
 
 
 def small_stem(source: Path) -> str:

@@ -160,6 +160,20 @@ class Library:
             )
         return states
 
+    def refuse_gaps(self, milestones: Sequence[str]) -> None:
+        """Refuse to begin what needs states of all these milestones.
+
+        Raises:
+            PipelineError: some have none.
+        """
+        gaps = [name for name in milestones if not self.files(name)]
+        if gaps:
+            raise PipelineError(
+                f"{self.folder}: no states of the milestones {', '.join(gaps)} yet, in which legs "
+                "begin; keep some with: collect --keep-states, or evaluate the legs that have "
+                "theirs with --milestone NAME"
+            )
+
     def passes(self, milestone: str, goal: str) -> bool:
         """Whether ``goal`` is known to be reached in all states of ``milestone``: in the game as
         it was played they come together, or in another order, and nothing lies between."""

@@ -84,12 +84,18 @@ class Chosen:
     folder: Path
     advice: str = ""
     """What to do about the shards of another run."""
+    unread: tuple[str, ...] = ()
+    """Names of files there that are no shards, or cannot be read."""
 
     def line(self, stage: str, kind: str, more: str = "") -> str:
         """What was taken, in one line."""
         number = len(self.paths)
         shards = f"{number:,} {kind} shard{'' if number == 1 else 's'}"
-        return printable(f"{stage}: {shards} of {self.whose}{more} ({self.folder}){self.advice}")
+        line = f"{stage}: {shards} of {self.whose}{more} ({self.folder}){self.advice}"
+        if self.unread:
+            names = ", ".join(self.unread[:3]) + (" ..." if len(self.unread) > 3 else "")
+            line += f"; left out, as it cannot be read: {names} (data ls says why)"
+        return printable(line)
 
 
 def choose(
@@ -116,11 +122,12 @@ def choose(
             raise PipelineError(
                 f"from_run {settings.from_run}: --shards all takes every run's; give one of both"
             )
-        chosen = Chosen(pick(folders_of(home)), "all runs", home)
+        folders = folders_of(home)
+        chosen = Chosen(pick(folders), "all runs", home, unread=_unread(folders))
     else:
         run = settings.from_run or settings.shards_run
         folder = folder_of_run(home, run)
-        chosen = Chosen(pick([folder]), f"run '{run}'", folder)
+        chosen = Chosen(pick([folder]), f"run '{run}'", folder, unread=_unread([folder]))
     if chosen.paths:
         return chosen
     flat_too = settings.from_run is None and list(named) != [ALL] and chosen.folder != home
@@ -132,6 +139,13 @@ def choose(
     others = [run_of(one, home) or DEFAULT for one in folders_of(home) if one != chosen.folder]
     there = f", or take those of another run with --from_run ({', '.join(others)})"
     raise PipelineError(f"{chosen.folder}: {missing}{there if others else ''}")
+
+
+def _unread(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Names of files in these folders that no stage can take."""
+    catalogues = [Catalogue(folder) for folder in folders]
+    entries = [entry for one in catalogues for entry in one.of(one.files())]
+    return tuple(entry.path.name for entry in entries if entry.facts is None)
 
 
 def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:

@@ -16,7 +16,7 @@ from pipeline.shards.format.labels import by_expert, by_failure, experts_of
 from pipeline.shards.format.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 from pipeline.shards.lineage import Family
 from pipeline.shards.reader import Shard
-from pipeline.shards.runs import entries_of_game, games_of, run_of
+from pipeline.shards.runs import entries_of_game, folders_of, games_of, run_of
 
 
 def header_of(path: Path) -> ShardHeader:
@@ -37,6 +37,17 @@ def newest_entries(*folders: Path, kind: Kind | None = None) -> list[Entry]:
     catalogues = [Catalogue(folder) for folder in folders]
     entries = [entry for one in catalogues for entry in one.of(newest_versions(one.files()))]
     return [e for e in entries if e.facts is not None and kind in (None, e.facts.kind)]
+
+
+def runs_in(datasets: Path) -> list[str]:
+    """The runs of all games that have files in their folders."""
+    found = {
+        run_of(folder, game) or DEFAULT
+        for game in games_of(datasets)
+        for folder in folders_of(game)
+        if Catalogue(folder).files()
+    }
+    return sorted(found)
 
 
 def newest_shards(*folders: Path, kind: Kind | None = None) -> list[Path]:

@@ -140,15 +140,19 @@ def test_balance_gives_every_button_the_same_sum(tmp_path: Path) -> None:
     [
         (
             Weights(by_action={"TURBO": 2}),
-            "weights: no button 'TURBO'; "
+            "train.action_weights: no button 'TURBO'; "
             "there are: A, B, START, SELECT, UP, DOWN, LEFT, RIGHT, L, R",
         ),
-        (Weights(by_round={3: 1}), "weights: no round '3'; there are: none"),
-        (Weights(by_shard={"b.h5": 1}), "weights: no shard 'b.h5'; there are: a.h5"),
-        (Weights(by_action={"A": -1}), "weights: the button 'A' has -1; give 0 or more"),
+        (Weights(by_round={3: 1}), "train.round_weights: no round '3'; there are: none"),
+        (Weights(by_shard={"b.h5": 1}), "train.shard_weights: no shard 'b.h5'; there are: a.h5"),
+        (
+            Weights(by_action={"A": -1}),
+            "train.action_weights: the button 'A' has -1; give 0 or more",
+        ),
         (
             Weights(by_shard={"a.h5": 0}),
-            "weights: all are 0, so nothing would be learnt; raise some",
+            "train.action_weights, round_weights, shard_weights: all are 0, so nothing would be "
+            "learned; raise some",
         ),
     ],
 )

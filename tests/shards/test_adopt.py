@@ -27,6 +27,7 @@ BELONGS = {
     "quest-evaluate-badge-raw-v001.h5": "quest",
     "small-cloning-0-raw-v001.h5": "small/compare",
     "small-cloning_clean-2-84-v001.h5": "small/compare",
+    "small-thinned-0-round-1-raw-v001.h5": "small/compare",
     "small-dagger-0-round-1-labelled-v001.h5": "small/compare",
     "states-round-00-raw-v001.h5": "mine",  # no run may be called so
     ".collect-raw-0123456789ab.parts": "mine",
@@ -63,7 +64,7 @@ def test_each_shard_comes_into_the_folder_of_its_run(datasets: Path, capsys: Cap
     before = contents(datasets)
     assert command(datasets) == 0
     told = capsys.readouterr().out
-    assert told.splitlines()[-1] == "13 of 13 moved"
+    assert told.splitlines()[-1] == "14 of 14 moved"
     assert placed(datasets) == BELONGS
     assert contents(datasets) == before
     assert [path for path in (datasets / "tiny").iterdir() if path.is_file()] == []

@@ -98,8 +98,8 @@ def test_a_shard_of_rounds_with_different_weights_is_one_line(tmp_path: Path) ->
     with pytest.raises(PipelineError) as caught:
         Steps([two], weights=Weights(by_round={1: 3.0}))
     assert str(caught.value) == (
-        "weights: two-v001.h5 holds episodes of the rounds 1, 2, and their factors differ; give "
-        "these rounds one factor, or learn from the shards that it was merged from"
+        "train.round_weights: two-v001.h5 holds episodes of the rounds 1, 2, and their factors "
+        "differ; give these rounds one factor, or learn from the shards that it was merged from"
     )
 
 
