@@ -270,6 +270,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[Leaf, argparse.ArgumentPar
             name, help=text, description=text, parents=[shared], allow_abbrev=False, epilog=VALUES
         )
         leaf.stage = name
+        leaf.usage = f"{leaf.prog} [--config CONFIG] [--json] [--KEY VALUE ...]"
         leaves[name, ""] = leaf
     for name, text in COMMANDS.items():
         made = add_actions(commands.add_parser(name, help=text), shared, ACTIONS[name], VALUES)

@@ -57,26 +57,28 @@ def rows(section: type[BaseModel]) -> Iterator[Row]:
 
 
 def help_text(stage: str) -> str:
-    """The settings of a stage and of the top level, for a terminal of 100 columns."""
+    """The settings of a stage, of the expert that it asks, and of the top level, for a terminal of
+    100 columns."""
     parts = []
-    for section in (stage, ""):
+    asks = ["expert"] if stage in ("collect", "label", "dagger", "curriculum") else []
+    for section in (stage, *asks, ""):
         made = sections().get(section)
         if made is None:
             continue
         parts.append(f"settings of {section}:" if section else "settings of every command:")
         for row in rows(made):
             default = f"; default {row.default}" if row.default else ""
-            parts += textwrap.wrap(
-                f"  --{row.key}  {row.kind}{default}", 98, subsequent_indent=" " * 6
-            )
+            key = f"{section}.{row.key}" if section in asks else row.key
+            parts += textwrap.wrap(f"  --{key}  {row.kind}{default}", 98, subsequent_indent=" " * 6)
             parts += textwrap.wrap(
                 _plain(row.text), 92, initial_indent=" " * 6, subsequent_indent=" " * 6
             )
-    others = ", ".join(name for name in sections() if name not in ("", stage))
-    text = (
-        f"settings of other sections: --SECTION.KEY VALUE, of {others}; configs/README.md has all"
+    others = ", ".join(name for name in sections() if name not in ("", stage, *asks))
+    parts += textwrap.wrap(
+        f"settings of other sections: --SECTION.KEY VALUE, of {others}. `make` adds --config "
+        "configs/quest.yaml, whose values replace these defaults; configs/README.md has all",
+        98,
     )
-    parts += textwrap.wrap(text, 98)
     return "\n".join(parts)
 
 
