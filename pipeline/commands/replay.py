@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipeline.games.loading import load_game
 from pipeline.rollouts.replaying import Difference, first_difference, player_again, recorded_game
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
+from pipeline.shards.repair.edit import numbers
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import cores, local_executor, run_jobs
 
@@ -102,14 +102,7 @@ def chosen_episodes(text: str | None, count: int) -> Sequence[int]:
     """
     if text is None:
         return range(count)
-    chosen: set[int] = set()
-    for word in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", word.strip())
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not low <= high < count:
-            raise PipelineError(
-                f"--episodes: '{word.strip()}' is none of the episodes 0 to {count - 1}; write "
-                "numbers such as 0,3-5"
-            )
-        chosen.update(range(low, high + 1))
-    return sorted(chosen)
+    chosen = sorted(set(numbers(text, "--episodes")))
+    if chosen[-1] >= count:
+        raise PipelineError(f"--episodes {text}: there are only the episodes 0 to {count - 1}")
+    return chosen
