@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.games.cartridge import filled_up, read_cartridge
 from pipeline.games.platforms import GBA, Platform
-from pipeline.games.states import PNG, identity_of, unlike
+from pipeline.games.states import PNG, identity_of, png_chunks, unlike
 from pipeline.system.errors import PipelineError
 
 HEIGHT, WIDTH = GBA.height, GBA.width
@@ -289,14 +288,8 @@ def _is_whole(state: bytes, raw_size: int, console: Platform) -> bool:
     """
     if not state.startswith(PNG):
         return len(state) >= raw_size
-    at, kind = len(PNG), b""
     size = console.width.to_bytes(4, "big") + console.height.to_bytes(4, "big")
-    while kind != b"IEND" and at + 12 <= len(state):
-        length, kind = int.from_bytes(state[at : at + 4], "big"), state[at + 4 : at + 8]
-        check = int.from_bytes(state[at + 8 + length : at + 12 + length], "big")
-        if zlib.crc32(state[at + 4 : at + 8 + length]) != check:
-            return False
-        if kind == b"IHDR" and state[at + 8 : at + 16] != size:
-            return False
-        at += 12 + length
-    return kind == b"IEND"
+    try:
+        return all(data[:8] == size for kind, data in png_chunks(state) if kind == b"IHDR")
+    except PipelineError:
+        return False

@@ -251,7 +251,7 @@ def note_of(state: bytes) -> str | None:
     Raises:
         PipelineError: the PNG is cut off or damaged.
     """
-    for kind, data in _chunks(state):
+    for kind, data in png_chunks(state):
         if kind == _NOTE and data.startswith(_NOTE_KEY):
             return data[len(_NOTE_KEY) :].decode("ascii", "replace")
     return None
@@ -274,7 +274,7 @@ def without_note(state: bytes) -> bytes:
         PipelineError: the PNG is cut off or damaged.
     """
     parts = [PNG]
-    for kind, data in _chunks(state):
+    for kind, data in png_chunks(state):
         if kind == _NOTE and data.startswith(_NOTE_KEY):
             continue
         check = zlib.crc32(kind + data).to_bytes(4, "big")
@@ -284,7 +284,7 @@ def without_note(state: bytes) -> bytes:
 
 def _carried(png: bytes) -> bytes:
     """The raw state in a PNG."""
-    for kind, data in _chunks(png):
+    for kind, data in png_chunks(png):
         if kind == _CARRIED:
             try:
                 return zlib.decompress(data)
@@ -296,8 +296,12 @@ def _carried(png: bytes) -> bytes:
 _DAMAGED = "the save state is a PNG that is cut off or damaged; copy it again"
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each part of a PNG, the end included."""
+def png_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each part of a PNG, the end included.
+
+    Raises:
+        PipelineError: it is cut off, or a part is not as its checksum says.
+    """
     at, kind = len(PNG), b""
     while kind != b"IEND":
         length, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
