@@ -67,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(words)
+        try:
+            _run(words)
+        except SystemExit:  # after a help, which perhaps nobody reads to its end
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except PipelineError as error:
         if "--json" in words and not isinstance(error, _Told):

@@ -33,7 +33,7 @@ PREPROCESS = ["preprocess", "--workers", "2"]
 # Forks a process group for each command, with everything imported: a kill then hits the work and
 # not the imports. Says its id, and when it has ended its exit code.
 STARTER = """
-import json, os, sys
+import json, multiprocessing.util, os, sys
 import pipeline.collect, pipeline.label, pipeline.preprocess, pipeline.shards.repair.verify
 from pipeline.__main__ import main
 for line in sys.stdin:
@@ -42,7 +42,9 @@ for line in sys.stdin:
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(0, 1)
-        os._exit(main(json.loads(line)))
+        code = main(json.loads(line))
+        multiprocessing.util._exit_function()  # as at the end of a process that was not forked
+        os._exit(code)
     try:
         os.setpgid(pid, pid)
     except PermissionError:
