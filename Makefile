@@ -104,7 +104,9 @@ rom:  ## build the game's cartridge from its source
 	@$(MAKE) -C pipeline/games/quest/source
 
 lint: dev  ## ruff and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(BIN)/mypy; else \
+	  echo "mypy is left out: numpy and torch for Python 3.10 have types of an older kind"; fi
 
 # The tests start this project hundreds of times; without caches each start would compile it anew.
 test test-quick: export PYTHONDONTWRITEBYTECODE :=
