@@ -65,7 +65,7 @@ def test_a_wheel_collects_preprocesses_and_trains_outside_the_checkout(
     built: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "env"
-    venv.create(place, with_pip=False)
+    venv.create(place, with_pip=True)  # an environment that uv made has none to lend
     python = place / "bin/python"
     packages = next((place / "lib").glob("python*/site-packages"))
     # The dependencies of this environment; its editable install is not among them, since only
@@ -73,8 +73,7 @@ def test_a_wheel_collects_preprocesses_and_trains_outside_the_checkout(
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     wheel = next(built.glob("*.whl"))
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps",
-         "--no-index", str(wheel)],
+        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
         check=True,
     )  # fmt: skip
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
@@ -152,7 +151,10 @@ def test_a_library_that_is_named_and_not_there_is_one_line(
     )
 
 
-def test_the_module_is_asked_for_by_the_tags_of_its_wheel(tmp_path: Path) -> None:
+def test_the_module_is_asked_for_by_the_tags_of_its_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "_has_pip", lambda: True)
     command = installing.module_command(tmp_path)
     assert command[-1] == "mgba==0.10.2"
     told = dict(itertools.pairwise(command))
