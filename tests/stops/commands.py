@@ -48,10 +48,13 @@ COMMANDS: dict[str, tuple[str | None, list[str]]] = {
 """By name, the command whose files it finds, and its words."""
 
 SHORT = {
-    "evaluate": 2, "train that asks the emulator": 4, "train on": 4, "train again": 5,
-    "collect again": 6, "dagger": 24, "curriculum": 42,
+    "collect": 2, "train": 2, "evaluate": 3, "train that asks the emulator": 5, "train on": 5,
+    "train again": 6, "collect again": 6,
 }  # fmt: skip
 """Of the states that a stop leaves, every so many-th in the short form; of the others each."""
+CHAINS = {"dagger": 11, "curriculum": 17}
+"""Commands that the short form stops again and again in one folder, each time so many points
+later: they are the longest, and a run after a stop begins with all that was finished before."""
 _OWN = ("seconds", "new_states", "up_to_date")
 """What a report says of the very call that wrote it."""
 

@@ -70,8 +70,7 @@ class Layer:
             number = len(self.calls)
             self.calls.append(f"{name} {arguments[0]}")
             self._look(2 * number)
-            if self.stop == 2 * number:
-                os._exit(STOPPED)
+            self._stop_at(2 * number)
             if name in ("replace", "rename", "link"):
                 self._named(*arguments[:2])
             result = real(*arguments, **options)
@@ -81,11 +80,15 @@ class Layer:
                 parent = os.stat(os.path.dirname(os.path.abspath(arguments[1])))
                 self._pending[parent.st_ino] = str(arguments[1])
             self._look(2 * number + 1)
-            if self.stop == 2 * number + 1:
-                os._exit(STOPPED)
+            self._stop_at(2 * number + 1)
             return result
 
         return call
+
+    def _stop_at(self, point: int) -> None:
+        # Or soon after: there is nothing after a call that raises.
+        if self.stop is not None and point >= self.stop:
+            os._exit(STOPPED)
 
     def _look(self, point: int) -> None:
         if self._watched is None:

@@ -110,15 +110,40 @@ class Workplace:
         code = self._wait(self._forked(folder, words, Layer(), told))
         if code != 0:
             return f"{where}: exit {code}, {_said(folder)}"
-        files = json.loads(told.read_text())["files"]
-        other = sorted(
-            key for key in {*files, *whole["files"]} if files.get(key) != whole["files"].get(key)
-        )
+        return self._different(folder, where, json.loads(told.read_text()), whole)
+
+    def _different(
+        self, folder: Path, where: str, told: dict[str, Any], whole: dict[str, Any]
+    ) -> str | None:
+        """Which files are not those of the undisturbed command; without such the folder goes."""
+        files, expected = told["files"], whole["files"]
+        other = sorted(key for key in {*files, *expected} if files.get(key) != expected.get(key))
         if other:
             shown = [f"{key} ({'gone' if key not in files else 'other'})" for key in other]
             return f"{where}: {', '.join(shown)}"
         shutil.rmtree(folder)
         return None
+
+    def again_and_again(self, name: str, step: int) -> tuple[int, str | None]:
+        """Stop a command at its point ``step``, run it again and stop it at point ``2 * step``, and
+        so on until it ends before it comes to be stopped; how many stops, and what is wrong then.
+        """
+        before, words = COMMANDS[name]
+        _, whole = self.whole(name)
+        folder = self.folder / f"{name} every {step}"
+        told = folder.with_suffix(".json")
+        self._lay(folder, before)
+        stops = 0
+        while True:
+            point = (stops + 1) * step
+            code = self._wait(self._forked(folder, words, Layer(stop=point), told))
+            if code != STOPPED:
+                break
+            stops += 1
+        where = f"{name}, stopped {stops} times, each {step} points later"
+        if code != 0:
+            return stops, f"{where}: exit {code}, {_said(folder)}"
+        return stops, self._different(folder, where, json.loads(told.read_text()), whole)
 
     def recovered(self, name: str, points: Sequence[int], *, jobs: int = 1) -> list[str]:
         """What went wrong at these points, several of them side by side."""
