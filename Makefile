@@ -15,6 +15,8 @@ TORCH ?= default
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # no: pip, even where uv is there
 UV ?= $(shell command -v uv 2>/dev/null || echo no)
+# Tests of one file share what it sets up; those that take longest begin first (tests/conftest.py).
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PIPELINE := $(BIN)/python -m pipeline
 STAGES := collect preprocess train label evaluate dagger curriculum compare author
@@ -112,16 +114,16 @@ lint: dev  ## ruff and mypy
 test test-quick: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint  ## all checks and tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-quick: dev  ## the tests that take under 0.1 seconds each (a minute on 2 cores)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow' $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m 'not slow' $(ARGS)
 
 test-oldest:  ## the quick tests with the lowest versions that setup.cfg allows (PYTHON=python3.10)
 	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-oldest.txt
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 -m 'not slow' $(ARGS)
+	@OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(SPREAD) -m 'not slow' $(ARGS)
 
 bench: .venv/.bench  ## speed, as ratios against named baselines
 	@$(BIN)/python -m tests.bench $(ARGS)

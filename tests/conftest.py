@@ -2,7 +2,7 @@
 
 How long each test takes is kept in ``durations.json`` (``make test ARGS=--keep-durations`` writes
 it). Those over 0.1 seconds are marked slow, and ``make test-quick`` leaves them out; a new test
-is quick until it is kept.
+is quick until it is kept. Files that take longest come first.
 """
 
 from __future__ import annotations
@@ -48,10 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     shared = {
         name.partition("::")[0] for name, seconds in slow.items() if seconds["setup"] > SHARED
     }
+    took: dict[str, float] = defaultdict(float)
+    for name, seconds in slow.items():
+        took[name.partition("::")[0]] += seconds["setup"] + seconds["call"]
     for item in items:
         file = item.nodeid.partition("::")[0]
         if item.nodeid in slow or file in shared:
             item.add_marker(pytest.mark.slow)
+    # Files are handed to processes as wholes; one that begins late would keep all others waiting.
+    items.sort(key=lambda item: -took[item.nodeid.partition("::")[0]])
 
 
 class _Kept:

@@ -195,7 +195,7 @@ def test_a_collection_killed_again_and_again_ends_with_the_bytes_of_an_undisturb
 
     moments = [(at_once, 1.0), (part, 0.2), (part, 0.2), (part, 0.2)]
     moments += [(sealing, 0.3), (sealing, 0.3), (sealing, 0.3), (at_once, 1.0)]
-    for moment, longest in moments * 2:
+    for moment, longest in moments:
         while not starter.kill(
             words, functools.partial(moment, parts()), chance.uniform(0, longest)
         ):
@@ -247,7 +247,7 @@ def test_preprocess_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed
     assert starter.run(words) == (0, "")
     seconds = time.monotonic() - began
     kills = 0
-    while kills < 8:
+    while kills < 4:
         if target.exists():
             assert target.read_bytes() == expected
             target.unlink()

@@ -24,8 +24,6 @@ from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint
 from tests.trained import same_training
 
-# In one process, or what all of them look at would be made twice.
-pytestmark = pytest.mark.xdist_group("curriculum")
 ROOT = Path(__file__).parent.parent
 QUEST = ROOT / "pipeline/games/quest"
 GOALS = ["game_started", "left_home"]
@@ -224,18 +222,17 @@ def test_killed_and_started_again_it_ends_with_the_same_shards(
     command = [sys.executable, "-m", "pipeline", "curriculum", "--config", str(file)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     watched = tmp_path / "datasets/quest/tiny"
-    for pattern in ("*left_home-raw-v001.h5", "tiny-round-01-left_home-84-v001.h5"):
-        running = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and running.poll() is None:
-            if list(watched.glob(pattern)):
-                break
-            time.sleep(0.02)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+    running = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and running.poll() is None:
+        if list(watched.glob("tiny-round-01-left_home-84-v001.h5")):
+            break
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert shards(tmp_path) == shards(folder)

@@ -29,8 +29,6 @@ from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import make_game  # noqa: F401
 from tests.emulator.test_starting import MakeGame
 
-# In one process, or what all of them look at would be made twice.
-pytestmark = pytest.mark.xdist_group("legs")
 QUEST = load_game("quest")
 NAMES = [milestone.name for milestone in QUEST.milestones]
 LEG = "left_home"
