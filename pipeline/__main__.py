@@ -25,7 +25,7 @@ from pipeline.settings.options import (
     typed,
     words_needed,
 )
-from pipeline.settings.reading import Settings, load_settings
+from pipeline.settings.reading import Settings, load_settings, tell_renamed
 from pipeline.system.errors import PipelineError
 from pipeline.system.streams import prepare_streams
 from pipeline.system.strict_json import json_text
@@ -145,7 +145,12 @@ def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _settings_of(stage: str, taken: Words) -> dict[str, Any]:
-    given = {full_key(stage, name): values for name, values in taken.settings}
+    given: dict[str, list[str]] = {}
+    for name, values in taken.settings:
+        key = full_key(stage, name)
+        if key.rpartition(".")[2] != name.replace("-", "_").rpartition(".")[2]:
+            tell_renamed(f"--{name}", f"--{key}", "the command line")
+        given[key] = values
     return {key: typed(key, values) for key, values in given.items()}
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.rollouts.casting import make_player
-from pipeline.rollouts.harvesting import keep_of
+from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.parts import unfinished
+from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import record
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.settings.reading import Settings

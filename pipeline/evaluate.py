@@ -1,7 +1,7 @@
 """Stage 5, evaluate: a checkpoint plays games that it never saw, and is counted.
 
-With ``milestone all`` it plays every leg of the game, each from the start states of the milestone
-before, and is put beside the expert.
+With ``milestone all`` it plays every subtask of the game, each from the start states of the
+milestone before, and is put beside the expert.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pipeline.evaluation.games import film_of, of_expert, play_games, refuse_tra
 from pipeline.evaluation.report import read_report, write_report
 from pipeline.evaluation.rules import told_now
 from pipeline.games.loading import load_game
-from pipeline.reports.legs import leg_row, shown, write_table
-from pipeline.rollouts.casting import EXPERT, make_player, mark_of
+from pipeline.reports.subtask_table import shown, subtask_row, write_table
+from pipeline.rollouts.player import EXPERT, make_player, mark_of
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.rollouts.start_states import library_of
 from pipeline.settings.reading import Settings, change
@@ -30,9 +30,9 @@ NOT_DECISIVE = {
 def run(settings: Settings) -> dict[str, Any]:
     """Play ``evaluate.episodes`` unseen games and report how it went.
 
-    With a leg of the game (``milestone``, or ``from`` and ``to``) each begins in a start state that
-    an evaluation kept, as far as the library has such, and success is to reach the leg's end.
-    ``milestone all`` does so for every leg, and for the expert, if that is a program.
+    With a subtask of the game (``milestone``, or ``from`` and ``to``) each begins in a start state
+    that an evaluation kept, as far as the library has such, and success is to reach the subtask's
+    end. ``milestone all`` does so for every subtask, and for the expert, if that is a program.
 
     The seeds come from a set that no other stage plays; were one of them trained on all the same
     (rollouts of an evaluation can be labelled), the evaluation is refused.
@@ -42,41 +42,41 @@ def run(settings: Settings) -> dict[str, Any]:
         return_std, length_mean, milestones_mean, milestones``; for who judges ``sees, input,
         starts`` (see `rules`); where labels or the program were paid for, ``dollars,
         dollars_per_milestone, dollars_per_success_point``; and where report, rollouts (a raw shard)
-        and video lie. Of all legs ``legs``, a row each, and where their table lies.
+        and video lie. Of all subtasks ``subtasks``, a row each, and where their table lies.
 
     Raises:
         PipelineError: see `make_player`; seeds that were trained on.
     """
-    return _each_leg(settings) if settings.milestone == ALL else _evaluate(settings)
+    return _each_subtask(settings) if settings.milestone == ALL else _evaluate(settings)
 
 
-def _each_leg(settings: Settings) -> dict[str, Any]:
-    """The table of all legs, also as ``NAME-legs.json`` and ``.csv``."""
+def _each_subtask(settings: Settings) -> dict[str, Any]:
+    """The table of all subtasks, also as ``NAME-subtasks.json`` and ``.csv``."""
     game, evaluate = load_game(settings.game), settings.evaluate
     rows: list[dict[str, Any]] = []
     start: str | None = None
     up_to_date = True
     library = library_of(settings.game_folder(game.name))
-    if not evaluate.keep_states:  # else each leg leaves states to the next
+    if not evaluate.keep_states:  # else each subtask leaves states to the next
         library.refuse_gaps([milestone.name for milestone in game.milestones[:-1]])
     for milestone in game.milestones:
         if start is not None and library.passes(start, milestone.name):
             start = milestone.name  # nothing lies between
             continue
-        leg = change(settings, leg=(start, milestone.name))
-        judged = _evaluate(leg)
+        subtask = change(settings, subtask=(start, milestone.name))
+        judged = _evaluate(subtask)
         expert = None
         if settings.expert.kind == "program":
-            expert = _evaluate(change(leg, evaluate=of_expert(evaluate.name)))
+            expert = _evaluate(change(subtask, evaluate=of_expert(evaluate.name)))
         up_to_date &= judged["up_to_date"]
-        rows.append(leg_row(milestone.name, start, judged, expert))
+        rows.append(subtask_row(milestone.name, start, judged, expert))
         start = milestone.name
     if not rows:
-        raise PipelineError(f"{game.name} has no milestones, so there are no legs to evaluate")
+        raise PipelineError(f"{game.name} has no milestones, so there are no subtasks to evaluate")
     same = ("episodes", "mode", "sticky", "sees", "input")
     told = {name: judged[name] for name in same}
-    files = write_table(settings.run_folder(), f"{evaluate.name}-legs", told, rows)
-    return {"up_to_date": up_to_date, **told, **files, "legs": shown(rows)}
+    files = write_table(settings.run_folder(), f"{evaluate.name}-subtasks", told, rows)
+    return {"up_to_date": up_to_date, **told, **files, "subtasks": shown(rows)}
 
 
 def _evaluate(settings: Settings) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.games.legs import leg_in
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import subtask_in
 from pipeline.labelling.forecast import forecast
 from pipeline.labelling.plan import processed_shards, stem_of
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.shard import label_shard
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import check_shards
-from pipeline.shards.runs import refuse_same_stem
+from pipeline.shards.run_shards import refuse_same_stem
 from pipeline.system.errors import PipelineError
 
 
@@ -27,8 +27,8 @@ def run(settings: Settings) -> dict[str, Any]:
     An expert that stops (a budget is spent, a batch is under way) ends the stage early: what it
     answered is published, ``stopped`` says why, and the same command carries on from there.
 
-    With a leg of the game (``milestone``, or ``from`` and ``to``) only the steps between its two
-    milestones are asked about; shards without any are left out.
+    With a subtask of the game (``milestone``, or ``from`` and ``to``) only the steps between its
+    two milestones are asked about; shards without any are left out.
 
     With ``label.dry_run`` nothing is asked: what a model would cost at most is returned.
 
@@ -38,7 +38,7 @@ def run(settings: Settings) -> dict[str, Any]:
             published), or screens that are not there.
     """
     game = load_game(settings.game)
-    leg = leg_in(settings, game)
+    subtask = subtask_in(settings, game)
     sources = processed_shards(settings, game)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
     if len({source.parent for source in sources}) > 1:
@@ -48,10 +48,11 @@ def run(settings: Settings) -> dict[str, Any]:
             return forecast(sources, settings, game, pool)
         rows = [label_shard(source, settings, game, pool) for source in sources]
     result = result_of(rows)
-    if leg is not None and not result["shards"] and "stopped" not in result:
+    if subtask is not None and not result["shards"] and "stopped" not in result:
         raise PipelineError(
-            f"{', '.join(map(str, sources))}: no step between '{leg.start or 'the start'}' and "
-            f"'{leg.goal or 'the end'}'; collect and preprocess some with the same --milestone, or "
+            f"{', '.join(map(str, sources))}: no step between '{subtask.start or 'the start'}' and "
+            f"'{subtask.goal or 'the end'}'; collect and preprocess some with the same "
+            "--milestone, or "
             "--from and --to"
         )
     return result

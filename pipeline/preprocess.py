@@ -9,16 +9,16 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.games.identity import expected_sha1
-from pipeline.games.legs import leg_in
 from pipeline.games.loading import load_game
-from pipeline.preprocessing.making import Maker, restater
+from pipeline.games.subtask import subtask_in
+from pipeline.preprocessing.making import Maker, state_reader
 from pipeline.preprocessing.plan import planned, raw_shards, row_of, small_stem
 from pipeline.preprocessing.resize import (
     resize_job,
 )
 from pipeline.settings.fields import Settings
 from pipeline.shards.reader import check_shards
-from pipeline.shards.runs import refuse_same_stem, stem_here
+from pipeline.shards.run_shards import refuse_same_stem, stem_here
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import array_executor, cores, in_order
 
@@ -29,13 +29,13 @@ JOBS_AHEAD = 16
 def run(settings: Settings) -> dict[str, Any]:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
 
-    With a leg of the game (``milestone``, or ``from`` and ``to``), only the steps between its two
-    milestones are left of the episodes of other raw shards.
+    With a subtask of the game (``milestone``, or ``from`` and ``to``), only the steps between its
+    two milestones are left of the episodes of other raw shards.
 
-    With ``preprocess.restate`` the recordings are played again and the state is read anew, with
-    the variables of today's ``game.yaml``; rewards, milestones and success stay as recorded, and
-    which steps count as null is decided by the state recorded. A frame, or a checksum of the RAM,
-    that is another refuses the shard.
+    With ``preprocess.reread_state`` the recordings are played again and the state is read anew,
+    with the variables of today's ``game.yaml``; rewards, milestones and success stay as recorded,
+    and which steps count as null is decided by the state recorded. A frame, or a checksum of the
+    RAM, that is another refuses the shard.
 
     Every episode goes to the training or the validation split by the hash of its root, so that
     copies of it, whoever makes them, stay on their side. Memory: JOBS_AHEAD small jobs a
@@ -47,11 +47,11 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         PipelineError: no raw shard, one that is not valid or of another game, or a full disk;
-            with ``restate``, one that cannot be played again as it was recorded, or no ROM.
+            with ``reread_state``, one that cannot be played again as it was recorded, or no ROM.
     """
     started = perf_counter()
     game = load_game(settings.game)
-    leg = leg_in(settings, game)
+    subtask = subtask_in(settings, game)
     sources = raw_shards(settings, game)
     check_shards(
         sources,
@@ -64,13 +64,13 @@ def run(settings: Settings) -> dict[str, Any]:
     stems = [(one, stem_here(settings, game.name, one, small_stem(one))) for one in sources]
     refuse_same_stem("preprocess", stems)
     options, folder = settings.preprocess, settings.shard_folder(game.name)
-    plans = list(planned(stems, folder, options, game, leg))
+    plans = list(planned(stems, folder, options, game, subtask))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
     with (
         array_executor(workers) as executor,
-        restater(settings, game, todo) as again,
+        state_reader(settings, game, todo) as again,
         tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar,
     ):
         ahead = JOBS_AHEAD * workers
@@ -86,10 +86,11 @@ def run(settings: Settings) -> dict[str, Any]:
         for plan, path in zip(plans, paths, strict=True)
     ]
     made = [row["shard"] for row in rows if row["shard"]]
-    if not made and leg is not None:
+    if not made and subtask is not None:
         raise PipelineError(
-            f"{folder}: no raw shard has a step between '{leg.start or 'the start'}' and "
-            f"'{leg.goal or 'the end'}'; collect some with the same --milestone, or --from and --to"
+            f"{folder}: no raw shard has a step between '{subtask.start or 'the start'}' and "
+            f"'{subtask.goal or 'the end'}'; collect some with the same --milestone, or --from "
+            "and --to"
         )
     if not made:
         raise PipelineError(

@@ -15,7 +15,7 @@ from pipeline.training.machine import (
     keep_freed_memory,
     threads,
 )
-from pipeline.training.runs import (
+from pipeline.training.run_folder import (
     carry_on_from,
     finished,
     inputs_of,
@@ -46,7 +46,7 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     device = choose_device(train.device)
     dtype = choose_precision(train.precision, device)
     precision = str(dtype).removeprefix("torch.")
-    inputs = inputs_of(train, selection.headers, precision, selection.leg)
+    inputs = inputs_of(train, selection.headers, precision, selection.subtask)
     folder = settings.run_folder()
     before = carry_on_from(folder, inputs, train) if train.resume else None
     done = None if before is None else finished(folder, inputs, train)

@@ -16,21 +16,21 @@ from pipeline.experts import opening
 from pipeline.experts.program import ProgramExpert
 from pipeline.games import parsing
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import leg_in
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import subtask_in
 from pipeline.labelling import plan as labelling_plan
 from pipeline.preprocessing.plan import planned
 from pipeline.settings.reading import Settings, change
 from pipeline.shards.format.schema import canonical_json
 from pipeline.shards.reader import Shard
 from pipeline.training.checkpoint import Checkpoint, save_checkpoint
-from pipeline.training.runs import inputs_of
+from pipeline.training.run_folder import inputs_of
 from tests.loading import made
 from tests.shards.factory import raw_shard
 from tests.training.test_checkpoint import checkpoint
 
 QUEST = Path(__file__).parent.parent / "pipeline/games/quest"
-STAGES = ("collect", "evaluate", "preprocess", "restate", "label", "train")
+STAGES = ("collect", "evaluate", "preprocess", "reread_state", "label", "train")
 Patch = pytest.MonkeyPatch
 
 
@@ -42,7 +42,7 @@ class World:
     settings: Settings
 
     def change(self, **sections: Any) -> None:
-        """Sections, the leg, or settings that stand in no section."""
+        """Sections, the subtask, or settings that stand in no section."""
         single = {k: v for k, v in sections.items() if not isinstance(v, (dict, tuple))}
         rest = {k: v for k, v in sections.items() if k not in single}
         self.settings = change(self.settings, **rest).model_copy(update=single)
@@ -81,12 +81,12 @@ class World:
         sources, options = [Path(one) for one in settings.preprocess.shards], settings.preprocess
         folder = self.folder / "made"
         stems = [(source, source.stem) for source in sources]
-        (plan,) = planned(stems, folder, options, game, leg_in(settings, game))
+        (plan,) = planned(stems, folder, options, game, subtask_in(settings, game))
         return plan.mark
 
-    def _restate(self, patch: Patch) -> str:
+    def _reread_state(self, patch: Patch) -> str:
         before = self.settings
-        self.change(preprocess={"restate": True})
+        self.change(preprocess={"reread_state": True})
         mark = self._preprocess(patch)
         self.settings = before
         return mark
@@ -101,12 +101,12 @@ class World:
     def _train(self, _: Patch) -> str:
         settings, train = self.settings, self.settings.train
         whole = settings.milestone is settings.from_ is settings.to is None
-        leg = None if whole else leg_in(settings, load_game(settings.game))
+        subtask = None if whole else subtask_in(settings, load_game(settings.game))
         headers = []
         for path in train.shards:
             with Shard(Path(path)) as shard:
                 headers.append(shard.header)
-        return canonical_json(inputs_of(train, headers, train.precision, leg))
+        return canonical_json(inputs_of(train, headers, train.precision, subtask))
 
 
 class _Told(Exception):

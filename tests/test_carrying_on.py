@@ -15,7 +15,7 @@ from pipeline import train
 from pipeline.settings.reading import Settings, change
 from pipeline.training import cloning
 from pipeline.training.checkpoint import load_checkpoint
-from pipeline.training.runs import copy_checkpoint
+from pipeline.training.run_folder import copy_checkpoint
 from tests.trained import same_training, settings_in
 
 _OWN = ("checkpoint", "best", "seconds", "samples_per_second")

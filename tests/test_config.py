@@ -96,7 +96,7 @@ def test_lists_and_switches_are_read_from_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_leg_is_a_setting_of_every_stage(stage: str) -> None:
+def test_a_subtask_is_a_setting_of_every_stage(stage: str) -> None:
     ends = read_overrides(stage, ["--from", "left_home", "--to=orb_found"])
     assert ends == {"from": "left_home", "to": "orb_found"}
     settings = load_settings(None, ends)
@@ -118,8 +118,8 @@ def test_the_author_has_a_milestone_of_its_own() -> None:
     assert (settings.milestone, settings.author.milestone) == (None, "orb_found")
 
 
-def test_a_leg_is_read_from_yaml_and_the_command_line_lies_upon_it(tmp_path: Path) -> None:
-    path = tmp_path / "leg.yaml"
+def test_a_subtask_is_read_from_yaml_and_the_command_line_lies_upon_it(tmp_path: Path) -> None:
+    path = tmp_path / "subtask.yaml"
     path.write_text("from: left_home\nto: orb_found\n")
     settings = load_settings(path)
     assert (settings.milestone, settings.from_, settings.to) == (None, "left_home", "orb_found")
@@ -129,8 +129,8 @@ def test_a_leg_is_read_from_yaml_and_the_command_line_lies_upon_it(tmp_path: Pat
     assert load_settings(path).milestone == "orb_found"
 
 
-def test_a_wrong_end_of_a_leg_is_named_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "leg.yaml"
+def test_a_wrong_end_of_a_subtask_is_named_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "subtask.yaml"
     path.write_text("from: [left_home]\n")
     assert _refusal(path) == f"{path}: from is ['left_home']: input should be a valid string"
     with pytest.raises(PipelineError) as caught:
@@ -166,8 +166,8 @@ def test_changed_settings_leave_the_old_ones_alone() -> None:
     assert (old.run, old.train.steps) == ("default", 10_000)
 
 
-@pytest.mark.parametrize("leg", [{"from": "left_home", "to": "orb_found"}, {"milestone": "a"}])
-def test_changed_settings_keep_the_leg(leg: dict[str, str]) -> None:
-    new = change(load_settings(None, leg), run="other", train={"steps": 5})
+@pytest.mark.parametrize("subtask", [{"from": "left_home", "to": "orb_found"}, {"milestone": "a"}])
+def test_changed_settings_keep_the_subtask(subtask: dict[str, str]) -> None:
+    new = change(load_settings(None, subtask), run="other", train={"steps": 5})
     kept = {"milestone": new.milestone, "from": new.from_, "to": new.to}
-    assert kept == {"milestone": None, "from": None, "to": None, **leg}
+    assert kept == {"milestone": None, "from": None, "to": None, **subtask}

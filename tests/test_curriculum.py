@@ -1,4 +1,4 @@
-"""The curriculum on the first legs of quest, with a tiny budget, and interrupted for good."""
+"""The curriculum on the first subtasks of quest, with a tiny budget, and interrupted for good."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.loops import curriculum
-from pipeline.reports.legs import shown, write_table
+from pipeline.reports.subtask_table import shown, write_table
 from pipeline.rollouts.start_states import library_of
 from pipeline.settings.reading import Settings, change
 from pipeline.shards.reader import Shard
@@ -73,10 +73,10 @@ def shards(folder: Path) -> dict[str, str]:
     return found
 
 
-def test_each_leg_has_a_row_with_the_expert_beside_the_network(
+def test_each_subtask_has_a_row_with_the_expert_beside_the_network(
     told: dict[str, Any], folder: Path
 ) -> None:
-    first, second = told["legs"]
+    first, second = told["subtasks"]
     assert [first["milestone"], second["milestone"]] == GOALS
     assert [first["from"], second["from"]] == ["start", "game_started"]
     assert first["expert_steps"] == 1
@@ -89,7 +89,7 @@ def test_each_leg_has_a_row_with_the_expert_beside_the_network(
     assert told["labels"] == first["labels"] + second["labels"]
     assert told["updates"] == first["updates"] + second["updates"]
     written = json.loads(Path(told["json"]).read_text())
-    assert shown(written["legs"]) == told["legs"]
+    assert shown(written["subtasks"]) == told["subtasks"]
     assert written["success_rate"] == told["success_rate"]
     with Path(told["csv"]).open() as file:
         rows = list(csv.DictReader(file))
@@ -97,7 +97,7 @@ def test_each_leg_has_a_row_with_the_expert_beside_the_network(
     assert float(rows[1]["expert_steps"]) == second["expert_steps"]
 
 
-def test_a_leg_begins_where_the_one_before_ended(told: dict[str, Any], folder: Path) -> None:
+def test_a_subtask_begins_where_the_one_before_ended(told: dict[str, Any], folder: Path) -> None:
     kept = library_of(folder / "datasets/quest")
     purposes = {
         file.stem: kept.read("game_started", file).purpose for file in kept.files("game_started")
@@ -110,15 +110,15 @@ def test_a_leg_begins_where_the_one_before_ended(told: dict[str, Any], folder: P
     assert sorted(judges) == ["evaluate"] * 4 + ["select"] * 2
     with Shard(folder / "datasets/quest/tiny/tiny-round-01-left_home-raw-v001.h5") as shard:
         assert shard.header.provenance["actor"]["beta"] == 0.0
-        assert shard.lengths.max() <= told["legs"][1]["limit"]
+        assert shard.lengths.max() <= told["subtasks"][1]["limit"]
 
 
-def test_one_network_learns_from_all_legs(told: dict[str, Any], folder: Path) -> None:
+def test_one_network_learns_from_all_subtasks(told: dict[str, Any], folder: Path) -> None:
     final = load_checkpoint(Path(told["policy"]))
     ids = shards(folder)
     labelled = {name: one for name, one in ids.items() if "-labelled-" in name}
     assert set(final.shard_ids) == set(labelled.values())
-    assert len(labelled) == told["legs"][0]["rounds"] + told["legs"][1]["rounds"]
+    assert len(labelled) == told["subtasks"][0]["rounds"] + told["subtasks"][1]["rounds"]
 
 
 def test_the_same_command_has_nothing_to_do_again(told: dict[str, Any], folder: Path) -> None:
@@ -134,19 +134,19 @@ def test_the_same_command_has_nothing_to_do_again(told: dict[str, Any], folder: 
     }
 
 
-def test_a_network_for_each_milestone_is_a_relay(tmp_path: Path) -> None:
+def test_a_network_for_each_milestone_is_a_switching_policy(tmp_path: Path) -> None:
     mine = settings_in(tmp_path, curriculum={"network": "each", "rounds": 1})
     made = curriculum.run(mine)
-    relay = json.loads(Path(made["policy"]).read_text())
-    assert list(relay["checkpoints"]) == GOALS
+    switching = json.loads(Path(made["policy"]).read_text())
+    assert list(switching["checkpoints"]) == GOALS
     networks = [load_checkpoint(Path(made["policy"]).parent / p)
-                for p in relay["checkpoints"].values()]  # fmt: skip
+                for p in switching["checkpoints"].values()]  # fmt: skip
     assert [len(network.shard_ids) for network in networks] == [1, 1]
     assert networks[0].shard_ids != networks[1].shard_ids
-    assert [row["milestone"] for row in made["legs"]] == GOALS
+    assert [row["milestone"] for row in made["subtasks"]] == GOALS
 
 
-def test_milestones_that_come_together_are_one_leg(
+def test_milestones_that_come_together_are_one_subtask(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "together"
@@ -160,12 +160,12 @@ def test_milestones_that_come_together_are_one_leg(
     settings = Settings.model_validate(mine)
     settings = change(settings, curriculum={"network": "each", "rounds": 1, "target": 0.0})
     told = curriculum.run(settings)
-    assert [row["milestone"] for row in told["legs"]] == ["game_started"]
+    assert [row["milestone"] for row in told["subtasks"]] == ["game_started"]
     said = "awake: is reached with game_started or before it; nothing lies between"
     assert said in capsys.readouterr().out
-    relay = json.loads(Path(told["policy"]).read_text())
-    assert len(set(relay["checkpoints"].values())) == 1
-    assert list(relay["checkpoints"]) == ["game_started", "awake"]
+    switching = json.loads(Path(told["policy"]).read_text())
+    assert len(set(switching["checkpoints"].values())) == 1
+    assert list(switching["checkpoints"]) == ["game_started", "awake"]
 
 
 def test_an_expert_below_the_gate_stops_it(tmp_path: Path) -> None:

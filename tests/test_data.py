@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.agents.relay import write_relay
+from pipeline.agents.switching import write_switching_policy
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.training.checkpoint import save_checkpoint
 from tests.shards.factory import MADE, processed_shard, raw_shard
@@ -113,7 +113,7 @@ def test_lineage_of_a_checkpoint_leads_to_its_shards(data: Data, tmp_path: Path)
     assert data.json("lineage", str(saved))["stale"] == 1
 
 
-def test_lineage_of_a_relay_leads_to_the_shards_of_all_its_networks(
+def test_lineage_of_a_switching_policy_leads_to_the_shards_of_all_its_networks(
     data: Data, tmp_path: Path
 ) -> None:
     names = ("a-round-01-84-v001.h5", "a-round-01-labelled-v001.h5")
@@ -122,10 +122,10 @@ def test_lineage_of_a_relay_leads_to_the_shards_of_all_its_networks(
         shard_id = entries_of([data.folder / name])[0].get().shard_id
         networks[milestone] = tmp_path / f"{milestone}.pt"
         save_checkpoint(networks[milestone], checkpoint(game="tiny", shard_ids=(shard_id,)))
-    relay = tmp_path / "relay.json"
-    write_relay(relay, networks)
-    lines = data("lineage", str(relay)).splitlines()
-    assert lines[0] == f"{relay}: tiny, 2 networks, 14 steps of training"
+    switching = tmp_path / "switching-policy.json"
+    write_switching_policy(switching, networks)
+    lines = data("lineage", str(switching)).splitlines()
+    assert lines[0] == f"{switching}: tiny, 2 networks, 14 steps of training"
     assert all(any(name in line for line in lines) for name in names)
 
 

@@ -13,9 +13,9 @@ from pipeline import collect, evaluate
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
 from pipeline.loops import curriculum
-from pipeline.rollouts.casting import make_player
-from pipeline.rollouts.harvesting import Gathering, Keep, Moment, harvest, keep_of
+from pipeline.rollouts.keeping_states import Gathering, Keep, Moment, harvest, keep_of
 from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import Purpose, episode_seeds
 from pipeline.rollouts.start_states import Library, library_of
@@ -135,7 +135,7 @@ def test_each_purpose_has_places_of_its_own(alone: Path, tmp_path: Path) -> None
 def test_a_curriculum_refuses_to_judge_where_trainings_begin(alone: Path) -> None:
     mine = settings(alone)
     with pytest.raises(PipelineError) as caught:
-        curriculum.run(change(mine, leg=("game_started", "left_home")))
+        curriculum.run(change(mine, subtask=("game_started", "left_home")))
     folder = alone / "datasets/quest/states"
     assert str(caught.value) == (
         f"{folder}: no state of 'game_started' was reached in an evaluation, so that 'left_home' "

@@ -20,7 +20,7 @@ import torch
 
 from pipeline.emulator import version
 from pipeline.experts import opening
-from pipeline.rollouts import casting
+from pipeline.rollouts import player
 from pipeline.settings.reading import Settings, change
 from pipeline.shards.format import provenance
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
@@ -49,7 +49,7 @@ DECIDE: dict[str, dict[str, Any]] = {
     "evaluate": {**PLAYED, "checkpoint": "b.pt", "mode": "sampled", "purpose": "select"},
     "preprocess": {
         "shards": ["b-raw-v001.h5"], "size": 40, "validation": 0.2, "drop_null_actions": True,
-        "drop_broken_episodes": True, "restate": True,
+        "drop_broken_episodes": True, "reread_state": True,
     },
     "label": {
         "shards": ["b-84-v001.h5"], "relabel": True, "limit": 3, "select": "all", "student": "b.pt",
@@ -61,7 +61,7 @@ DECIDE: dict[str, dict[str, Any]] = {
         "hidden": 9, "shift": 1, "brightness": 0.1, "cutout": 3, "seed": 1, "deterministic": True,
         "precision": "fp32", "rounds": [1], "balance": 0.5, "action_weights": {"A": 2.0},
         "round_weights": {1: 2.0}, "shard_weights": {"a": 2.0}, "start_from": "b.pt",
-        "keep_optimizer": True, "told_goal": True,
+        "keep_optimizer": True, "goal_conditioned": True,
     },
 }  # fmt: skip
 KEPT = {"name": "other", "workers": 3, "keep_states": True, "keep_states_most": 7}
@@ -135,9 +135,9 @@ def test_the_settings_that_stages_share(stage: str, world: World, monkeypatch: P
     for key, value in PLACES.items():
         assert not differs(expert={key: value})
     assert differs(milestone="game_started")
-    assert differs(leg=(None, "left_home"))
+    assert differs(subtask=(None, "left_home"))
     if stage not in ("collect", "evaluate"):  # they would need states of the library
-        assert differs(leg=("game_started", None))
+        assert differs(subtask=("game_started", None))
     for sections in (
         {"run": "other"}, {"owner": "other"}, {"track": True},
         {"game": str(world.folder / "moved/quest")},
@@ -148,12 +148,12 @@ def test_the_settings_that_stages_share(stage: str, world: World, monkeypatch: P
 
 
 PLAY = {"collect", "evaluate"}
-EMULATE = PLAY | {"restate"}
+EMULATE = PLAY | {"reread_state"}
 ASK = {"collect", "label"}
 POLICY = {"collect", "evaluate", "label", "train"}
 """Stages that read a checkpoint, here."""
 
-READ_SHARDS = {"preprocess", "restate", "label", "train"}
+READ_SHARDS = {"preprocess", "reread_state", "label", "train"}
 
 Change = Callable[[World, Patch], None]
 
@@ -171,7 +171,7 @@ def versioned(*names: str) -> Change:
 
 
 def other_emulator(_: World, patch: Patch) -> None:
-    for module in (casting, version):
+    for module in (player, version):
         patch.setattr(module, "emulator_version", lambda: "mgba 9.9")
 
 
@@ -269,7 +269,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
 }  # fmt: skip
 CHANGES |= {
     f"the version of {stage}": (
-        versioned(stage), {stage, "restate"} if stage == "preprocess" else {stage},
+        versioned(stage), {stage, "reread_state"} if stage == "preprocess" else {stage},
     )
     for stage in DECIDE
 }  # fmt: skip
@@ -288,7 +288,7 @@ def test_what_decides_a_result_changes_its_mark_and_nothing_else_does(
 ) -> None:
     """``before`` are the marks in another folder: where all lies decides nothing either."""
     make, decides = CHANGES[name]
-    monkeypatch.setattr(casting, "check_start", lambda *_: None)
+    monkeypatch.setattr(player, "check_start", lambda *_: None)
     # Whether a checkpoint fits is another question.
     monkeypatch.setattr("pipeline.agents.policy.check_fits", lambda *_: None)
     make(world, monkeypatch)

@@ -110,7 +110,7 @@ def test_a_save_state_of_ones_own_is_begun_in(owner: Path, output: str) -> None:
     (file,) = library.files("CLOCK_SET")
     with Shard(owner / "datasets/emerald/emerald/collect-RIVAL_HOUSE-raw-v001.h5") as shard:
         assert shard.start_states() == [library.read("CLOCK_SET", file).state]
-        assert shard.header.provenance["leg"] == {"from": "CLOCK_SET", "to": "RIVAL_HOUSE"}
+        assert shard.header.provenance["subtask"] == {"from": "CLOCK_SET", "to": "RIVAL_HOUSE"}
         assert shard.state("in_game").all()
 
 

@@ -17,7 +17,7 @@ from pipeline.shards.catalog.publish import publish
 from pipeline.system import files
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import name_whole, write_new, write_whole
-from pipeline.training.runs import copy_checkpoint
+from pipeline.training.run_folder import copy_checkpoint
 from tests.stops.layer import patch_os
 from tests.trained import error_of
 

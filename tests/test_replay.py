@@ -1,4 +1,4 @@
-"""``data replay`` and ``preprocess --restate`` as commands, on recordings of the real game."""
+"""``data replay`` and ``preprocess --reread_state`` as commands, on recordings of the real game."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
     added = make_game(tmp_path / "game", (CURSOR, ""))
     changed = (added / "game.yaml").read_text().replace("0x2, type: s16,", "0x2, type: u16,")
     (added / "game.yaml").write_text(changed)
-    restate = {"workers": 1, "validation": 0.3, "restate": True}
-    result = preprocess.run(settings_for(tmp_path, added, preprocess=restate))
+    reread_state = {"workers": 1, "validation": 0.3, "reread_state": True}
+    result = preprocess.run(settings_for(tmp_path, added, preprocess=reread_state))
     assert [Path(path).name for path in result["shards"]] == ["collect-84-v002.h5"]
     fresh = collect.run(settings_for(tmp_path / "fresh", added))["shard"]
     assert states(result["shards"][0]) == states(fresh)
@@ -203,9 +203,9 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
         assert (small.milestones == expected.milestones).all()
         assert (small.splits == old.splits).all()
 
-    again = preprocess.run(settings_for(tmp_path, added, preprocess=restate))
+    again = preprocess.run(settings_for(tmp_path, added, preprocess=reread_state))
     assert again["up_to_date"]
-    anew = settings_for(tmp_path, added, preprocess={**restate, "workers": 2})
+    anew = settings_for(tmp_path, added, preprocess={**reread_state, "workers": 2})
     (added / "game.yaml").write_text(changed + "# a comment is not read\n")
     assert preprocess.run(anew)["up_to_date"]
     more = changed.replace("0x0300000A, type: u8,", "0x0300000A, type: u8, mask: 0xFF,")
@@ -223,13 +223,11 @@ def test_steps_left_out_are_left_out_of_the_state_read_anew(recorded: Path, tmp_
     )
     plain = preprocess.run(dropping)
     assert plain["dropped_steps"] > 0
-    anew = preprocess.run(change(dropping, preprocess={"restate": True}))
+    anew = preprocess.run(change(dropping, preprocess={"reread_state": True}))
     assert states(anew["shards"][0]) == states(plain["shards"][0])
 
 
-def test_a_recording_that_is_played_otherwise_is_not_restated(
-    recorded: Path, tmp_path: Path
-) -> None:
+def test_a_recording_that_is_played_otherwise_is_not_reread(recorded: Path, tmp_path: Path) -> None:
     def other(episode: Episode) -> Episode:
         assert episode.ram_crc32 is not None
         checksums = episode.ram_crc32.copy()
@@ -237,7 +235,7 @@ def test_a_recording_that_is_played_otherwise_is_not_restated(
         return replace(episode, ram_crc32=checksums)
 
     path = copy(recorded, tmp_path / "a-raw-v001.h5", episode=other)
-    options = {"shards": [str(path)], "restate": True, "workers": 1}
+    options = {"shards": [str(path)], "reread_state": True, "workers": 1}
     with pytest.raises(PipelineError) as error:
         preprocess.run(settings_for(tmp_path, preprocess=options))
     assert str(error.value) == (

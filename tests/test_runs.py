@@ -13,9 +13,9 @@ from pipeline.__main__ import main
 from pipeline.loops import compare, dagger
 from pipeline.settings.reading import Settings, change
 from pipeline.shards.catalog.catalogue import entries_of
-from pipeline.shards.runs import folders_of
+from pipeline.shards.run_shards import folders_of
 from pipeline.training.checkpoint import load_checkpoint
-from pipeline.training.runs import bring_back
+from pipeline.training.run_folder import bring_back
 from tests.loading import made
 from tests.shards.factory import raw_shard, write_game
 from tests.trained import error_of, settings_in

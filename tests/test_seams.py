@@ -38,6 +38,8 @@ def test_a_missing_shard_is_not_called_damaged(capsys: Capture) -> None:
 def test_milestones_without_states_are_named_together(tmp_path: Path) -> None:
     library = library_of(tmp_path)
     assert error_of(lambda: library.refuse_gaps(["a", "b"])) == (
-        f"{library.folder}: no states of the milestones a, b yet, in which legs begin; keep some "
-        "with: collect --keep-states, or evaluate the legs that have theirs with --milestone NAME"
+        f"{library.folder}: no states of the milestones a, b yet, in which subtasks begin; keep "
+        "some "
+        "with: collect --keep-states, or evaluate the subtasks that have theirs with --milestone "
+        "NAME"
     )

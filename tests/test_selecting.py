@@ -261,7 +261,7 @@ def test_a_student_that_is_told_its_goal_is_told_that_of_each_step(
     assert scores == pytest.approx(entropy(student.probabilities(seen))[rows], abs=1e-6)
     other = student.features(shard.read_frames(0, 60), 1 - goals)
     assert scores != pytest.approx(entropy(student.probabilities(other))[rows], abs=1e-3)
-    begun = {"leg": {"from": "far", "to": None}, "parents": []}
+    begun = {"subtask": {"from": "far", "to": None}, "parents": []}
     after = on_the_way(settings, list(range(60)), reached=-1, name="after", provenance=begun)
     everything = change(settings, label={"limit": 60})
     _, scores = choose(after, np.arange(60), everything, game)
@@ -285,7 +285,7 @@ def test_one_picture_with_two_goals_is_two_to_a_student_that_is_told_them(
     }  # fmt: skip
 
 
-def test_what_a_told_student_was_trained_on_is_known_with_its_goals_and_its_leg(
+def test_what_a_told_student_was_trained_on_is_known_with_its_goals_and_its_subtask(
     settings: Settings, game: GameDescription
 ) -> None:
     known = made.shard(
@@ -296,7 +296,7 @@ def test_what_a_told_student_was_trained_on_is_known_with_its_goals_and_its_leg(
     )
     with Shard(known) as shard:
         ids = (shard.header.shard_id,)
-    told_student(settings, shard_ids=ids, inputs={"leg": {"from": "far", "to": None}})
+    told_student(settings, shard_ids=ids, inputs={"subtask": {"from": "far", "to": None}})
     same = on_the_way(settings, list(range(60)), reached=30)
     mine = change(settings, label={"select": "novel", "limit": 12})
     rows, _ = choose(same, np.arange(60), mine, game)

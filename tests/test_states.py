@@ -19,8 +19,8 @@ from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
-from pipeline.rollouts.casting import make_player
 from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.rollouts.start_states import Library, begun_in, library_of

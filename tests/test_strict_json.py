@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import __main__ as command
-from pipeline.reports.legs import write_table
+from pipeline.reports.subtask_table import write_table
 from pipeline.system.strict_json import json_text
 
 PIPELINE = Path(__file__).parents[1] / "pipeline"
@@ -91,10 +91,10 @@ def test_a_command_that_fails_ends_with_json_too(capsys: pytest.CaptureFixture[s
     assert "--stepz" in strictly(capsys.readouterr().out)["error"]
 
 
-def test_a_table_of_legs_is_json(tmp_path: Path) -> None:
-    files = write_table(tmp_path, "legs", {"rate": float("inf")}, [{"x": float("nan")}])
+def test_a_table_of_subtasks_is_json(tmp_path: Path) -> None:
+    files = write_table(tmp_path, "subtasks", {"rate": float("inf")}, [{"x": float("nan")}])
     told = strictly(Path(files["json"]).read_text())
-    assert told == {"rate": None, "legs": [{"x": None}]}
+    assert told == {"rate": None, "subtasks": [{"x": None}]}
 
 
 def test_no_report_is_written_by_another_encoder() -> None:
@@ -112,7 +112,7 @@ def test_no_report_is_written_by_another_encoder() -> None:
         "experts/authoring/prompt.py",
         "rollouts/start_states.py",  # names and whole numbers
         "search/session.py",
-        "agents/relay.py",  # names
+        "agents/switching.py",  # names
     }
     found = {
         path.relative_to(PIPELINE).as_posix()

@@ -283,7 +283,7 @@ def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
         milestones=("far",),
         reached=((30,), (20,), (0,)),
     )
-    told = change(settings, train={"told_goal": True, "shards": [str(shard)]})
+    told = change(settings, train={"goal_conditioned": True, "shards": [str(shard)]})
     train.run(change(told, run="whole"))
     train.run(change(told, run="parts", train={"steps": 15}))
     assert train.run(change(told, run="parts"))["steps"] == 30
@@ -291,7 +291,7 @@ def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
     assert same_training(folder / "whole/last.pt", folder / "parts/last.pt")
     kept = load_checkpoint(folder / "whole/final.pt")
     assert kept.goals == ("far",)
-    assert (kept.inputs["told_goal"], kept.weights["goals.weight"].shape) == (True, (2, 16))
+    assert (kept.inputs["goal_conditioned"], kept.weights["goals.weight"].shape) == (True, (2, 16))
     assert (kept.weights["goals.weight"] != 0).any(dim=1).tolist() == [True, True]
     train.run(change(told, run="workers", train={"workers": 2}))
     assert same_training(folder / "whole/final.pt", folder / "workers/final.pt")

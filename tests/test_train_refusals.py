@@ -149,29 +149,29 @@ def on_the_way(settings: Settings, name: str = "way", **changes: Any) -> Path:
     return made.shard(folder / f"{name}-labelled-v001.h5", (70, 45, 61), seed=20, **changes)
 
 
-def test_a_leg_is_learned_from_the_steps_inside_it(settings: Settings) -> None:
+def test_a_subtask_is_learned_from_the_steps_inside_it(settings: Settings) -> None:
     path = on_the_way(settings)
     chosen = change(settings, train={"shards": [str(path)], "steps": 3})
-    assert train.run(change(chosen, leg=(None, "far")))["labels"] == 30 + 45
-    after = change(chosen, run="two", leg=("far", None))
+    assert train.run(change(chosen, subtask=(None, "far")))["labels"] == 30 + 45
+    after = change(chosen, run="two", subtask=("far", None))
     assert train.run(after)["labels"] == 40 + 61
     last = after.run_folder() / "last.pt"
-    assert load_checkpoint(last).inputs["leg"] == {"from": "far", "to": None}
+    assert load_checkpoint(last).inputs["subtask"] == {"from": "far", "to": None}
     plain = change(chosen, run="three")
-    assert "leg" not in load_checkpoint(Path(train.run(plain)["checkpoint"])).inputs
-    whole = change(after, leg=(None, None))
+    assert "subtask" not in load_checkpoint(Path(train.run(plain)["checkpoint"])).inputs
+    whole = change(after, subtask=(None, None))
     assert error_of(lambda: train.run(whole)) == (
-        f"{last}: belongs to another training (leg far to end, now None); "
+        f"{last}: belongs to another training (subtask far to end, now None); "
         "give another --run, or --train.resume false to start again"
     )
 
 
-def test_a_leg_that_nobody_labelled(settings: Settings) -> None:
+def test_a_subtask_that_nobody_labelled(settings: Settings) -> None:
     path = on_the_way(settings, reached=((-1,), (-1,), (-1,)), validation=(0,))
     chosen = change(settings, train={"shards": [str(path)]})
-    after = change(chosen, leg=("far", None))
+    after = change(chosen, subtask=("far", None))
     assert error_of(lambda: train.run(after)) == (
-        f"{path}: no labelled step lies in the leg far-to-end; collect and label some with the "
+        f"{path}: no labelled step lies in the subtask far-to-end; collect and label some with the "
         "same --milestone, --from and --to"
     )
     unseen = on_the_way(settings, "unseen", reached=((5,), (-1,), (-1,)), validation=(0,))
@@ -182,27 +182,28 @@ def test_a_leg_that_nobody_labelled(settings: Settings) -> None:
     )
 
 
-def test_shards_of_other_milestones_than_the_game_s_are_refused_for_a_leg_and_for_goals(
+def test_shards_of_other_milestones_than_the_game_s_are_refused_for_a_subtask_and_for_goals(
     settings: Settings,
 ) -> None:
     path = on_the_way(settings, milestones=("near",))
     chosen = change(settings, train={"shards": [str(path)], "steps": 1})
     line = (
-        f"{path}: its milestones are near, not far; a leg, or a network that is told its goal, "
+        f"{path}: its milestones are near, not far; a subtask, or a network that is told its goal, "
         "takes shards of the same milestones only: name them with --train.shards"
     )
-    leg = chosen.model_copy(update={"milestone": "far"})
-    assert error_of(lambda: train.run(leg)) == line
-    assert error_of(lambda: train.run(change(chosen, train={"told_goal": True}))) == line
+    subtask = chosen.model_copy(update={"milestone": "far"})
+    assert error_of(lambda: train.run(subtask)) == line
+    assert error_of(lambda: train.run(change(chosen, train={"goal_conditioned": True}))) == line
     assert train.run(chosen)["labels"] == 70 + 45 + 61
 
 
 def test_a_game_without_milestones_has_no_goals_to_tell(settings: Settings, tmp_path: Path) -> None:
     text = tmp_path / "paper" / "game.yaml"
     text.write_text(text.read_text().replace("milestones: [{name: far, when: 'x > 1'}], ", ""))
-    assert error_of(lambda: train.run(change(settings, train={"told_goal": True}))) == (
-        "train.told_goal: paper has no milestones, so a network cannot be told which is next; "
-        "give its game.yaml some, or leave told_goal out"
+    assert error_of(lambda: train.run(change(settings, train={"goal_conditioned": True}))) == (
+        "train.goal_conditioned: paper has no milestones, so a network cannot be told which is "
+        "next; "
+        "give its game.yaml some, or leave goal_conditioned out"
     )
 
 
@@ -211,7 +212,7 @@ def test_a_start_that_is_told_its_goal_and_a_training_that_does_not_tell(
 ) -> None:
     path = on_the_way(settings)
     plain = change(settings, train={"shards": [str(path)], "steps": 1})
-    told = change(plain, run="told", train={"told_goal": True})
+    told = change(plain, run="told", train={"goal_conditioned": True})
     starts = {
         "plain": train.run(plain)["checkpoint"],
         "told": train.run(told)["checkpoint"],
@@ -226,8 +227,9 @@ def test_a_start_that_is_told_its_goal_and_a_training_that_does_not_tell(
     )
     same = change(told, run="four", train={"start_from": starts["told"]})
     assert load_checkpoint(Path(train.run(same)["checkpoint"])).goals == ("far",)
-    again = change(told, train={"told_goal": False})
+    again = change(told, train={"goal_conditioned": False})
     assert error_of(lambda: train.run(again)) == (
-        f"{told.run_folder() / 'last.pt'}: belongs to another training (told_goal True, now None); "
+        f"{told.run_folder() / 'last.pt'}: belongs to another training (goal_conditioned True, "
+        "now None); "
         "give another --run, or --train.resume false to start again"
     )

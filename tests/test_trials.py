@@ -20,7 +20,7 @@ from pipeline.experts.authoring.trials import (
     sights,
     try_program,
 )
-from pipeline.experts.authoring.tries import Try, verdict
+from pipeline.experts.authoring.verdict import Try, verdict
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
 from pipeline.settings.reading import Settings

@@ -1,4 +1,4 @@
-"""What plays, as a file: a checkpoint, or a relay of several. What stages ask of either."""
+"""A policy as a file, a checkpoint or a switching policy of several; what stages ask of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.agents.network import NetworkActor
 from pipeline.agents.protocol import Actor
-from pipeline.agents.relay import RelayActor, distinct, is_relay, load_relay, read_relay
+from pipeline.agents.switching import (
+    SwitchingActor,
+    distinct,
+    is_switching,
+    load_switching_policy,
+    read_switching_policy,
+)
 from pipeline.games.description import GameDescription
 from pipeline.settings.expert_fields import Mode
 from pipeline.shards.format.schema import canonical_json
@@ -21,10 +27,11 @@ def check_policy(path: Path, game: GameDescription) -> None:
     """Check that a policy may play a game.
 
     Raises:
-        PipelineError: its file, or one of a relay's checkpoints, cannot be read or does not fit.
+        PipelineError: its file, or one of a switching policy's checkpoints, cannot be read or
+            does not fit.
     """
-    if is_relay(path):
-        load_relay(path, game)
+    if is_switching(path):
+        load_switching_policy(path, game)
     for checkpoint in checkpoints_of(path):
         check_fits(checkpoint, game)
 
@@ -35,20 +42,21 @@ def make_actor(path: Path, game: GameDescription, mode: Mode) -> Actor:
     Raises:
         PipelineError: as `check_policy`.
     """
-    return (RelayActor if is_relay(path) else NetworkActor)(path, game, mode=mode)
+    return (SwitchingActor if is_switching(path) else NetworkActor)(path, game, mode=mode)
 
 
 def policy_sha256(path: Path) -> str:
-    """Identity of what plays: of a checkpoint its weights and contract, of a relay by milestone
-    those of its checkpoints; nothing of where the files lie or what else they hold.
+    """Identity of what plays: of a checkpoint its weights and contract, of a switching policy by
+    milestone those of its checkpoints; nothing of where the files lie or what else they hold.
 
     Raises:
         PipelineError: a file that cannot be read.
     """
-    if not is_relay(path):
+    if not is_switching(path):
         return load_checkpoint(path).sha256
-    files = read_relay(path)
+    files = read_switching_policy(path)
     known = {file: load_checkpoint(file).sha256 for file in distinct(files)}
+    # A switching policy was once called so: the same one keeps its identity.
     told = {milestone: known[file.resolve()] for milestone, file in files.items()}
     return hashlib.sha256(canonical_json({"relay": told}).encode()).hexdigest()
 
@@ -67,21 +75,21 @@ def shard_ids(path: Path) -> set[str]:
     return {shard for one in checkpoints_of(path) for shard in one.shard_ids}
 
 
-def told_goal(path: Path) -> bool:
-    """Whether the policy goes by the milestone that is next, beside the screen; a relay does."""
-    return is_relay(path) or bool(load_checkpoint(path).goals)
+def goal_conditioned(path: Path) -> bool:
+    """Whether it goes by the next milestone too, not by the screen alone."""
+    return is_switching(path) or bool(load_checkpoint(path).goals)
 
 
 def sees(path: Path) -> str:
     """What the policy is shown and told, in words."""
     contracts = [one.frame_contract for one in checkpoints_of(path)]
     sizes = dict.fromkeys(f"{one.height}x{one.width}" for one in contracts)
-    if told_goal(path):
+    if goal_conditioned(path):
         return f"the screen, {' and '.join(sizes)}, and which milestone is next"
     return f"the screen alone, {' and '.join(sizes)}"
 
 
 def checkpoints_of(path: Path) -> list[Checkpoint]:
     """The networks of a policy, each once."""
-    files = distinct(read_relay(path)) if is_relay(path) else [Path(path)]
+    files = distinct(read_switching_policy(path)) if is_switching(path) else [Path(path)]
     return [load_checkpoint(file) for file in files]

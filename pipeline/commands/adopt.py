@@ -17,7 +17,7 @@ from pipeline.rollouts.parts import held
 from pipeline.settings.run_names import folder_of_run, is_run_name
 from pipeline.shards.catalog.catalogue import KEPT, Catalogue
 from pipeline.shards.catalog.publish import cannot_write, make_folder
-from pipeline.shards.runs import games_of
+from pipeline.shards.run_shards import games_of
 from pipeline.system.files import move_folder, name_whole
 
 _OF_COMPARE = re.compile(

@@ -77,7 +77,7 @@ def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards import lineage
     from pipeline.shards.catalog.facts import Parent
-    from pipeline.shards.runs import game_of
+    from pipeline.shards.run_shards import game_of
 
     path, title = Path(known.file), ""
     if path.suffix in (".pt", ".json"):
@@ -141,7 +141,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards.repair.verify import damage_rows, verify
-    from pipeline.shards.runs import all_shards
+    from pipeline.shards.run_shards import all_shards
 
     files = [Path(file) for file in known.files]
     gone = [file for file in files if not file.is_file()]
@@ -205,7 +205,7 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
 def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from pipeline.shards.format.schema import SCHEMA_VERSION
     from pipeline.shards.repair.migrate import migrate_all
-    from pipeline.shards.runs import all_shards
+    from pipeline.shards.run_shards import all_shards
 
     files = [Path(file) for file in known.files]
     if bool(files) == known.all:
@@ -323,7 +323,7 @@ ACTIONS = {
     "lineage": Action(
         "what a shard or checkpoint was made from, and what of it is stale",
         lambda parser: parser.add_argument(
-            "file", help="a shard, a checkpoint (*.pt) or a relay of several (*.json)"
+            "file", help="a shard, a checkpoint (*.pt) or a switching policy of several (*.json)"
         ),
         _lineage,
     ),

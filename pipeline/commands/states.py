@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.games.description import GameDescription, StartState
 from pipeline.games.identity import find_cartridge
-from pipeline.games.legs import known_milestone
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import known_milestone
 from pipeline.reports.summary import rows_table
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError, printable
@@ -146,7 +146,7 @@ def _add_shard(
     file: Path, known: argparse.Namespace, game: GameDescription, rom: Path, library: Library
 ) -> list[dict[str, Any]]:
     """Keep the states at the milestones of a raw shard's episodes."""
-    from pipeline.rollouts.harvesting import harvest, keep_of
+    from pipeline.rollouts.keeping_states import harvest, keep_of
     from pipeline.shards.reader import Shard
 
     with Shard(file) as shard:
@@ -166,7 +166,7 @@ def _add_file(
     file: Path, known: argparse.Namespace, game: GameDescription, env: GBAEnv, library: Library
 ) -> dict[str, Any]:
     from pipeline.emulator.starting import begin, load_file, warning_of
-    from pipeline.games.states import without_note
+    from pipeline.games.save_files import without_note
     from pipeline.rollouts.start_states import ram_sha256, summary
 
     if Path(file.name.lower().removesuffix(".gz")).suffix in _SAVES:

@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.games.description import GameDescription
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
-from pipeline.rollouts.casting import EXPERT, Player
-from pipeline.rollouts.harvesting import keep_of
+from pipeline.rollouts.keeping_states import keep_of
+from pipeline.rollouts.player import EXPERT, Player
 from pipeline.rollouts.recording import Outcome, outcomes_of, play, play_one, record
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import ShardHeader

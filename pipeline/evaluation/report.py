@@ -11,8 +11,8 @@ from pipeline.system.files import replace_file
 from pipeline.system.strict_json import json_text
 
 _TOLD_ANEW = {"report", "mode", "sticky", "new_states", "dollars",
-              "dollars_per_milestone", "dollars_per_success_point", "sees", "input", "leg",
-              "starts"}  # fmt: skip
+              "dollars_per_milestone", "dollars_per_success_point", "sees", "input", "subtask",
+              "leg", "starts"}  # fmt: skip
 """Of a report, what does not follow from its fingerprint: each run tells what holds now."""
 
 

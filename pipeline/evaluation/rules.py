@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.experts.opening import program_path
 from pipeline.reports.costs import cost_figures, program_dollars, spent_on
-from pipeline.rollouts.casting import EXPERT, Player
+from pipeline.rollouts.player import EXPERT, Player
 from pipeline.settings.reading import Settings
-from pipeline.shards.runs import entries_of_game
+from pipeline.shards.run_shards import entries_of_game
 
 
 def told_now(settings: Settings, player: Player, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,15 +26,15 @@ def rules(player: Player) -> dict[str, Any]:
     That this is so is not taken on trust: `data replay` executes the rollouts' buttons again and
     compares every frame and the whole RAM.
     """
-    game, leg = player.game, player.play.leg
+    game, subtask = player.game, player.play.subtask
     place = game.reset.seed
     wrote = "buttons only"
     if place is not None:
         where = "" if place.address is None else f" to 0x{place.address:08X}"
         wrote = f"buttons only, after the episode's seed was written{where} at the reset"
     told: dict[str, Any] = {"sees": _sees(player), "input": wrote}
-    if leg is not None:
-        told["leg"] = f"{leg.start or 'start'} to {leg.goal or 'end'}"
+    if subtask is not None:
+        told["subtask"] = f"{subtask.start or 'start'} to {subtask.goal or 'end'}"
     if player.states:
         unseen = all(one.purpose in ("evaluate", "select") for one in player.states)
         told["starts"] = f"{len(player.states)} states of the library, " + (

@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.experts import tools
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Expert
+from pipeline.games.decisive import plain
 from pipeline.games.description import GameDescription
-from pipeline.games.reading import plain
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.provenance import versioned
 from pipeline.shards.format.schema import unplaced
@@ -72,7 +72,7 @@ def open_expert(settings: Settings, game: GameDescription) -> Expert:
         )
     if expert.kind == "policy":
         # Imported late: the other kinds do without torch.
-        from pipeline.experts.policy import PolicyExpert
+        from pipeline.experts.checkpoint_expert import PolicyExpert
 
         return PolicyExpert(expert.path, game, expert.mode)
     if expert.kind == "model":

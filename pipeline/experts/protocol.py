@@ -121,7 +121,7 @@ class Expert(Protocol):
 
         An answer is a function of its state (and screen): whatever was asked before, in whatever
         order and by how many processes, the same state gets the same button. Only then are labels
-        what the expert plays. Of programs `pipeline.experts.memory` asks some states again.
+        what the expert plays. Of programs `pipeline.experts.determinism` asks some states again.
         """
         ...
 

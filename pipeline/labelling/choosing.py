@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import told_leg
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import recorded_subtask
 from pipeline.loading.dataset import Steps
 from pipeline.loading.selection import reached_before
 from pipeline.settings.fields import Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.format.frames import FrameContract, Frames
-from pipeline.shards.format.legs import next_goals
+from pipeline.shards.format.milestones import next_goals
 from pipeline.shards.format.provenance import VERSIONS
 from pipeline.shards.format.schema import TRAIN, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.runs import entries_of_game
+from pipeline.shards.run_shards import entries_of_game
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import cores
 from pipeline.training.checkpoint import Checkpoint, check_fits, load_checkpoint
@@ -50,7 +50,7 @@ Rows = NDArray[np.intp]
 Scores = NDArray[np.float32]
 Goals = NDArray[np.uint8]
 
-_LEARNED = ("rounds", "max_labels", "leg")
+_LEARNED = ("rounds", "max_labels", "subtask")
 """Inputs of the student's training that say which steps of its shards it has seen."""
 
 WINDOW = 1024
@@ -309,12 +309,12 @@ def _known(
         return
     # The steps that it learned from; a limit was one on its first shard.
     limit = checkpoint.inputs.get("max_labels", 0) if checkpoint.shard_ids[0] in found else 0
-    leg = told_leg(game, checkpoint.inputs)
+    subtask = recorded_subtask(game, checkpoint.inputs)
     steps = Steps(
         paths,
         split=TRAIN,
         max_labels=limit,
-        leg=None if leg is None else (leg.first, leg.last),
+        subtask=None if subtask is None else (subtask.first, subtask.last),
         goals=student.told,
         reached=[reached_before(game, entry.get().header) for entry in entries_of(paths)],
     )

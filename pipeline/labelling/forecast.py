@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
-from pipeline.labelling.labels import Labelling
+from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool, sample
 from pipeline.labelling.screens import screens_of

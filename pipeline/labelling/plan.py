@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from pipeline.experts import opening
 from pipeline.experts.protocol import Expert
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import Leg, leg_in, told_leg
-from pipeline.labelling.labels import Labelling
+from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
+from pipeline.labelling.new_labels import Labelling
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import Catalogue, entries_of
 from pipeline.shards.catalog.names import stem_and_version
-from pipeline.shards.format.legs import inside
+from pipeline.shards.format.milestones import inside
 from pipeline.shards.format.provenance import fingerprint
-from pipeline.shards.format.schema import unplaced
+from pipeline.shards.format.schema import unplaced, with_old_keys
 from pipeline.shards.reader import Shard
-from pipeline.shards.runs import choose, named_shards, stem_here
+from pipeline.shards.run_shards import choose, named_shards, stem_here
 from pipeline.shards.table import newest_shards
 
 
@@ -36,17 +36,17 @@ class Plan:
     folder: Path
     """Of the own run."""
     stem: str
-    leg: Leg | None = None
-    """Only steps of this leg are asked about; None where all of the shard are of it."""
+    subtask: Subtask | None = None
+    """Only steps of this subtask are asked about; None where all of the shard are of it."""
     begun: int = 0
     """Milestones that count as reached where the episodes begin."""
 
     def asks_about(self, shard: Shard) -> NDArray[np.bool_]:
-        """(N,) which steps of the source are of the leg."""
-        leg = self.leg
-        if leg is None:
+        """(N,) which steps of the source are of the subtask."""
+        subtask = self.subtask
+        if subtask is None:
             return np.ones(shard.n_frames, np.bool_)
-        return inside(shard.milestones, shard.lengths, leg.first, leg.last, self.begun)
+        return inside(shard.milestones, shard.lengths, subtask.first, subtask.last, self.begun)
 
     @property
     def left_off(self) -> Path | None:
@@ -92,19 +92,19 @@ def planned(source: Path, settings: Settings, expert: Expert, game: GameDescript
 
         decisive |= selecting.decisive(settings)
     facts = entries_of([source])[0].get()
-    source_id, own = facts.shard_id, told_leg(game, facts.provenance)
-    leg = leg_in(settings, game)
-    leg = None if leg == own else leg
-    if leg is not None:
-        decisive |= {"leg": leg.told}
+    source_id, own = facts.shard_id, recorded_subtask(game, facts.provenance)
+    subtask = subtask_in(settings, game)
+    subtask = None if subtask == own else subtask
+    if subtask is not None:
+        decisive |= {"subtask": subtask.told}
     begun = 0 if own is None else own.first
-    place = None if leg is None else [leg.first, leg.last, begun]
+    place = None if subtask is None else [subtask.first, subtask.last, begun]
     asked = opening.decisive(expert, settings, game)
-    mark = fingerprint("label", unplaced(decisive), asked, source_id, place)
+    mark = fingerprint("label", with_old_keys(unplaced(decisive)), asked, source_id, place)
     stem = stem_of(source, settings, game)
-    stem = f"{stem}-labelled" if leg is None else f"{stem}-only-{leg.name}-labelled"
+    stem = f"{stem}-labelled" if subtask is None else f"{stem}-only-{subtask.name}-labelled"
     folder = settings.shard_folder(game.name)
-    return Plan(source, decisive, mark, folder, stem, leg, begun)
+    return Plan(source, decisive, mark, folder, stem, subtask, begun)
 
 
 def stem_of(source: Path, settings: Settings, game: GameDescription) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.experts.memory import Breach, Recheck
+from pipeline.experts.determinism import Breach, Recheck
 from pipeline.experts.opening import open_expert
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Expert, Questions

@@ -22,7 +22,7 @@ from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.schema import FRAMES_PER_CHUNK
 from pipeline.shards.lineage import Family
 from pipeline.shards.reader import Shard
-from pipeline.shards.runs import entries_of_game
+from pipeline.shards.run_shards import entries_of_game
 from pipeline.system.errors import PipelineError
 
 Rows = NDArray[np.intp]

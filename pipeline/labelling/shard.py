@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipeline.experts import opening
 from pipeline.experts.protocol import Answers, Expert
 from pipeline.games.description import GameDescription
-from pipeline.labelling.labels import Labelling
+from pipeline.games.subtask import subtask_ends
+from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import Plan, planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.screens import screens_of
@@ -108,9 +109,9 @@ def _publish(plan: Plan, labels: Labelling, expert: Expert, stopped: str | None)
         experts=_experts(header.provenance, labels, expert),
     )
     more = {**more, **told_rounds([(header.provenance, plan.source)])}
-    leg = header.provenance.get("leg")
-    if leg is not None:
-        more = {**more, "leg": leg}
+    subtask = subtask_ends(header.provenance)
+    if subtask is not None:
+        more = {**more, "subtask": subtask}
     relabel(plan.source, target, labels.buttons, labels.status, {**told, **more}, labels.columns)
     return target
 

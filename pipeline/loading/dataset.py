@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.loading.memory import SharedArray
+from pipeline.loading.shared_memory import SharedArray
 from pipeline.loading.source import Frames, FrameSource, Indices
 from pipeline.loading.weights import Weights
 from pipeline.shards.catalog.facts import rounds_of
 from pipeline.shards.format.checks import open_file, read_header
-from pipeline.shards.format.legs import inside, next_goals
+from pipeline.shards.format.milestones import inside, next_goals
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -86,14 +86,15 @@ class Steps(Dataset[tuple[Tensor, int]]):
         window: steps of a sample, from the chosen one on; ``mask`` tells where the episode ends.
         previous: give the button executed in the step before, too.
         weights: of the samples, by class, round and shard.
-        leg: only steps between two milestones: (first, last) as `inside` of
-            `pipeline.shards.format.legs` takes them.
+        subtask: only steps between two milestones: (first, last) as `inside` of
+            `pipeline.shards.format.milestones` takes them.
         goals: give the milestone that is next, too.
         reached: for each path, how many milestones count as reached when its episodes begin;
             None is 0 throughout.
 
     Raises:
-        PipelineError: no shard of these rounds, chunks that do not fit together, or, where a leg
+        PipelineError: no shard of these rounds, chunks that do not fit together, or, where a
+            subtask
             or goals are asked for, shards with different milestones.
     """
 
@@ -109,7 +110,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
         window: int = 1,
         previous: bool = False,
         weights: Weights | None = None,
-        leg: tuple[int, int] | None = None,
+        subtask: tuple[int, int] | None = None,
         goals: bool = False,
         reached: Sequence[int] | None = None,
     ) -> None:
@@ -127,7 +128,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
             )
         self.paths = [Path(paths[i]) for i in kept]
         self.rounds = [self.rounds[i] for i in kept]
-        choice = _Choice(split, labelled, previous, leg, goals)
+        choice = _Choice(split, labelled, previous, subtask, goals)
         begun = [0 if reached is None else reached[i] for i in kept]
         frames = [
             choice.add(path, 0 if i else max_labels, begun[i]) for i, path in enumerate(self.paths)
@@ -274,11 +275,11 @@ class _Choice:
         split: int | None,
         labelled: bool,
         previous: bool,
-        leg: tuple[int, int] | None,
+        subtask: tuple[int, int] | None,
         goals: bool,
     ) -> None:
         self._split, self._labelled, self._previous = split, labelled, previous
-        self._leg, self._told = leg, goals
+        self._subtask, self._told = subtask, goals
         self._milestones: tuple[str, ...] | None = None
         self.actions: tuple[str, ...] = ()
         self.shard_ids: list[str] = []
@@ -296,8 +297,8 @@ class _Choice:
             self.shard_ids.append(shard.header.shard_id)
             frames = shard.stored("frames")
             buttons, milestones = self._chosen(shard), self._reached(shard, reached)
-            if self._leg is not None:
-                buttons[~inside(milestones, shard.lengths, *self._leg)] = NO_ACTION
+            if self._subtask is not None:
+                buttons[~inside(milestones, shard.lengths, *self._subtask)] = NO_ACTION
             if 0 < limit < np.count_nonzero(buttons != NO_ACTION):
                 buttons[np.flatnonzero(buttons != NO_ACTION)[limit - 1] + 1 :] = NO_ACTION
             padded = len(frames.offsets) * frames.chunk_rows
@@ -315,7 +316,7 @@ class _Choice:
     def _reached(self, shard: Shard, reached: int) -> NDArray[np.int32]:
         """(E,M) the step at which each milestone was reached, 0 for those that count as such."""
         names = shard.header.milestones
-        if self._leg is not None or self._told:
+        if self._subtask is not None or self._told:
             check_milestones(shard.path, names, self._milestones or names)
             self._milestones = names
         steps: NDArray[np.int32] = shard.milestones.copy()
@@ -335,7 +336,7 @@ class _Choice:
 
 
 def check_milestones(path: Path, names: Sequence[str], due: Sequence[str]) -> None:
-    """Check that a shard's milestones are those that legs and goals are counted in.
+    """Check that a shard's milestones are those that subtasks and goals are counted in.
 
     Raises:
         PipelineError: they are others, or more than fit into a byte.
@@ -343,12 +344,13 @@ def check_milestones(path: Path, names: Sequence[str], due: Sequence[str]) -> No
     if tuple(names) != tuple(due):
         raise PipelineError(
             f"{path}: its milestones are {' '.join(names) or 'none'}, not "
-            f"{' '.join(due) or 'none'}; a leg, or a network that is told its goal, takes shards "
+            f"{' '.join(due) or 'none'}; a subtask, or a network that is told its goal, takes "
+            "shards "
             "of the same milestones only: name them with --train.shards"
         )
     if len(names) > MOST_GOALS:
         raise PipelineError(
-            f"{path}: it has {len(names)} milestones; legs, and networks that are told their "
+            f"{path}: it has {len(names)} milestones; subtasks, and networks that are told their "
             f"goal, take up to {MOST_GOALS}"
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.loading.memory import SharedArray
+from pipeline.loading.shared_memory import SharedArray
 from pipeline.loading.source import FrameSource, Indices
 
 Frames = NDArray[np.uint8]

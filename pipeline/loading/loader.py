@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from pipeline.loading.dataset import Batch, Steps, some_of
 from pipeline.loading.decoded import Decoded
-from pipeline.loading.plan import POOL_BYTES, Cache, LoadingPlan, choose_plan
-from pipeline.loading.reading import Block, Reader, SpanReader, WindowReader, Work
+from pipeline.loading.resources import POOL_BYTES, Cache, LoadingPlan, choose_plan
 from pipeline.loading.sampling import Span, UniformOrder, Window, WindowOrder
 from pipeline.loading.slots import Slots
 from pipeline.loading.source import Frames, Indices
+from pipeline.loading.worker import Block, Reader, SpanReader, WindowReader, Work
 from pipeline.system.errors import PipelineError
 
 _PREFETCH = 2

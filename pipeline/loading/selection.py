@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import expected_sha1
-from pipeline.games.legs import Leg, leg_in, told_leg
+from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
 from pipeline.loading.dataset import Batch, Steps, check_milestones
 from pipeline.loading.doubles import Double, doubles_of
 from pipeline.loading.loader import Loader
-from pipeline.loading.plan import choose_plan
+from pipeline.loading.resources import choose_plan
 from pipeline.loading.sampling import Permutation
 from pipeline.loading.source import Indices
 from pipeline.loading.weights import Weights
@@ -25,7 +25,7 @@ from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.format.schema import TRAIN, VALIDATION, ShardHeader
 from pipeline.shards.reader import check_shards
-from pipeline.shards.runs import Chosen, choose, named_shards
+from pipeline.shards.run_shards import Chosen, choose, named_shards
 from pipeline.shards.table import newest_entries
 from pipeline.system.errors import PipelineError, printable
 
@@ -43,7 +43,7 @@ class Selection:
     """Steps of `validation` that are looked at, rising."""
     seeds: NDArray[np.uint32]
     """Seed of every episode, whatever its split."""
-    leg: Leg | None = None
+    subtask: Subtask | None = None
     """None: steps of the whole game."""
     goals: tuple[str, ...] = ()
     """The milestones whose numbers batches carry, in order; (): batches carry no goals."""
@@ -101,15 +101,15 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
     """The shards of ``train.shards``, or every labelled one of the run; a line says which.
 
     Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
-    leg only the steps inside it count; a shard may have none of them.
+    subtask only the steps inside it count; a shard may have none of them.
 
     Raises:
         PipelineError: none there, none labelled, or one that does not fit the game or the others;
-            no such leg; or goals of a game without milestones.
+            no such subtask; or goals of a game without milestones.
     """
     train = settings.train
-    leg = leg_in(settings, game)
-    goals = _goals(game) if train.told_goal else ()
+    subtask = subtask_in(settings, game)
+    goals = _goals(game) if train.goal_conditioned else ()
     paths = named_shards(settings, train.shards)
     named = paths is not None
     if paths is None:
@@ -126,15 +126,16 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
     if named:
         _warn_of_doubles(paths)
     told: dict[str, Any] = {"rounds": train.rounds or None}
-    if leg is not None or goals:
-        told |= _of_milestones(game, leg, bool(goals), paths, headers)
+    if subtask is not None or goals:
+        told |= _of_milestones(game, subtask, bool(goals), paths, headers)
     steps = Steps(paths, split=TRAIN, max_labels=train.max_labels, weights=_weights(train), **told)
     unseen = Steps(paths, split=VALIDATION, **told)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
-        if leg is not None and not len(unseen):
+        if subtask is not None and not len(unseen):
             raise PipelineError(
-                f"{names}: no labelled step lies in the leg {leg.name}; collect and label some "
+                f"{names}: no labelled step lies in the subtask {subtask.name}; collect and label "
+                "some "
                 "with the same --milestone, --from and --to"
             )
         raise PipelineError(
@@ -151,7 +152,7 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         unseen if len(unseen) else None,
         chosen,
         _seeds(paths),
-        leg,
+        subtask,
         goals,
     )
 
@@ -161,25 +162,26 @@ def _goals(game: GameDescription) -> tuple[str, ...]:
     names = tuple(one.name for one in game.milestones)
     if not names:
         raise PipelineError(
-            f"train.told_goal: {game.name} has no milestones, so a network cannot be told which "
-            "is next; give its game.yaml some, or leave told_goal out"
+            f"train.goal_conditioned: {game.name} has no milestones, so a network cannot be told "
+            "which "
+            "is next; give its game.yaml some, or leave goal_conditioned out"
         )
     return names
 
 
 def _of_milestones(
     game: GameDescription,
-    leg: Leg | None,
+    subtask: Subtask | None,
     goals: bool,
     paths: list[Path],
     headers: list[ShardHeader],
 ) -> dict[str, Any]:
-    """What `Steps` must know of legs and goals; numbers are those of the game's milestones."""
+    """What `Steps` must know of subtasks and goals; numbers are those of the game's milestones."""
     names = [one.name for one in game.milestones]
     for path, header in zip(paths, headers, strict=True):
         check_milestones(path, header.milestones, names)
     return {
-        "leg": None if leg is None else (leg.first, leg.last),
+        "subtask": None if subtask is None else (subtask.first, subtask.last),
         "goals": goals,
         "reached": [reached_before(game, header) for header in headers],
     }
@@ -187,8 +189,8 @@ def _of_milestones(
 
 def reached_before(game: GameDescription, header: ShardHeader) -> int:
     """How many milestones count as reached when a shard's episodes begin."""
-    leg = told_leg(game, header.provenance)
-    return 0 if leg is None else leg.first
+    subtask = recorded_subtask(game, header.provenance)
+    return 0 if subtask is None else subtask.first
 
 
 def _weights(train: Train) -> Weights | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.loading.memory import SharedArray
+from pipeline.loading.shared_memory import SharedArray
 
 Frames = NDArray[np.uint8]
 

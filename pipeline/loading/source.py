@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.loading.memory import SharedArray
+from pipeline.loading.shared_memory import SharedArray
 from pipeline.shards.format.codec import Damage
 from pipeline.shards.format.stored import StoredDataset
 from pipeline.system.errors import PipelineError

@@ -26,7 +26,7 @@ from pipeline.experts.authoring.prompt import request
 from pipeline.experts.authoring.record import Judged
 from pipeline.experts.authoring.starts import WHOLE, seeds
 from pipeline.experts.authoring.trials import Start, sights, tried_with, try_program
-from pipeline.experts.authoring.tries import verdict
+from pipeline.experts.authoring.verdict import verdict
 from pipeline.experts.budget import Spending
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription

@@ -1,11 +1,11 @@
-"""Milestone after milestone: the expert is measured on a leg, then a network learns it by DAgger.
+"""Milestone after milestone: the expert is measured, then a network learns the subtask by DAgger.
 
-A run of a whole game is too long to be learned in one piece. So each leg, from one milestone to the
-next, is learned from start states at which it begins: where the expert arrived at the end of the
-leg before, and then where the student did. Only legs on which the expert is good enough are
-learned (the gate), with a limit of steps that follows from the expert's, until the student reaches
-the target or its rounds are over. Every stage says "up to date" for what it did before, so that an
-interrupted curriculum carries on where it stood.
+A run of a whole game is too long to be learned in one piece. So each subtask, from one milestone to
+the next, is learned from start states at which it begins: where the expert arrived at the end of
+the subtask before, and then where the student did. Only subtasks on which the expert is good enough
+are learned (the gate), with a limit of steps that follows from the expert's, until the student
+reaches the target or its rounds are over. Every stage says "up to date" for what it did before, so
+that an interrupted curriculum carries on where it stood.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Any
 from pipeline import evaluate, train
 from pipeline.evaluation.games import of_expert
 from pipeline.games.identity import find_cartridge
-from pipeline.games.legs import leg_in
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import subtask_in
 from pipeline.loops.round import label_round, own_shards
-from pipeline.reports.legs import leg_row, shown, write_table
+from pipeline.reports.subtask_table import shown, subtask_row, write_table
 from pipeline.rollouts.start_states import library_of
 from pipeline.settings.reading import Settings, change
 from pipeline.system.errors import PipelineError
-from pipeline.training.runs import bring_back
+from pipeline.training.run_folder import bring_back
 
 SLACK = 20
-"""Steps that an episode has beyond the medians of the expert's: some legs take him only one."""
+"""Steps that an episode has beyond the medians of the expert's: some subtasks take him only one."""
 
 
 @dataclass
 class _Learned:
-    """What there is when a leg begins, and grows with each."""
+    """What there is when a subtask begins, and grows with each."""
 
     checkpoint: Path | None = None
     """The network that goes on."""
@@ -46,9 +46,9 @@ class _Learned:
 
 
 @dataclass(frozen=True)
-class _Leg:
+class _Subtask:
     settings: Settings
-    """Those of the run, with the leg."""
+    """Those of the run, with the subtask."""
     start: str | None
     goal: str
     name: str
@@ -59,13 +59,13 @@ class _Leg:
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Learn every leg of the game, or those of the settings' own leg, then judge what was learned.
+    """Learn every subtask of the game, or those that the settings name, then judge the network.
 
     Returns:
-        ``policy`` (a checkpoint, or with a network a milestone the relay of them), labels, updates,
-        ``success_rate`` with its interval of games from the first leg's start to the last one's
-        end, ``legs`` (a row each, see `leg_row`, with rounds, labels and the limit of steps), and
-        the table as ``csv`` and ``json``.
+        ``policy`` (a checkpoint, or with a network a milestone the switching policy of them),
+        labels, updates, ``success_rate`` with its interval of games from the first subtask's start
+        to the last one's end, ``subtasks`` (a row each, see `subtask_row`, with rounds, labels and
+        the limit of steps), and the table as ``csv`` and ``json``.
 
     Raises:
         PipelineError: what the stages raise; an expert below the gate; no milestones.
@@ -73,7 +73,7 @@ def run(settings: Settings) -> dict[str, Any]:
     started = perf_counter()
     settings = own_shards(settings, "curriculum")
     options, learned = settings.curriculum, _Learned()
-    legs: list[_Leg] = []
+    subtasks: list[_Subtask] = []
     rows: list[dict[str, Any]] = []
     library = library_of(settings.game_folder(load_game(settings.game).name))
     for start, goal in _ends(settings):
@@ -82,27 +82,29 @@ def run(settings: Settings) -> dict[str, Any]:
             if learned.checkpoint is not None:
                 learned.networks[goal] = learned.checkpoint
             continue
-        leg = _measured(settings, start, goal)
-        legs.append(leg)
-        rows.append(_learn(leg, learned))
+        subtask = _measured(settings, start, goal)
+        subtasks.append(subtask)
+        rows.append(_learn(subtask, learned))
         _write(settings, rows)
-    policy = _policy(settings, legs, learned)
-    rows = [{**_judged(leg, policy), **row} for leg, row in zip(legs, rows, strict=True)]
+    policy = _policy(settings, subtasks, learned)
+    rows = [
+        {**_judged(subtask, policy), **row} for subtask, row in zip(subtasks, rows, strict=True)
+    ]
     whole = _whole(settings, policy)
     told = {
         "network": options.network,
-        "told_goal": settings.train.told_goal,
+        "goal_conditioned": settings.train.goal_conditioned,
         "policy": str(policy),
         "labels": learned.labels,
         "updates": learned.updates,
         **whole,
     }
     files = _write(settings, rows, told)
-    return {**told, **files, "seconds": perf_counter() - started, "legs": shown(rows)}
+    return {**told, **files, "seconds": perf_counter() - started, "subtasks": shown(rows)}
 
 
 def _ends(settings: Settings) -> list[tuple[str | None, str]]:
-    """Start and goal of each leg."""
+    """Start and goal of each subtask."""
     game = load_game(settings.game)
     names = [milestone.name for milestone in game.milestones]
     if not names:
@@ -110,16 +112,16 @@ def _ends(settings: Settings) -> list[tuple[str | None, str]]:
             f"{game.name} has no milestones, so there is nothing to learn one after the other; "
             "give its game.yaml some"
         )
-    leg = leg_in(settings, game)
-    first, last = (0, len(names)) if leg is None else (leg.first, leg.last)
+    subtask = subtask_in(settings, game)
+    first, last = (0, len(names)) if subtask is None else (subtask.first, subtask.last)
     starts = [None, *names[:-1]]
     return list(zip(starts, names, strict=True))[first : last + 1]
 
 
-def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
-    """The expert measured on a leg; where it arrives, the next leg is judged."""
+def _measured(settings: Settings, start: str | None, goal: str) -> _Subtask:
+    """The expert measured on a subtask; where it arrives, the next subtask is judged."""
     options = settings.curriculum
-    settings = change(settings, leg=(start, goal))
+    settings = change(settings, subtask=(start, goal))
     if start is not None:
         _refuse_learned_from(settings, start, goal)
     print(f"{goal}: the expert is measured", flush=True)
@@ -127,7 +129,7 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
     keep: dict[str, Any] = {"keep_states": True, "keep_states_most": options.states}
     told: dict[str, Any] = {"episodes": options.expert_episodes}
     expert = evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
-    # Where the rounds of the next leg are judged: in states of their own, too.
+    # Where the rounds of the next subtask are judged: in states of their own, too.
     told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
     evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
     medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
@@ -143,13 +145,13 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Leg:
             "limit of steps follows; fix the expert, or raise evaluate.max_steps"
         )
     limit = math.ceil(options.limit * medians[goal]) + SLACK
-    leg = leg_in(settings, load_game(settings.game))
-    assert leg is not None
-    return _Leg(settings, start, goal, leg.name, limit, expert)
+    subtask = subtask_in(settings, load_game(settings.game))
+    assert subtask is not None
+    return _Subtask(settings, start, goal, subtask.name, limit, expert)
 
 
 def _refuse_learned_from(settings: Settings, start: str, goal: str) -> None:
-    """Refuse a leg that would be judged where trainings begin, too.
+    """Refuse a subtask that would be judged where trainings begin, too.
 
     Raises:
         PipelineError: no state of ``start`` was reached in an evaluation.
@@ -166,9 +168,9 @@ def _refuse_learned_from(settings: Settings, start: str, goal: str) -> None:
         )
 
 
-def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
-    """Rounds of a leg until the target is reached; ``learned`` grows."""
-    settings, options = leg.settings, leg.settings.curriculum
+def _learn(subtask: _Subtask, learned: _Learned) -> dict[str, Any]:
+    """Rounds of a subtask until the target is reached; ``learned`` grows."""
+    settings, options = subtask.settings, subtask.settings.curriculum
     mine: list[str] = []
     before, asked, success = learned.updates, 0, 0.0
     student: Path | None = None  # in the first round the expert plays
@@ -176,34 +178,34 @@ def _learn(leg: _Leg, learned: _Learned) -> dict[str, Any]:
         mine += label_round(
             settings,
             name=f"{settings.run}-round-{round_:02d}",
-            title=f"{leg.goal}, round {round_ + 1}",
+            title=f"{subtask.goal}, round {round_ + 1}",
             round_=round_,
             played={
                 "episodes": options.episodes,
                 "first": settings.collect.first + round_ * options.episodes,
                 "beta": 1.0 if student is None else 0.0,
-                "max_steps": leg.limit,
+                "max_steps": subtask.limit,
                 "keep_states": True,
                 "keep_states_most": (1 + round_) * options.states,
             },
             checkpoint=student,
         )
         shards = mine if options.network == "each" else learned.shards + mine
-        trained = _train(settings, f"{leg.name}/round-{round_:02d}", shards, learned)
+        trained = _train(settings, f"{subtask.name}/round-{round_:02d}", shards, learned)
         student = learned.checkpoint
         asked = trained["labels"] + trained["validation_labels"]
-        success = _chosen(leg, student)
-        print(f"{leg.goal}, round {round_ + 1}: {success:.2f} of the games", flush=True)
+        success = _chosen(subtask, student)
+        print(f"{subtask.goal}, round {round_ + 1}: {success:.2f} of the games", flush=True)
         if success >= options.target:
             break
     assert learned.checkpoint is not None
     before_labels = learned.labels
     learned.labels = asked if options.network == "one" else learned.labels + asked
     learned.shards += mine
-    learned.networks[leg.goal] = learned.checkpoint
+    learned.networks[subtask.goal] = learned.checkpoint
     return {
-        "milestone": leg.goal,
-        "limit": leg.limit,
+        "milestone": subtask.goal,
+        "limit": subtask.limit,
         "rounds": round_ + 1,
         "labels": learned.labels - before_labels,
         "updates": learned.updates - before,
@@ -218,7 +220,7 @@ def _train(settings: Settings, name: str, shards: list[str], learned: _Learned) 
         change(
             settings,
             run=f"{settings.run}/{name}",
-            leg=(None, None),
+            subtask=(None, None),
             train={
                 "shards": list(shards),
                 "steps": settings.curriculum.steps,
@@ -231,17 +233,17 @@ def _train(settings: Settings, name: str, shards: list[str], learned: _Learned) 
     return trained
 
 
-def _chosen(leg: _Leg, checkpoint: Path | None) -> float:
+def _chosen(subtask: _Subtask, checkpoint: Path | None) -> float:
     """The success rate that says whether the target is reached."""
     judged = evaluate.run(
         change(
-            leg.settings,
+            subtask.settings,
             evaluate={
                 "checkpoint": str(checkpoint),
                 "name": f"select-{Path(str(checkpoint)).parent.name}",
-                "episodes": leg.settings.curriculum.evaluate_episodes,
+                "episodes": subtask.settings.curriculum.evaluate_episodes,
                 "purpose": "select",
-                "max_steps": leg.limit,
+                "max_steps": subtask.limit,
                 "keep_rollouts": False,
                 "keep_states": False,
                 "video": False,
@@ -252,16 +254,17 @@ def _chosen(leg: _Leg, checkpoint: Path | None) -> float:
     return success
 
 
-def _policy(settings: Settings, legs: list[_Leg], learned: _Learned) -> Path:
-    """What plays in the end: the one network, trained for ``last_steps`` more, or the relay."""
+def _policy(settings: Settings, subtasks: list[_Subtask], learned: _Learned) -> Path:
+    """What plays in the end: the one network, trained for ``last_steps`` more, or the switching
+    policy."""
     options, folder = settings.curriculum, settings.run_folder()
     assert learned.checkpoint is not None
     if options.network == "each":
-        from pipeline.agents.relay import write_relay
+        from pipeline.agents.switching import write_switching_policy
 
-        relay = folder / "relay.json"
-        write_relay(relay, learned.networks)
-        return relay
+        switching = folder / "switching-policy.json"
+        write_switching_policy(switching, learned.networks)
+        return switching
     if options.last_steps:
         more = change(settings, curriculum={"steps": options.last_steps})
         _train(more, "last", learned.shards, learned)
@@ -270,25 +273,25 @@ def _policy(settings: Settings, legs: list[_Leg], learned: _Learned) -> Path:
     return final
 
 
-def _judged(leg: _Leg, policy: Path) -> dict[str, Any]:
-    """The leg's row: the policy on unseen games, beside the expert."""
+def _judged(subtask: _Subtask, policy: Path) -> dict[str, Any]:
+    """The subtask's row: the policy on unseen games, beside the expert."""
     judged = evaluate.run(
         change(
-            leg.settings,
+            subtask.settings,
             evaluate={
                 "checkpoint": str(policy),
-                "max_steps": leg.limit,
+                "max_steps": subtask.limit,
                 "keep_rollouts": False,
                 "keep_states": False,
                 "video": False,
             },
         )
     )
-    return leg_row(leg.goal, leg.start, judged, leg.expert)
+    return subtask_row(subtask.goal, subtask.start, judged, subtask.expert)
 
 
 def _whole(settings: Settings, policy: Path) -> dict[str, Any]:
-    """The policy on unseen games from the first leg's start to the last one's end."""
+    """The policy on unseen games from the first subtask's start to the last one's end."""
     name = f"{settings.run}-evaluate"
     judged = evaluate.run(change(settings, evaluate={"checkpoint": str(policy), "name": name}))
     kept = (

@@ -19,7 +19,7 @@ from pipeline.loops.round import label_round, own_shards
 from pipeline.reports.costs import cost_figures, spent_on
 from pipeline.settings.reading import Dagger, Settings, change
 from pipeline.shards.catalog.catalogue import entries_of
-from pipeline.training.runs import bring_back
+from pipeline.training.run_folder import bring_back
 from pipeline.training.tracking import Tracker
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import collect, label, preprocess
-from pipeline.rollouts.casting import EXPERT
+from pipeline.rollouts.player import EXPERT
 from pipeline.settings.reading import Settings, change
 from pipeline.system.errors import PipelineError
 

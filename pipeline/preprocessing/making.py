@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
+from pipeline.games.subtask import subtask_ends
 from pipeline.preprocessing.plan import Plan, decisive
 from pipeline.preprocessing.resize import (
     LEVEL,
@@ -28,7 +29,7 @@ from pipeline.settings.fields import Preprocess, Settings
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.format.columns import EncodedChunk
 from pipeline.shards.format.frames import FrameContract, resize
-from pipeline.shards.format.legs import inside
+from pipeline.shards.format.milestones import inside
 from pipeline.shards.format.provenance import provenance
 from pipeline.shards.format.schema import (
     STEP_COLUMNS,
@@ -43,7 +44,7 @@ from pipeline.shards.writer import ShardWriter
 from pipeline.system.workers import in_order
 
 if TYPE_CHECKING:
-    from pipeline.preprocessing.restate import Restater
+    from pipeline.preprocessing.state_reader import StateReader
 
 
 def split_of(root: str, validation: float) -> int:
@@ -65,10 +66,10 @@ class Maker:
         options: Preprocess,
         executor: Executor,
         ahead: int,
-        restater: Restater | None,
+        state_reader: StateReader | None,
     ) -> None:
         self._plan = plan
-        self.restater = restater
+        self.state_reader = state_reader
         self._options = options
         self._contract = FrameContract(options.size, options.size, "bilinear")
         self._executor = executor
@@ -134,9 +135,9 @@ class Maker:
             parents=[{"file": self._plan.source.name, "shard_id": raw.shard_id}],
         )
         cut = self._plan.cut
-        leg = raw.provenance.get("leg") if cut is None else cut.told
-        if leg is not None:
-            told["leg"] = leg
+        subtask = subtask_ends(raw.provenance) if cut is None else cut.told
+        if subtask is not None:
+            told["subtask"] = subtask
         told |= told_rounds([(raw.provenance, self._plan.source)])
         return replace(
             raw,
@@ -169,21 +170,23 @@ class Maker:
 
     def _states(self, episodes: list[int]) -> Iterator[dict[str, Array] | None]:
         """Today's variables of each episode; None where the recorded ones stay."""
-        if self.restater is None:
+        if self.state_reader is None:
             return iter([None] * len(episodes))
-        return self.restater.states(self._plan.source, episodes)
+        return self.state_reader.states(self._plan.source, episodes)
 
 
-def restater(
+def state_reader(
     settings: Settings, game: GameDescription, sources: list[Path]
-) -> Restater | nullcontext[None]:
+) -> StateReader | nullcontext[None]:
     """What reads the state anew, if it is asked to and there is something to do."""
-    if not settings.preprocess.restate or not sources:
+    if not settings.preprocess.reread_state or not sources:
         return nullcontext()
-    from pipeline.preprocessing.restate import Restater  # imported late: it brings the emulator
+    from pipeline.preprocessing.state_reader import (
+        StateReader,  # imported late: it brings the emulator
+    )
 
     played, rom = find_cartridge(game, settings.rom, unverified=settings.unverified_rom)
-    return Restater(sources, played, rom, settings.preprocess.workers)
+    return StateReader(sources, played, rom, settings.preprocess.workers)
 
 
 def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:

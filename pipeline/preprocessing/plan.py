@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.games.decisive import read_in_play, read_of_ram
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import Leg, told_leg
-from pipeline.games.reading import read_in_play, read_of_ram
+from pipeline.games.subtask import Subtask, recorded_subtask
 from pipeline.settings.fields import Preprocess, Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.catalog.names import publish_name, stem_and_version
 from pipeline.shards.format.provenance import fingerprint, recorded_by, versioned
-from pipeline.shards.format.schema import VALIDATION
-from pipeline.shards.runs import choose, named_shards
+from pipeline.shards.format.schema import VALIDATION, with_old_keys
+from pipeline.shards.run_shards import choose, named_shards
 from pipeline.shards.table import header_of, newest_shards
 
 
@@ -29,8 +29,8 @@ class Plan:
     target: Path
     mark: str
     done: bool
-    cut: Leg | None = None
-    """What is left of the episodes: this leg; None where they are it, or all is asked for."""
+    cut: Subtask | None = None
+    """What is left of the episodes: this subtask; None where they are it, or all is asked for."""
     begun: int = 0
     """Milestones that count as reached where the episodes begin."""
 
@@ -71,28 +71,30 @@ def planned(
     folder: Path,
     options: Preprocess,
     game: GameDescription,
-    leg: Leg | None,
+    subtask: Subtask | None,
 ) -> Iterator[Plan]:
-    """``X-raw-v002`` gives ``X-84-v001``, or cut down to a leg ``X-only-LEG-84-v001``."""
+    """``X-raw-v002`` gives ``X-84-v001``, or cut down to a subtask ``X-only-SUBTASK-84-v001``."""
     for (source, own_stem), entry in zip(stems, entries_of([s for s, _ in stems]), strict=True):
         raw = entry.get()
-        own = told_leg(game, raw.provenance)
-        cut = None if leg is None or leg == own else leg
+        own = recorded_subtask(game, raw.provenance)
+        cut = None if subtask is None or subtask == own else subtask
         begun = 0 if own is None else own.first
-        legs = [] if cut is None else [[cut.told, cut.first, cut.last, begun]]
-        restated = [_restated(raw, game)] if options.restate else []
-        mark = fingerprint("preprocess", decisive(options), raw.shard_id, *restated, *legs)
+        subtasks = [] if cut is None else [[cut.told, cut.first, cut.last, begun]]
+        reread = [_reread(raw, game)] if options.reread_state else []
+        mark = fingerprint(
+            "preprocess", with_old_keys(decisive(options)), raw.shard_id, *reread, *subtasks
+        )
         stem = own_stem if cut is None else f"{own_stem}-only-{cut.name}"
         target, done = publish_name(folder, f"{stem}-{options.size}", mark)
         yield Plan(source, raw, target, mark, done, cut, begun)
 
 
 def decisive(options: Preprocess) -> dict[str, Any]:
-    decisive = options.model_dump(mode="json", exclude={"shards", "workers", "restate"})
-    return {**decisive, "restate": True} if options.restate else decisive
+    decisive = options.model_dump(mode="json", exclude={"shards", "workers", "reread_state"})
+    return {**decisive, "reread_state": True} if options.reread_state else decisive
 
 
-def _restated(raw: Facts, game: GameDescription) -> list[Any]:
+def _reread(raw: Facts, game: GameDescription) -> list[Any]:
     """What a state that is read anew depends on: today's variables, and the emulator; of the rest
     of the game on what the shard holds, or where it does not, on today's."""
     from pipeline.emulator.version import emulator_version  # imported late, as what uses it

@@ -15,7 +15,7 @@ from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.labels import Labels, no_labels
-from pipeline.shards.format.legs import next_goal
+from pipeline.shards.format.milestones import next_goal
 from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus, recording_id
 
 

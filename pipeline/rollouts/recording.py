@@ -16,13 +16,13 @@ import numpy as np
 
 from pipeline.agents.protocol import Actor
 from pipeline.emulator.env import GBAEnv
-from pipeline.experts.acting import ExpertActor, MixedActor
+from pipeline.experts.expert_actor import ExpertActor, MixedActor
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import GameDescription
-from pipeline.rollouts.casting import EXPERT, Play, Player, mark_of
 from pipeline.rollouts.episodes import Start, play_episodes
-from pipeline.rollouts.harvesting import Gathering, Keep, Moment, harvest
+from pipeline.rollouts.keeping_states import Gathering, Keep, Moment, harvest
 from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.player import EXPERT, Play, Player, mark_of
 from pipeline.shards.catalog.names import publish_name
 from pipeline.shards.format.schema import Episode, ShardHeader
 from pipeline.shards.reader import Shard
@@ -229,7 +229,7 @@ def play_job(job: Job) -> list[Outcome]:
             starts=job.starts,
             keep_state=None if job.keep is None else keep_state,
             tell=job.header.provenance.get("experts") is not None,
-            first_goal=0 if play.leg is None else play.leg.first,
+            first_goal=0 if play.subtask is None else play.subtask.first,
         ):
             if expert is not None:
                 expert.end_episode(episode, play.game.buttons)
@@ -244,7 +244,7 @@ def play_job(job: Job) -> list[Outcome]:
 
 def _check_goal(play: Play, env: GBAEnv, job: Job) -> None:
     """Refuse episodes that would be over before they begin."""
-    goal = None if play.leg is None else play.leg.goal
+    goal = None if play.subtask is None else play.subtask.goal
     if goal is None:
         return
     for seed in job.parts:

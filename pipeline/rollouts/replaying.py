@@ -23,8 +23,8 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription, Names
 from pipeline.games.identity import find_rom
-from pipeline.games.legs import ending_with, told_leg
 from pipeline.games.parsing import parse_recorded
+from pipeline.games.subtask import ending_with, recorded_subtask
 from pipeline.rollouts.episodes import state_columns
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.schema import Episode
@@ -115,7 +115,7 @@ def recorded_game(shard: Shard, game: GameDescription) -> GameDescription:
         recorded = replace(parse_recorded(text, path), rom_sha1=header.rom_sha1)
         if follows_time_zone(shard):
             recorded = replace(recorded, rtc_ms=as_before(recorded.rtc_ms))
-        return ending_with(recorded, told_leg(recorded, header.provenance))
+        return ending_with(recorded, recorded_subtask(recorded, header.provenance))
     if header.actions != game.buttons or dict(header.timing) != game.timing.contract:
         raise PipelineError(
             f"{path}: recorded with other buttons or another timing than {game.name} has today, "

@@ -25,8 +25,8 @@ import numpy as np
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import known_milestone
-from pipeline.games.states import note_of, with_note, without_note
+from pipeline.games.save_files import note_of, with_note, without_note
+from pipeline.games.subtask import known_milestone
 from pipeline.rollouts.seeds import Purpose, purpose_of
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import remove_leftovers, write_whole
@@ -169,8 +169,9 @@ class Library:
         gaps = [name for name in milestones if not self.files(name)]
         if gaps:
             raise PipelineError(
-                f"{self.folder}: no states of the milestones {', '.join(gaps)} yet, in which legs "
-                "begin; keep some with: collect --keep-states, or evaluate the legs that have "
+                f"{self.folder}: no states of the milestones {', '.join(gaps)} yet, in which "
+                "subtasks "
+                "begin; keep some with: collect --keep-states, or evaluate the subtasks that have "
                 "theirs with --milestone NAME"
             )
 
@@ -252,8 +253,9 @@ def begun_in(seeds: Sequence[int], count: int) -> list[int]:
     """Which of ``count`` states the episode of each seed begins in; a function of the two alone.
 
     Each state is begun in as often as the others, or once more. Drawn at random, a third of them
-    would not be begun in at all, and as later states descend from these, a few legs on all games
-    would descend from a handful: what a game draws at its beginning would hardly differ any more.
+    would not be begun in at all, and as later states descend from these, a few subtasks on all
+    games would descend from a handful: what a game draws at its beginning would hardly differ any
+    more.
     """
     rng = np.random.default_rng([int(seeds[0]) if len(seeds) else 0, 2])
     rounds = [rng.permutation(count) for _ in range(-(-len(seeds) // count))]

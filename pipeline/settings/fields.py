@@ -68,7 +68,7 @@ class Preprocess(Section):
     """Leave out steps whose button changed neither the screen nor the state."""
     drop_broken_episodes: bool = False
     """Leave out episodes that end in neither success, failure nor truncation."""
-    restate: bool = False
+    reread_state: bool = False
     """Play the recordings again and read the state anew, with the variables of today's game.yaml;
     rewards, milestones and success stay as they were recorded."""
 
@@ -146,7 +146,7 @@ class Train(Section):
     """Checkpoint whose weights the training starts from."""
     keep_optimizer: bool = False
     """Take the optimizer's state from ``start_from`` too."""
-    told_goal: bool = False
+    goal_conditioned: bool = False
     """Tell the network which milestone is next, beside showing it the screen."""
 
 
@@ -226,27 +226,27 @@ class Curriculum(Section):
     network: Literal["one", "each"] = "one"
     """One network for all milestones, or one for each, begun as that of the milestone before."""
     gate: float = Field(0.9, ge=0, le=1)
-    """Success rate that the expert must have on a leg before anyone learns from it there."""
+    """Success rate that the expert must have on a subtask before anyone learns from it there."""
     expert_episodes: int = Field(40, ge=1)
     """Episodes that measure the expert; the states where they arrive are those in which the next
-    leg is judged."""
+    subtask is judged."""
     limit: float = Field(3.0, ge=1)
     """Steps that an episode has, in medians of the expert's (and 20 more)."""
     target: float = Field(0.95, ge=0, le=1)
-    """Success rate at which a leg is learned."""
+    """Success rate at which a subtask is learned."""
     rounds: int = Field(4, ge=1)
-    """Rounds of a leg at most: the expert plays in the first, then the student."""
+    """Rounds of a subtask at most: the expert plays in the first, then the student."""
     episodes: int = Field(12, ge=1)
     """Episodes played in a round."""
     steps: int = Field(400, ge=1)
     """Training steps in a round."""
     last_steps: int = Field(0, ge=0)
-    """Training steps on the shards of all legs at the end, of one network for all."""
+    """Training steps on the shards of all subtasks at the end, of one network for all."""
     evaluate_episodes: int = Field(20, ge=1)
     """Episodes after each round, which say whether the target is reached."""
     states: int = Field(40, ge=1)
-    """Start states that are kept where a leg ends: for those who judge, for those who choose, and
-    as many of each round. Where more arrive, those of the first episodes are kept."""
+    """Start states that are kept where a subtask ends: for those who judge, for those who choose,
+    and as many of each round. Where more arrive, those of the first episodes are kept."""
 
 
 class Compare(Section):
@@ -277,13 +277,13 @@ class Settings(Owned):
     unverified_rom: bool = False
     """Play a ROM whose title and code are right though its sha1 is not, with a warning."""
     milestone: str | None = None
-    """Only the leg of the game that ends with this milestone and begins at the one before: who
+    """Only the subtask of the game that ends with this milestone and begins at the one before: who
     plays begins in the start states that the library has of that, or at the game's own start."""
     from_: str | None = Field(None, alias="from")
-    """With ``to``, in place of ``milestone``: the leg begins where this milestone was reached; none
-    takes the game's own start."""
+    """With ``to``, in place of ``milestone``: the subtask begins where this milestone was reached;
+    none takes the game's own start."""
     to: str | None = None
-    """The milestone that ends the leg; none takes the game's own end."""
+    """The milestone that ends the subtask; none takes the game's own end."""
     track: bool = False
     """Log training to Weights & Biases too (``pip install -e '.[track]'``)."""
     collect: Collect = Collect()

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.reading import Settings, section_of, valid_keys
+from pipeline.settings.reading import RENAMED, Settings, section_of, valid_keys
 from pipeline.system.errors import PipelineError
 from pipeline.system.written_paths import expanded
 
@@ -165,7 +165,8 @@ def kind_of_key(key: str) -> Any:
 
 
 def full_key(stage: str, name: str, own: Sequence[str] = ()) -> str:
-    """The whole key of a setting that may be written without the stage's own section.
+    """The whole key of a setting that may be written without the stage's own section, and by an
+    older name.
 
     Args:
         own: other options that the command has, with their dashes.
@@ -178,6 +179,8 @@ def full_key(stage: str, name: str, own: Sequence[str] = ()) -> str:
     for key in (f"{stage}.{name}", name):
         if key in keys:
             return key
+        if key in RENAMED:
+            return RENAMED[key]
     short = [key.partition(".")[2] for key in keys if key.startswith(f"{stage}.")]
     known = [*keys, *short, *(one[2:] for one in own if one.startswith("--"))]
     near = difflib.get_close_matches(written, known, n=1, cutoff=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,13 @@ __all__ = [
     "valid_keys",
     "validated",
 ]
+
+
+RENAMED = {
+    "train.told_goal": "train.goal_conditioned",
+    "preprocess.restate": "preprocess.reread_state",
+}
+"""Settings that once had another name, which is still read, and those of today."""
 
 
 def section_of(kind: Any) -> type[BaseModel] | None:
@@ -58,6 +66,31 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def tell_renamed(old: str, new: str, where: str) -> None:
+    """Say what a setting is called today that was given by an older name."""
+    print(f"{where}: {old} is now called {new}", file=sys.stderr, flush=True)
+
+
+def _with_todays_keys(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """A tree of settings, its older names replaced.
+
+    Raises:
+        PipelineError: it has a setting under both names.
+    """
+    for old, new in RENAMED.items():
+        section, _, name = old.partition(".")
+        values = tree.get(section)
+        if not isinstance(values, dict) or name not in values:
+            continue
+        tell_renamed(old, new, where)
+        key = new.partition(".")[2]
+        if key in values:
+            raise PipelineError(f"{where}: {old} and {new} are one setting; leave {old} out")
+        kept = {one: value for one, value in values.items() if one != name}
+        tree = {**tree, section: {**kept, key: values[name]}}
+    return tree
+
+
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read settings from a YAML file (none: the defaults) and lay ``overrides`` upon them.
 
@@ -71,7 +104,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     where = "the command line"
     if path is not None:
         where = str(path)
-        tree = _read_yaml(path)
+        tree = _with_todays_keys(_read_yaml(path), where)
     validated(tree, where)
     for dotted, value in (overrides or {}).items():
         nested: Any = value
@@ -93,7 +126,7 @@ def change(
     settings: Settings,
     run: str | None = None,
     *,
-    leg: tuple[str | None, str | None] | None = None,
+    subtask: tuple[str | None, str | None] | None = None,
     owner: str | None = None,
     **sections: dict[str, Any],
 ) -> Settings:
@@ -102,13 +135,14 @@ def change(
     Args:
         run: renames the run.
         owner: the run that shards belong to.
-        leg: the milestones from which and to which the game is played; (None, None) is all of it.
+        subtask: the milestones from which and to which the game is played; (None, None) is all of
+        it.
     """
     tree = settings.model_dump()
     for section, values in sections.items():
         tree[section].update(values)
-    if leg is not None:
-        tree |= {"milestone": None, "from_": leg[0], "to": leg[1]}
+    if subtask is not None:
+        tree |= {"milestone": None, "from_": subtask[0], "to": subtask[1]}
     if run is not None:
         tree["run"] = run
     if owner is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.shards.catalog.catalogue import Entry, entries_of
 from pipeline.shards.catalog.facts import Facts, Parent
 from pipeline.shards.catalog.names import stem_and_version
-from pipeline.shards.runs import entries_of_game
+from pipeline.shards.run_shards import entries_of_game
 from pipeline.system.errors import printable
 
 _Key = tuple[str, str]

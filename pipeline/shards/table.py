@@ -16,7 +16,7 @@ from pipeline.shards.format.labels import by_expert, by_failure, experts_of
 from pipeline.shards.format.schema import VALIDATION, Kind, LabelStatus, ShardHeader
 from pipeline.shards.lineage import Family
 from pipeline.shards.reader import Shard
-from pipeline.shards.runs import entries_of_game, folders_of, games_of, run_of
+from pipeline.shards.run_shards import entries_of_game, folders_of, games_of, run_of
 
 
 def header_of(path: Path) -> ShardHeader:

@@ -30,8 +30,8 @@ FORMAT = "pokemon-il checkpoint"
 VERSION = 2
 """Version 1 has no goals."""
 
-RELAY_SUFFIX = ".json"
-"""Of the name of a relay, which is no checkpoint (`pipeline.agents.relay`)."""
+SWITCHING_SUFFIX = ".json"
+"""Of the name of a switching policy, which is no checkpoint (`pipeline.agents.switching`)."""
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -171,9 +171,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             that are not finite.
     """
     path = Path(path)
-    if path.suffix == RELAY_SUFFIX:
+    if path.suffix == SWITCHING_SUFFIX:
         raise PipelineError(
-            f"{path}: no single network, but a relay of several; give one of its checkpoints"
+            f"{path}: no single network, but a switching policy of several; give one of its "
+            "checkpoints"
         )
     if not path.is_file():
         raise PipelineError(f"{path}: no such checkpoint; run the train stage first")
@@ -251,7 +252,13 @@ _FIELDS = (
 )  # fmt: skip
 
 
+_OLD_INPUTS = {"leg": "subtask", "told_goal": "goal_conditioned"}
+"""Names of a training's inputs in checkpoints that were written earlier, and those of today."""
+
+
 def _from_content(content: dict[str, Any], path: Path) -> Checkpoint:
+    inputs = {_OLD_INPUTS.get(name, name): one for name, one in content["inputs"].items()}
+    content = {**content, "inputs": inputs}
     return Checkpoint(
         **{name: content[name] for name in _FIELDS},
         frame_contract=FrameContract(**content["frame_contract"]),

@@ -28,7 +28,7 @@ from pipeline.training.checkpoint import (
 from pipeline.training.impala import ImpalaCNN
 from pipeline.training.optimising import Cloner, learning_rate, make_optimizer
 from pipeline.training.progress import LastUpdates, Progress
-from pipeline.training.runs import (
+from pipeline.training.run_folder import (
     best_kept,
     remove_checkpoints,
 )

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.emulator.env import GBAEnv
-from pipeline.experts.acting import ExpertActor
+from pipeline.experts.expert_actor import ExpertActor
 from pipeline.experts.program import ProgramExpert
 from pipeline.rollouts.episodes import play_episodes
 from tests.bench.machine import machine

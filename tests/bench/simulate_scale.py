@@ -24,9 +24,9 @@ from tabulate import tabulate
 
 from pipeline import collect, preprocess
 from pipeline.loading.dataset import Steps
-from pipeline.loading.memory import SharedArray
-from pipeline.loading.plan import POOL_BYTES
+from pipeline.loading.resources import POOL_BYTES
 from pipeline.loading.sampling import Permutation, WindowOrder
+from pipeline.loading.shared_memory import SharedArray
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog import catalogue
 from pipeline.shards.catalog.facts import Facts, facts_of

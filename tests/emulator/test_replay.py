@@ -13,8 +13,8 @@ import torch
 
 from pipeline.emulator.env import GBAEnv
 from pipeline.games.loading import load_game
-from pipeline.rollouts.casting import make_player
 from pipeline.rollouts.parts import Parts
+from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.replaying import (
     Difference,

@@ -172,7 +172,7 @@ def on_the_way(path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("leg", "inside"),
+    ("subtask", "inside"),
     [
         ((0, 0), [0, 1, 2, 16, 17, 18, 19]),
         ((1, 1), [*range(3, 8), *range(10, 16)]),
@@ -181,29 +181,29 @@ def on_the_way(path: Path, **changes: Any) -> Path:
         ((2, 2), [8, 9]),
     ],
 )
-def test_a_leg_has_the_steps_between_its_milestones(
-    tmp_path: Path, leg: tuple[int, int], inside: list[int]
+def test_a_subtask_has_the_steps_between_its_milestones(
+    tmp_path: Path, subtask: tuple[int, int], inside: list[int]
 ) -> None:
     paths = [on_the_way(tmp_path / "a.h5")]
-    assert numbers_of(Steps(paths, leg=leg)) == inside
-    some = Steps(paths, leg=leg, max_labels=3)
+    assert numbers_of(Steps(paths, subtask=subtask)) == inside
+    some = Steps(paths, subtask=subtask, max_labels=3)
     assert numbers_of(some) == inside[:3]
 
 
-def test_a_shard_without_a_step_of_the_leg_is_empty(tmp_path: Path) -> None:
+def test_a_shard_without_a_step_of_the_subtask_is_empty(tmp_path: Path) -> None:
     never = on_the_way(tmp_path / "a.h5", reached=((-1, -1),) * 3)
     there = on_the_way(tmp_path / "b.h5", first=20, seed=5)
-    assert len(Steps([never], leg=(1, 2))) == 0
-    assert numbers_of(Steps([never, there], leg=(2, 2))) == [28, 29]
+    assert len(Steps([never], subtask=(1, 2))) == 0
+    assert numbers_of(Steps([never, there], subtask=(2, 2))) == [28, 29]
 
 
 def test_what_an_episode_began_with_counts_as_reached(tmp_path: Path) -> None:
     path = on_the_way(tmp_path / "a.h5", reached=((-1, 8), (-1, -1), (-1, 0)))
-    assert len(Steps([path], leg=(1, 1))) == 0
-    steps = Steps([path], leg=(1, 1), goals=True, reached=[1])
+    assert len(Steps([path], subtask=(1, 1))) == 0
+    steps = Steps([path], subtask=(1, 1), goals=True, reached=[1])
     assert numbers_of(steps) == [*range(8), *range(10, 16)]
     assert goals_of(steps) == [1] * 14
-    assert len(Steps([path], leg=(0, 0), reached=[1])) == 0
+    assert len(Steps([path], subtask=(0, 0), reached=[1])) == 0
 
 
 def goals_of(steps: Steps, which: list[int] | None = None) -> list[Any]:
@@ -232,11 +232,12 @@ def test_a_stack_has_the_goal_of_its_step_and_a_window_one_a_step(tmp_path: Path
 def test_milestones_that_differ_are_refused_where_they_are_counted(tmp_path: Path) -> None:
     paths = [on_the_way(tmp_path / "a.h5"), made.shard(tmp_path / "b.h5", (5,), first=20, seed=5)]
     assert len(Steps(paths)) == 25
-    for asked in ({"goals": True}, {"leg": (0, 0)}):
+    for asked in ({"goals": True}, {"subtask": (0, 0)}):
         with pytest.raises(PipelineError) as refused:
             Steps(paths, **asked)  # type: ignore[arg-type]
         assert str(refused.value) == (
-            f"{paths[1]}: its milestones are none, not near far; a leg, or a network that is told "
+            f"{paths[1]}: its milestones are none, not near far; a subtask, or a network that is "
+            "told "
             "its goal, takes shards of the same milestones only: name them with --train.shards"
         )
 
@@ -247,7 +248,8 @@ def test_more_milestones_than_fit_into_a_byte_are_refused(tmp_path: Path) -> Non
     with pytest.raises(PipelineError) as refused:
         Steps([path], goals=True)
     assert str(refused.value) == (
-        f"{path}: it has 256 milestones; legs, and networks that are told their goal, take up to "
+        f"{path}: it has 256 milestones; subtasks, and networks that are told their goal, take up "
+        "to "
         "255"
     )
     most = made.shard(tmp_path / "b.h5", (5,), milestones=names[1:], reached=((0,) * 255,))

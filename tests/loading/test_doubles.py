@@ -31,7 +31,7 @@ def test_episodes_of_one_game_that_went_differently_are_none(tmp_path: Path) -> 
 
 
 def test_labels_of_other_steps_of_the_same_game_are_none(tmp_path: Path) -> None:
-    """As those of two legs, or of two choices of what to ask."""
+    """As those of two subtasks, or of two choices of what to ask."""
     even = made.shard(tmp_path / "a.h5", (20,), every=2)
     third = made.shard(tmp_path / "b.h5", (20,), every=3)
     assert told(even, third) == [f"{third} (4 of the 7 labels are in {even} too)"]

@@ -237,7 +237,7 @@ def test_an_identity_does_not_tell_commit_machine_or_file_names(tmp_path: Path) 
         {"actor": {"expert": played, "checkpoint": {**network, "sha256": "7" * 64}}},
         {"actor": {"expert": played, "checkpoint": {**network, "mode": "sampled"}}},
         {"parents": [{"file": "a.h5", "shard_id": "8" * 32}]},
-        {"leg": {"from": None, "to": "far"}},
+        {"subtask": {"from": None, "to": "far"}},
     ]
     first = made(0)
     numbers = iter(range(1, 100))

@@ -16,7 +16,7 @@ from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, raw_shard, write
 from tests.shards.hostile import reseal
 
-MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
+FIX = "'data verify' lists all damage, 'data salvage' saves what is intact"
 
 
 def test_a_shard_can_be_used_without_a_with_block_and_again_after_it(tmp_path: Path) -> None:
@@ -114,5 +114,5 @@ def test_a_bool_that_is_neither_true_nor_false_is_not_passed_on(tmp_path: Path) 
     with Shard(path) as shard, pytest.raises(PipelineError) as error:
         shard.state("indoors")
     assert str(error.value) == (
-        f"{path}: /state/indoors is damaged: it is neither true nor false; {MEND}"
+        f"{path}: /state/indoors is damaged: it is neither true nor false; {FIX}"
     )

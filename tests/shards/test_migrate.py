@@ -21,7 +21,7 @@ from tests.shards.hostile import reseal
 from tests.shards.test_golden import EXPERT, GOLDEN, STATUS
 from tests.shards.test_writer import run_limited
 
-MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
+FIX = "'data verify' lists all damage, 'data salvage' saves what is intact"
 ANEW = "make the shard anew, or leave it out"
 
 
@@ -82,7 +82,7 @@ def test_damaged_frames_of_an_old_shard_are_found_before_they_get_a_checksum(
     damage(path, "frames", 1)
     said = refused(path)
     assert said.startswith(f"{path}: /frames is damaged in chunk 1, rows 16 to 20: ")
-    assert said.endswith(f"; {MEND}")
+    assert said.endswith(f"; {FIX}")
     with pytest.raises(PipelineError) as error:
         relabel(path, tmp_path / "b-v001.h5", EXPERT, STATUS, {"stage": "label", "parents": []})
     assert str(error.value) == said
@@ -94,7 +94,7 @@ def test_a_bit_flipped_where_version_1_had_no_checksum_is_found(tmp_path: Path) 
     with h5py.File(path, "r+") as file:
         file["episodes/seed"][1] = 9  # stored bare, so that nothing else would tell
     assert refused(path) == (
-        f"{path}: /episodes/seed is damaged: the sha256 of its rows is another; {MEND}"
+        f"{path}: /episodes/seed is damaged: the sha256 of its rows is another; {FIX}"
     )
 
 

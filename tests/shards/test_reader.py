@@ -25,7 +25,7 @@ from tests.shards.factory import (
 from tests.shards.hostile import reseal
 
 ANEW = "make the shard anew, or leave it out"
-MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
+FIX = "'data verify' lists all damage, 'data salvage' saves what is intact"
 
 
 def error_of(path: Path) -> str:
@@ -333,7 +333,7 @@ def test_damaged_frames_are_named_when_they_are_read(tmp_path: Path) -> None:
         with pytest.raises(PipelineError) as error:
             shard.read_frames(10, 20)
     assert str(error.value) == (
-        f"{path}: /frames is damaged in chunk 1, rows 16 to 31: the CRC32 is another; {MEND}"
+        f"{path}: /frames is damaged in chunk 1, rows 16 to 31: the CRC32 is another; {FIX}"
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline.agents.policy
-import pipeline.agents.relay
+import pipeline.agents.switching
 import pipeline.collect
 import pipeline.emulator.env
 import pipeline.evaluate

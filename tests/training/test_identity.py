@@ -16,7 +16,7 @@ from pipeline.settings.fields import Train
 from pipeline.shards.format.frames import FrameContract
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import content_sha256, load_checkpoint, save_checkpoint
-from pipeline.training.runs import carry_on_from, inputs_of
+from pipeline.training.run_folder import carry_on_from, inputs_of
 from tests.loading import made
 from tests.training.test_checkpoint import checkpoint
 

@@ -24,7 +24,7 @@ from pipeline.experts.authoring.prompt import Block, answer_seconds, request, st
 from pipeline.experts.authoring.record import Judged, best, result
 from pipeline.experts.authoring.starts import TRIALS, find_starts, seeds
 from pipeline.experts.authoring.trials import Course, Sight, Start, sights, tried_with, try_program
-from pipeline.experts.authoring.tries import Try
+from pipeline.experts.authoring.verdict import Try
 from pipeline.experts.budget import Spending
 from pipeline.experts.model.client import model_name, open_client
 from pipeline.experts.opening import open_expert

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pipeline.experts.authoring.prompt import Block, image_block, state_text, text_block
-from pipeline.experts.authoring.tries import Moment, State, Try, verdict
+from pipeline.experts.authoring.verdict import Moment, State, Try, verdict
 
 # Failed episodes that are shown step by step; the others get a line.
 SHOWN = 2

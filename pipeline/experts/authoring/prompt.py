@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.experts.authoring.tries import State
+from pipeline.experts.authoring.verdict import State
 from pipeline.experts.tools import tools_text
 from pipeline.games.description import GameDescription, Milestone, Variable
 from pipeline.games.platforms import PLATFORMS

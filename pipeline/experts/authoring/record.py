@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.experts.authoring.attempts import Attempt
-from pipeline.experts.authoring.tries import Try, verdict
+from pipeline.experts.authoring.verdict import Try, verdict
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ import numpy as np
 from pipeline.emulator.env import GBAEnv
 from pipeline.emulator.version import emulator_version
 from pipeline.experts import tools
-from pipeline.experts.authoring.tries import Moment, State, Try
+from pipeline.experts.authoring.verdict import Moment, State, Try
 from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Expert, Questions
+from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
-from pipeline.games.reading import read_in_play
 from pipeline.settings.reading import Settings, change
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.provenance import versioned

@@ -15,7 +15,7 @@ from pipeline.experts.budget import Usage
 from pipeline.experts.model.database import Database, in_chunks
 from pipeline.experts.model.leases import LEASES, Leases
 from pipeline.experts.model.ledger import LEDGER
-from pipeline.experts.model.runs import run_id
+from pipeline.experts.model.process_names import run_id
 from pipeline.experts.model.under_way import BATCHES
 from pipeline.shards.format.schema import LabelStatus
 

@@ -16,8 +16,8 @@ from pipeline.experts.model.estimate import Estimate
 from pipeline.experts.model.kept import Kept, KeptAnswers
 from pipeline.experts.model.ledger import SharedBook
 from pipeline.experts.model.loop import Loop
+from pipeline.experts.model.process_names import command_id
 from pipeline.experts.model.prompt import Prompt, questions_of
-from pipeline.experts.model.runs import command_id
 from pipeline.experts.protocol import Answers, Costs, Questions, Screens
 from pipeline.games.description import GameDescription
 from pipeline.settings.fields import Settings

@@ -34,7 +34,7 @@ from pipeline.system.errors import PipelineError
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for damaged files (text that is no UTF-8 is a ValueError)."""
-MEND = "'data verify' lists all damage, 'data salvage' saves what is intact"
+FIX = "'data verify' lists all damage, 'data salvage' saves what is intact"
 _ANEW = "make the shard anew, or leave it out"
 CORRECT = "correct what it is made from"
 _MOST_MILESTONES = 1000
@@ -130,7 +130,7 @@ def not_valid(path: Path, wrong: Sequence[str]) -> PipelineError:
 
 def damaged(path: Path, damage: Damage) -> PipelineError:
     """The line for stored bytes that are not those that were written."""
-    return PipelineError(f"{path}: {damage}; {MEND}")
+    return PipelineError(f"{path}: {damage}; {FIX}")
 
 
 def open_handle(path: Path) -> int:

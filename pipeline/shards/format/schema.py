@@ -134,6 +134,10 @@ _PLACED = ("settings", "actor", "expert", "experts", "parents")
 
 _PLACES = ("path", "file", "files", "isolation")
 
+_OLD_KEYS = {"subtask": "leg", "reread_state": "restate"}
+"""What keys of the provenance and of its settings were once called. Identities and fingerprints
+are still made with the old ones, so that the same content stays the same shard."""
+
 EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "start": np.dtype("<u8"),
     "length": np.dtype("<u4"),
@@ -281,6 +285,9 @@ def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
         for name, value in header.provenance.items()
         if name not in _TOLD_ONLY
     }
+    if isinstance(deciding.get("settings"), Mapping):
+        deciding["settings"] = with_old_keys(deciding["settings"])
+    deciding = with_old_keys(deciding)
     return _content_id(replace(header, provenance=deciding), digests)
 
 
@@ -303,6 +310,18 @@ def unplaced(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: unplaced(one) for name, one in value.items() if name not in _PLACES}
     return [unplaced(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def with_old_keys(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A provenance, or its settings, as an identity takes them: with the keys' first names.
+
+    Those of ``learned``, what a selection tells of its student's training, are among them.
+    """
+    renamed = {_OLD_KEYS.get(name, name): value for name, value in told.items()}
+    learned = renamed.get("learned")
+    return (
+        renamed | {"learned": with_old_keys(learned)} if isinstance(learned, Mapping) else renamed
+    )
 
 
 def stored_id(

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.games.subtask import subtask_ends
 from pipeline.shards.catalog.facts import rounds_of, told_rounds
 from pipeline.shards.catalog.names import publish_name, stem_and_version
 from pipeline.shards.format.labels import experts_of
@@ -244,15 +245,15 @@ def _check_fit(paths: Sequence[Path]) -> list[ShardHeader]:
 def _described(shard: Shard) -> dict[str, str]:
     """What the header does not tell, or no check compares."""
     state = (shard.stored(f"state/{name}") for name in shard.state_names)
-    leg = shard.header.provenance.get("leg") if shard.header.kind == "raw" else None
-    ends = leg if isinstance(leg, Mapping) else {}
+    subtask = subtask_ends(shard.header.provenance) if shard.header.kind == "raw" else None
+    ends = subtask if isinstance(subtask, Mapping) else {}
     kinds = (f"{s.name.removeprefix('state/')} {s.dtype}{list(s.row_shape) or ''}" for s in state)
     return {
         "milestones": " ".join(shard.header.milestones) or "none",
         "state variables": ", ".join(kinds) or "none",
         "start states": "kept" if "start_states" in shard.stored_names() else "left out",
         # How raw episodes are played again depends on it.
-        "leg": f"{ends.get('from') or 'start'} to {ends.get('to') or 'end'}",
+        "subtask": f"{ends.get('from') or 'start'} to {ends.get('to') or 'end'}",
     }
 
 
@@ -363,8 +364,9 @@ def _header(
         game_yaml=shared("game_yaml"),
         experts=experts if any("experts" in one for one in told) else None,
     )
-    if shared("leg") is not None:
-        made["leg"] = shared("leg")
+    ends = [subtask_ends(one) for one in told]
+    if ends[0] is not None and all(one == ends[0] for one in ends):
+        made["subtask"] = ends[0]
     made |= told_rounds((header.provenance, path) for path, header in parents.items())
     return replace(next(iter(parents.values())), provenance=made, shard_id="")
 

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.games.subtask import subtask_ends
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.catalog.guard import guarded
 from pipeline.shards.catalog.names import publish_name, stem_and_version
@@ -233,8 +234,8 @@ class _Rescue:
             game_yaml=old.get("game_yaml"),
             experts=old.get("experts"),
         )
-        if "leg" in old:
-            made["leg"] = old["leg"]
+        if subtask_ends(old) is not None:
+            made["subtask"] = subtask_ends(old)
         made |= told_rounds([(old, self.path)])
         # The parent is damaged and will not be kept: its own provenance goes on here.
         return replace(

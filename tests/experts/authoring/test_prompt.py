@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.experts.authoring.correspondence import most_usage
 from pipeline.experts.authoring.evidence import of_tries, of_unusable, others, summary
 from pipeline.experts.authoring.prompt import image_block, instructions, request
-from pipeline.experts.authoring.tries import Moment, Try
+from pipeline.experts.authoring.verdict import Moment, Try
 from pipeline.experts.tools import tools_text
 from pipeline.games.loading import load_game
 from pipeline.settings.reading import Settings

@@ -180,7 +180,7 @@ def test_the_command_says_that_a_batch_was_submitted_and_ends_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.batches.hold = True
-    settings = change(settings, leg=LEGS["leg"], model={"batch": True})
+    settings = change(settings, subtask=SUBTASKS["subtask"], model={"batch": True})
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
     assert main(["label", "--config", str(path)]) == 0
@@ -191,16 +191,18 @@ def test_the_command_says_that_a_batch_was_submitted_and_ends_well(
     assert told in " ".join(out.split())
 
 
-LEGS = {"whole": (None, None), "leg": (None, "left_home")}
+SUBTASKS = {"whole": (None, None), "subtask": (None, "left_home")}
 
 
-@pytest.mark.parametrize("leg", LEGS)
+@pytest.mark.parametrize("subtask", SUBTASKS)
 def test_each_shard_has_its_batch_and_each_is_told_once(
-    settings: Settings, server: ModelServer, leg: str
+    settings: Settings, server: ModelServer, subtask: str
 ) -> None:
     raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7, 9))
     shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
-    settings = change(settings, leg=LEGS[leg], label={"shards": shards}, model={"batch": True})
+    settings = change(
+        settings, subtask=SUBTASKS[subtask], label={"shards": shards}, model={"batch": True}
+    )
     server.batches.hold = True
     first = label.run(settings)
     ones = [(batch.id, len(batch.requests)) for batch in server.batches.made]
@@ -219,11 +221,11 @@ def test_each_shard_has_its_batch_and_each_is_told_once(
     assert len(last["shards"]) == len(server.batches.made) == 2
 
 
-@pytest.mark.parametrize("leg", LEGS)
+@pytest.mark.parametrize("subtask", SUBTASKS)
 def test_a_budget_of_nothing_is_told_as_such(
-    settings: Settings, server: ModelServer, leg: str
+    settings: Settings, server: ModelServer, subtask: str
 ) -> None:
-    result = label.run(change(settings, leg=LEGS[leg], budget={"labels": 0}))
+    result = label.run(change(settings, subtask=SUBTASKS[subtask], budget={"labels": 0}))
     assert (result["shards"], len(server.asked)) == ([], 0)
     assert result["stopped"] == (
         "budget.labels is 0: 0 questions were put; what is answered is kept, the same command "
@@ -252,7 +254,7 @@ def test_a_round_whose_labels_are_a_batch_is_told_as_such(
     monkeypatch.setattr("pipeline.loops.round.collect.run", lambda _: {"shard": "a-raw-v001.h5"})
     small = {"shards": settings.label.shards}
     monkeypatch.setattr("pipeline.loops.round.preprocess.run", lambda _: small)
-    settings = change(settings, leg=LEGS["leg"], model={"batch": True})
+    settings = change(settings, subtask=SUBTASKS["subtask"], model={"batch": True})
     with pytest.raises(PipelineError) as error:
         label_round(settings, name="a", title="round 1", played={}, round_=0, checkpoint=None)
     [batch] = server.batches.made

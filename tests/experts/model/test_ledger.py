@@ -18,7 +18,7 @@ from pipeline.experts.model import database
 from pipeline.experts.model.database import Database
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.model.ledger import LEDGER, SharedBook
-from pipeline.experts.model.runs import command_id
+from pipeline.experts.model.process_names import command_id
 from pipeline.experts.opening import open_expert
 from pipeline.games.loading import load_game
 from pipeline.settings.expert_fields import Budget

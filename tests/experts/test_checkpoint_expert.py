@@ -10,8 +10,8 @@ import pytest
 from pipeline import collect
 from pipeline.agents.network import NetworkActor
 from pipeline.agents.policy import policy_sha256
+from pipeline.experts.checkpoint_expert import PolicyExpert
 from pipeline.experts.opening import open_expert
-from pipeline.experts.policy import PolicyExpert
 from pipeline.experts.protocol import Questions, get_action
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
         open_expert(change(settings, expert={"path": tmp_path / "told.pt"}), game)
     assert str(caught.value) == (
         f"{tmp_path / 'told.pt'}: its network is told which milestone is next, but an expert is "
-        "shown the screen alone; give a checkpoint that was trained without train.told_goal"
+        "shown the screen alone; give a checkpoint that was trained without train.goal_conditioned"
     )
     with pytest.raises(PipelineError) as caught:
         PolicyExpert(teacher, game).answer(questions(np.zeros((2, 64, 64, 3), np.uint8)))

@@ -1,4 +1,4 @@
-"""A table of legs: how a network does from milestone to milestone, beside the expert."""
+"""A table of subtasks: how a network does from milestone to milestone, beside the expert."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pipeline.system.strict_json import json_text
 Row = dict[str, Any]
 
 
-def leg_row(
+def subtask_row(
     milestone: str, start: str | None, judged: Mapping[str, Any], expert: Mapping[str, Any] | None
 ) -> Row:
-    """One leg's row.
+    """One subtask's row.
 
     Args:
-        milestone: that ends the leg; ``start`` the one where it begins, None for the game's start.
+        milestone: that ends the subtask.
+        start: the one where it begins, None for the game's start.
         judged: the evaluation of the network on it.
         expert: the expert's, from the same start states and seeds, where there is one.
 
@@ -64,7 +65,7 @@ def _median_step(figures: Mapping[str, Any], milestone: str) -> float | None:
 
 
 def write_table(folder: Path, name: str, told: Mapping[str, Any], rows: Sequence[Row]) -> Row:
-    """Write ``NAME.json`` (``told``, and the rows as ``legs``) and ``NAME.csv`` (the rows).
+    """Write ``NAME.json`` (``told``, and the rows as ``subtasks``) and ``NAME.csv`` (the rows).
 
     Returns:
         The two paths, as ``json`` and ``csv``.
@@ -77,7 +78,7 @@ def write_table(folder: Path, name: str, told: Mapping[str, Any], rows: Sequence
     table = csv.DictWriter(text, keys, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    whole = json_text({**told, "legs": list(rows)}, indent=2) + "\n"
+    whole = json_text({**told, "subtasks": list(rows)}, indent=2) + "\n"
     paths = {"json": folder / f"{name}.json", "csv": folder / f"{name}.csv"}
     for path, content in zip(paths.values(), (whole, text.getvalue()), strict=True):
         replace_file(path, content.encode(), "table")

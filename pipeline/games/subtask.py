@@ -1,4 +1,4 @@
-"""A leg of a game: what lies between two milestones."""
+"""A subtask of a game: what lies between two milestones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.system.errors import PipelineError
 
 
 @dataclass(frozen=True)
-class Leg:
+class Subtask:
     """Episodes that begin where a milestone was reached and end when another one is."""
 
     start: str | None
@@ -35,13 +35,13 @@ class Leg:
         return {"from": self.start, "to": self.goal}
 
 
-def leg_of(
+def subtask_of(
     game: GameDescription, *, milestone: str | None, start: str | None, goal: str | None
-) -> Leg | None:
-    """The leg that a user asks for; None for the whole game.
+) -> Subtask | None:
+    """The subtask that a user asks for; None for the whole game.
 
     Args:
-        milestone: the leg that ends with it and begins at the one before.
+        milestone: the subtask that ends with it and begins at the one before.
         start, goal: the two ends instead; None is the game's own.
 
     Raises:
@@ -70,36 +70,44 @@ def leg_of(
     ends = "start" if start is None else start, "end" if goal is None else goal
     name = goal if goal is not None and first == last else f"{ends[0]}-to-{ends[1]}"
     # No path, nor a hidden file, whatever a milestone is called.
-    return Leg(start, goal, re.sub(r"^\.", "%2E", quote(name, safe=" ")), first, last)
+    return Subtask(start, goal, re.sub(r"^\.", "%2E", quote(name, safe=" ")), first, last)
 
 
-def leg_in(settings: Settings, game: GameDescription) -> Leg | None:
-    """The leg that the settings ask for; see :func:`leg_of`."""
-    return leg_of(game, milestone=settings.milestone, start=settings.from_, goal=settings.to)
+def subtask_in(settings: Settings, game: GameDescription) -> Subtask | None:
+    """The subtask that the settings ask for; see :func:`subtask_of`."""
+    return subtask_of(game, milestone=settings.milestone, start=settings.from_, goal=settings.to)
 
 
-def told_leg(game: GameDescription, provenance: Mapping[str, Any]) -> Leg | None:
-    """The leg that a shard was recorded on, by its provenance; None for the whole game.
+def subtask_ends(provenance: Mapping[str, Any]) -> Any:
+    """What a shard's provenance, or a training's inputs, say of the subtask: ``{"from", "to"}``.
 
-    A leg whose milestones the game no longer has counts as none.
+    None for the whole game. The key was once called ``leg``.
     """
-    told = provenance.get("leg")
+    return provenance.get("subtask", provenance.get("leg"))
+
+
+def recorded_subtask(game: GameDescription, provenance: Mapping[str, Any]) -> Subtask | None:
+    """The subtask that a shard was recorded on, by its provenance; None for the whole game.
+
+    A subtask whose milestones the game no longer has counts as none.
+    """
+    told = subtask_ends(provenance)
     if not isinstance(told, Mapping):
         return None
     start, goal = told.get("from"), told.get("to")
     if not all(end is None or isinstance(end, str) for end in (start, goal)):
         return None
     try:
-        return leg_of(game, milestone=None, start=start, goal=goal)
+        return subtask_of(game, milestone=None, start=start, goal=goal)
     except PipelineError:
         return None
 
 
-def ending_with(game: GameDescription, leg: Leg | None) -> GameDescription:
-    """The game whose success is the leg's goal."""
-    if leg is None or leg.goal is None:
+def ending_with(game: GameDescription, subtask: Subtask | None) -> GameDescription:
+    """The game whose success is the subtask's goal."""
+    if subtask is None or subtask.goal is None:
         return game
-    return replace(game, success=known_milestone(game, leg.goal).when)
+    return replace(game, success=known_milestone(game, subtask.goal).when)
 
 
 def known_milestone(game: GameDescription, name: str) -> Milestone:

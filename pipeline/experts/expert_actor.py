@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agents.protocol import Actor, Asked, Choice
-from pipeline.experts.memory import Recheck
+from pipeline.experts.determinism import Recheck
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions
 from pipeline.shards.format.frames import Frames

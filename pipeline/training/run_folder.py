@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pipeline.games.legs import Leg
+from pipeline.games.subtask import Subtask
 from pipeline.settings.fields import Train
 from pipeline.shards.format.provenance import VERSIONS
 from pipeline.shards.format.schema import ShardHeader
@@ -20,12 +20,12 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.files import name_whole, replace_file
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint
 
-_WHERE_SET = ("told_goal", "leg", "version")
+_WHERE_SET = ("goal_conditioned", "subtask", "version")
 """Inputs that only trainings with them have: those begun before they existed carry on."""
 
 
 def inputs_of(
-    train: Train, headers: Sequence[ShardHeader], precision: str, leg: Leg | None = None
+    train: Train, headers: Sequence[ShardHeader], precision: str, subtask: Subtask | None = None
 ) -> dict[str, Any]:
     """All that decides the weights, as JSON; two trainings with the same inputs are one."""
     decisive = (
@@ -47,8 +47,8 @@ def inputs_of(
         "frames": str(headers[0].frame_contract),
         "shards": [header.shard_id for header in headers],
         **({"version": VERSIONS["train"]} if VERSIONS["train"] > 1 else {}),
-        **({"told_goal": True} if train.told_goal else {}),
-        **({"leg": leg.told} if leg is not None else {}),
+        **({"goal_conditioned": True} if train.goal_conditioned else {}),
+        **({"subtask": subtask.told} if subtask is not None else {}),
     }
 
 
@@ -151,7 +151,7 @@ def _differences(checkpoint: Checkpoint, inputs: dict[str, Any], train: Train) -
 
 
 def _short(value: object) -> str:
-    if isinstance(value, dict):  # a leg
+    if isinstance(value, dict):  # a subtask
         return f"{value['from'] or 'start'} to {value['to'] or 'end'}"
     if isinstance(value, list):
         shown = " ".join(str(one)[:8] for one in value[:3])

@@ -1,4 +1,4 @@
-"""Legs: which part of a game a user asks for, and what a shard says that it was recorded on."""
+"""Subtasks: which part of a game a user asks for, and what a shard says that it was recorded on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from pipeline.games.description import GameDescription, Milestone
-from pipeline.games.legs import Leg, ending_with, known_milestone, leg_in, leg_of, told_leg
 from pipeline.games.loading import load_game
+from pipeline.games.subtask import (
+    Subtask,
+    ending_with,
+    known_milestone,
+    recorded_subtask,
+    subtask_in,
+    subtask_of,
+)
 from pipeline.settings.fields import Settings
 from pipeline.system.errors import PipelineError
 
@@ -22,55 +29,61 @@ def game_with(*names: str) -> GameDescription:
     return replace(QUEST, milestones=tuple(Milestone(name, "in_game == 1") for name in names))
 
 
-def leg(
+def subtask(
     milestone: str | None = None,
     start: str | None = None,
     goal: str | None = None,
     game: GameDescription = QUEST,
-) -> Leg | None:
-    return leg_of(game, milestone=milestone, start=start, goal=goal)
+) -> Subtask | None:
+    return subtask_of(game, milestone=milestone, start=start, goal=goal)
 
 
 def refusal(*ends: str | None, game: GameDescription = QUEST) -> str:
     with pytest.raises(PipelineError) as caught:
-        leg(*ends, game=game)
+        subtask(*ends, game=game)
     return str(caught.value)
 
 
 def test_who_asks_for_nothing_plays_the_whole_game() -> None:
-    assert leg() is None
-    assert leg(game=game_with()) is None
+    assert subtask() is None
+    assert subtask(game=game_with()) is None
 
 
-def test_the_leg_of_the_first_milestone_begins_at_the_games_own_start() -> None:
-    assert leg("game_started") == Leg(None, "game_started", "game_started", 0, 0)
+def test_the_subtask_of_the_first_milestone_begins_at_the_games_own_start() -> None:
+    assert subtask("game_started") == Subtask(None, "game_started", "game_started", 0, 0)
 
 
-def test_the_leg_of_a_milestone_begins_at_the_one_before() -> None:
-    assert leg("orb_found") == Leg("route_entered", "orb_found", "orb_found", 4, 4)
-    assert leg("badge_received") == Leg("leader_beaten", "badge_received", "badge_received", 9, 9)
+def test_the_subtask_of_a_milestone_begins_at_the_one_before() -> None:
+    assert subtask("orb_found") == Subtask("route_entered", "orb_found", "orb_found", 4, 4)
+    assert subtask("badge_received") == Subtask(
+        "leader_beaten", "badge_received", "badge_received", 9, 9
+    )
 
 
 @pytest.mark.parametrize(("before", "name"), list(zip([None, *NAMES], NAMES, strict=False)))
-def test_a_milestone_is_the_same_leg_as_from_the_one_before_it(
+def test_a_milestone_is_the_same_subtask_as_from_the_one_before_it(
     before: str | None, name: str
 ) -> None:
-    assert leg(name) == leg(None, before, name)
+    assert subtask(name) == subtask(None, before, name)
 
 
-def test_a_leg_of_several_milestones_is_named_by_both_ends() -> None:
-    found = leg(None, "left_home", "orb_found")
-    assert found == Leg("left_home", "orb_found", "left_home-to-orb_found", 2, 4)
+def test_a_subtask_of_several_milestones_is_named_by_both_ends() -> None:
+    found = subtask(None, "left_home", "orb_found")
+    assert found == Subtask("left_home", "orb_found", "left_home-to-orb_found", 2, 4)
 
 
 def test_an_end_that_is_left_out_is_the_games_own() -> None:
-    assert leg(None, "left_home") == Leg("left_home", None, "left_home-to-end", 2, len(NAMES))
-    assert leg(None, None, "orb_found") == Leg(None, "orb_found", "start-to-orb_found", 0, 4)
+    assert subtask(None, "left_home") == Subtask(
+        "left_home", None, "left_home-to-end", 2, len(NAMES)
+    )
+    assert subtask(None, None, "orb_found") == Subtask(
+        None, "orb_found", "start-to-orb_found", 0, 4
+    )
 
 
-def test_a_leg_may_begin_at_the_last_milestone() -> None:
-    found = leg(None, "badge_received")
-    assert found == Leg("badge_received", None, "badge_received-to-end", 10, 10)
+def test_a_subtask_may_begin_at_the_last_milestone() -> None:
+    found = subtask(None, "badge_received")
+    assert found == Subtask("badge_received", None, "badge_received-to-end", 10, 10)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +98,11 @@ def test_a_leg_may_begin_at_the_last_milestone() -> None:
 )
 def test_a_milestone_with_odd_characters_gives_a_name_for_one_file(goal: str, name: str) -> None:
     game = game_with("first", goal, "last")
-    assert leg(goal, game=game) == Leg("first", goal, name, 1, 1)
-    assert leg(None, goal, game=game) == Leg(goal, None, f"{name}-to-end", 2, 3)
-    told = leg(None, None, goal, game)
+    assert subtask(goal, game=game) == Subtask("first", goal, name, 1, 1)
+    assert subtask(None, goal, game=game) == Subtask(goal, None, f"{name}-to-end", 2, 3)
+    told = subtask(None, None, goal, game)
     assert told is not None
-    assert told_leg(game, {"leg": told.told}) == told
+    assert recorded_subtask(game, {"subtask": told.told}) == told
 
 
 def test_an_unknown_milestone_names_the_nearest_wherever_it_stands() -> None:
@@ -100,7 +113,7 @@ def test_an_unknown_milestone_names_the_nearest_wherever_it_stands() -> None:
     assert refusal(None, "left_home", "orb_fuond") == line
 
 
-def test_a_game_without_milestones_has_no_legs() -> None:
+def test_a_game_without_milestones_has_no_subtasks() -> None:
     line = "quest has no milestone 'orb_found': it has none at all"
     assert refusal("orb_found", game=game_with()) == line
     assert refusal(None, "orb_found", game=game_with()) == line
@@ -135,10 +148,10 @@ def test_a_known_milestone_is_given_whole() -> None:
         ({"from": "left_home"}, (None, "left_home", None)),
     ],
 )
-def test_settings_ask_for_the_leg_that_they_name(
+def test_settings_ask_for_the_subtask_that_they_name(
     asked: dict[str, Any], ends: tuple[str | None, str | None, str | None]
 ) -> None:
-    assert leg_in(Settings.model_validate(asked), QUEST) == leg(*ends)
+    assert subtask_in(Settings.model_validate(asked), QUEST) == subtask(*ends)
 
 
 @pytest.mark.parametrize(
@@ -146,53 +159,53 @@ def test_settings_ask_for_the_leg_that_they_name(
     [(name, None, None) for name in NAMES]
     + [(None, "left_home", None), (None, None, "orb_found"), (None, "left_home", "badge_received")],
 )
-def test_a_shard_tells_the_leg_that_it_was_recorded_on(
+def test_a_shard_tells_the_subtask_that_it_was_recorded_on(
     ends: tuple[str | None, str | None, str | None],
 ) -> None:
-    found = leg(*ends)
+    found = subtask(*ends)
     assert found is not None
-    assert told_leg(QUEST, {"stage": "collect", "leg": found.told}) == found
+    assert recorded_subtask(QUEST, {"stage": "collect", "subtask": found.told}) == found
 
 
 @pytest.mark.parametrize(
     "provenance",
     [
         {},
-        {"leg": None},
-        {"leg": "orb_found"},
-        {"leg": ["left_home", "orb_found"]},
-        {"leg": {}},
-        {"leg": {"from": None, "to": None}},
-        {"leg": {"from": "left_home", "to": "a milestone of an older game.yaml"}},
-        {"leg": {"from": "gone", "to": "orb_found"}},
-        {"leg": {"from": "orb_found", "to": "left_home"}},
-        {"leg": {"from": 5, "to": "orb_found"}},
-        {"leg": {"from": ["left_home"], "to": None}},
-        {"leg": {"from": None, "to": {"name": "orb_found"}}},
-        {"leg": {"from": True}},
+        {"subtask": None},
+        {"subtask": "orb_found"},
+        {"subtask": ["left_home", "orb_found"]},
+        {"subtask": {}},
+        {"subtask": {"from": None, "to": None}},
+        {"subtask": {"from": "left_home", "to": "a milestone of an older game.yaml"}},
+        {"subtask": {"from": "gone", "to": "orb_found"}},
+        {"subtask": {"from": "orb_found", "to": "left_home"}},
+        {"subtask": {"from": 5, "to": "orb_found"}},
+        {"subtask": {"from": ["left_home"], "to": None}},
+        {"subtask": {"from": None, "to": {"name": "orb_found"}}},
+        {"subtask": {"from": True}},
     ],
 )
-def test_what_a_foreign_shard_says_of_a_leg_that_is_none_counts_as_none(
+def test_what_a_foreign_shard_says_of_a_subtask_that_is_none_counts_as_none(
     provenance: dict[str, Any],
 ) -> None:
-    assert told_leg(QUEST, provenance) is None
+    assert recorded_subtask(QUEST, provenance) is None
 
 
 @pytest.mark.parametrize("ends", [("orb_found", None, None), (None, "left_home", "orb_found")])
-def test_a_leg_changes_the_success_of_the_game_and_nothing_else(
+def test_a_subtask_changes_the_success_of_the_game_and_nothing_else(
     ends: tuple[str | None, str | None, str | None],
 ) -> None:
-    ended = ending_with(QUEST, leg(*ends))
+    ended = ending_with(QUEST, subtask(*ends))
     assert ended.success == "has_orb == 1" != QUEST.success
     assert replace(ended, success=QUEST.success) == QUEST
 
 
-def test_a_leg_to_the_games_own_end_and_the_whole_game_leave_its_success() -> None:
-    assert ending_with(QUEST, leg(None, "left_home")) is QUEST
+def test_a_subtask_to_the_games_own_end_and_the_whole_game_leave_its_success() -> None:
+    assert ending_with(QUEST, subtask(None, "left_home")) is QUEST
     assert ending_with(QUEST, None) is QUEST
 
 
-def test_a_leg_whose_goal_the_game_no_longer_has_cannot_be_played() -> None:
+def test_a_subtask_whose_goal_the_game_no_longer_has_cannot_be_played() -> None:
     with pytest.raises(PipelineError) as caught:
-        ending_with(game_with("first"), leg("orb_found"))
+        ending_with(game_with("first"), subtask("orb_found"))
     assert str(caught.value) == ("quest has no milestone 'orb_found'; the nearest one is 'first'")

@@ -1,4 +1,4 @@
-"""A relay: a network for each milestone, each playing while its milestone is the next one."""
+"""A switching policy: a network for each milestone, playing while its milestone is next."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ import numpy as np
 from pipeline.agents.network import NetworkActor
 from pipeline.agents.protocol import Choice
 from pipeline.games.description import GameDescription
-from pipeline.games.legs import known_milestone
+from pipeline.games.subtask import known_milestone
 from pipeline.shards.format.frames import Frames
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import replace_file
-from pipeline.training.checkpoint import RELAY_SUFFIX
+from pipeline.training.checkpoint import SWITCHING_SUFFIX
 
-FORMAT = "pokemon-il relay"
+FORMAT = "pokemon-il switching policy"
+OLD_FORMAT = "pokemon-il relay"
+"""What files say that were written when it was called so."""
+
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Relay:
+class SwitchingPolicy:
     """The checkpoints of a game's milestones, one after the other."""
 
     path: Path
@@ -42,23 +45,23 @@ class Relay:
         ]
 
 
-def is_relay(path: Path) -> bool:
-    """Whether a policy's file is a relay, by its name."""
-    return Path(path).suffix == RELAY_SUFFIX
+def is_switching(path: Path) -> bool:
+    """Whether a policy's file is a switching policy, by its name."""
+    return Path(path).suffix == SWITCHING_SUFFIX
 
 
-def write_relay(path: Path, checkpoints: Mapping[str, Path]) -> None:
-    """Write a relay, whole or not at all; the same relay is the same bytes.
+def write_switching_policy(path: Path, checkpoints: Mapping[str, Path]) -> None:
+    """Write a switching policy, whole or not at all; the same switching policy is the same bytes.
 
     Args:
         path: ends in ``.json``.
-        checkpoints: by milestone; they are named by their path from the relay's folder.
+        checkpoints: by milestone; they are named by their path from the switching policy's folder.
 
     Raises:
         PipelineError: the disk refuses.
     """
-    if not is_relay(path):
-        raise ValueError(f"{path}: a relay's name ends in {RELAY_SUFFIX}")
+    if not is_switching(path):
+        raise ValueError(f"{path}: a switching policy's name ends in {SWITCHING_SUFFIX}")
     folder = os.path.abspath(path.parent)
     named = {
         milestone: Path(os.path.relpath(os.path.abspath(one), folder)).as_posix()
@@ -66,10 +69,10 @@ def write_relay(path: Path, checkpoints: Mapping[str, Path]) -> None:
     }
     content = {"format": FORMAT, "version": VERSION, "checkpoints": named}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode(), "relay")
+    replace_file(path, text.encode(), "switching policy")
 
 
-def read_relay(path: Path) -> dict[str, Path]:
+def read_switching_policy(path: Path) -> dict[str, Path]:
     """The checkpoint of each milestone, in the order of the file.
 
     Raises:
@@ -79,22 +82,24 @@ def read_relay(path: Path) -> dict[str, Path]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise PipelineError(f"{path}: no such relay; run the curriculum first") from None
+        raise PipelineError(f"{path}: no such switching policy; run the curriculum first") from None
     except OSError as error:
         raise PipelineError(
-            f"{path}: cannot read the relay ({os.strerror(error.errno or 0)}); fix that"
+            f"{path}: cannot read the switching policy ({os.strerror(error.errno or 0)}); fix that"
         ) from None
     except (ValueError, RecursionError):
         content = None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, OLD_FORMAT):
         raise PipelineError(
-            f"{path}: no relay of this pipeline; give a checkpoint, or a relay that curriculum "
+            f"{path}: no switching policy of this pipeline; give a checkpoint, or a switching "
+            "policy that curriculum "
             "wrote"
         )
     version, named = content.get("version"), content.get("checkpoints")
     if type(version) is not int or version > VERSION:
         raise PipelineError(
-            f"{path}: relay version {version}, but this pipeline reads up to version {VERSION}; "
+            f"{path}: switching policy version {version}, but this pipeline reads up to version "
+            f"{VERSION}; "
             "update the pipeline"
         )
     if (
@@ -116,14 +121,15 @@ def read_relay(path: Path) -> dict[str, Path]:
     return found
 
 
-def load_relay(path: Path, game: GameDescription) -> Relay:
-    """A relay for a game. It may begin after the game's first milestone and end before its last.
+def load_switching_policy(path: Path, game: GameDescription) -> SwitchingPolicy:
+    """A switching policy for a game; it may cover a part of the game's milestones.
 
     Raises:
-        PipelineError: what :func:`read_relay` raises, a milestone that the game does not have, or
+        PipelineError: what :func:`read_switching_policy` raises, a milestone that the game does
+            not have, or
             one between two of them that it leaves out.
     """
-    path, found = Path(path), read_relay(path)
+    path, found = Path(path), read_switching_policy(path)
     for milestone in found:
         try:
             known_milestone(game, milestone)
@@ -138,22 +144,23 @@ def load_relay(path: Path, game: GameDescription) -> Relay:
             f"{path}: names no checkpoint for the milestone '{missing[0]}', though for others "
             "before and after it; add one, or run the curriculum again"
         )
-    return Relay(path, {name: found[name] for name in run}, places[0])
+    return SwitchingPolicy(path, {name: found[name] for name in run}, places[0])
 
 
-class RelayActor:
-    """Plays with a relay: each game is answered by the network whose milestone is its next one.
+class SwitchingActor:
+    """Plays with a switching policy: the network answers whose milestone is the game's next one.
 
     What it answers to a frame does not depend on the other games (see `NetworkActor`). A file that
     plays for several milestones is loaded once.
 
     Args:
-        path: the relay's file.
+        path: the switching policy's file.
         game: what is to be played.
         mode, device: as `NetworkActor` takes them.
 
     Raises:
-        PipelineError: the relay or one of its checkpoints cannot be read, or does not fit.
+        PipelineError: the switching policy or one of its checkpoints cannot be read, or does not
+            fit.
     """
 
     def __init__(
@@ -164,10 +171,10 @@ class RelayActor:
         mode: Literal["argmax", "sampled"] = "argmax",
         device: str = "cpu",
     ) -> None:
-        self.relay = load_relay(path, game)
+        self.switching = load_switching_policy(path, game)
         self.actors = {
             checkpoint: NetworkActor(checkpoint, game, mode=mode, device=device)
-            for checkpoint in distinct(self.relay.checkpoints)
+            for checkpoint in distinct(self.switching.checkpoints)
         }
 
     def act(
@@ -178,7 +185,7 @@ class RelayActor:
         goals: list[int],
     ) -> list[Choice]:
         """One choice for each of B games, as `NetworkActor` takes and gives them."""
-        asked = [self.relay.checkpoint_for(goal).resolve() for goal in goals]
+        asked = [self.switching.checkpoint_for(goal).resolve() for goal in goals]
         choices: dict[int, Choice] = {}
         for checkpoint in dict.fromkeys(asked):
             rows = [i for i, one in enumerate(asked) if one == checkpoint]
@@ -193,5 +200,5 @@ class RelayActor:
 
 
 def distinct(checkpoints: Mapping[str, Path]) -> list[Path]:
-    """The files of a relay, each once, in its order."""
+    """The files of a switching policy, each once, in its order."""
     return list(dict.fromkeys(one.resolve() for one in checkpoints.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.shards.format.legs import inside, next_goal, next_goals, reached_by
+from pipeline.shards.format.milestones import inside, next_goal, next_goals, reached_by
 
 LENGTHS = np.array([6, 4, 3], np.int64)
 REACHED = np.array([[0, 2, 5], [-1, 1, 4], [2, -1, -1]], np.int32)
@@ -33,7 +33,7 @@ def test_a_milestone_is_reached_from_its_step_on_to_the_end_of_the_episode(index
 
 @pytest.mark.parametrize("first", range(4))
 @pytest.mark.parametrize("last", range(4))
-def test_a_step_is_inside_once_the_leg_s_start_was_reached_and_until_its_goal_is(
+def test_a_step_is_inside_once_the_subtask_s_start_was_reached_and_until_its_goal_is(
     first: int, last: int
 ) -> None:
     expected = [
@@ -44,11 +44,11 @@ def test_a_step_is_inside_once_the_leg_s_start_was_reached_and_until_its_goal_is
     assert inside(REACHED, LENGTHS, first, last).tolist() == expected
 
 
-def test_the_legs_of_a_game_take_an_episode_apart() -> None:
+def test_the_subtasks_of_a_game_take_an_episode_apart() -> None:
     reached, lengths = np.array([[0, 3, 7]], np.int32), np.array([9], np.int64)
-    legs = [inside(reached, lengths, i, i) for i in range(4)]
-    assert [leg.sum() for leg in legs] == [0, 3, 4, 2]
-    assert (np.sum(legs, axis=0) == 1).all()
+    subtasks = [inside(reached, lengths, i, i) for i in range(4)]
+    assert [subtask.sum() for subtask in subtasks] == [0, 3, 4, 2]
+    assert (np.sum(subtasks, axis=0) == 1).all()
     assert inside(reached, lengths, 0, 3).all()
 
 
@@ -71,7 +71,7 @@ def test_who_plays_is_told_what_a_shard_says_later(first: int) -> None:
     assert next_goals(REACHED, LENGTHS, first).tolist() == live
 
 
-def test_shards_without_steps_or_milestones_have_legs_without_steps() -> None:
+def test_shards_without_steps_or_milestones_have_subtasks_without_steps() -> None:
     none, bare = np.empty(0, np.int64), np.empty((2, 0), np.int32)
     assert inside(np.empty((0, 3), np.int32), none, 1, 2).shape == (0,)
     assert next_goals(np.empty((0, 3), np.int32), none).shape == (0,)

@@ -53,7 +53,7 @@ class PolicyExpert:
         if self._actor.told:
             raise PipelineError(
                 f"{path}: its network is told which milestone is next, but an expert is shown the "
-                "screen alone; give a checkpoint that was trained without train.told_goal"
+                "screen alone; give a checkpoint that was trained without train.goal_conditioned"
             )
         self._path = path
         console = PLATFORMS[game.platform]

@@ -12,13 +12,13 @@ from pipeline.emulator.clock import IN_UTC
 from pipeline.emulator.version import emulator_version
 from pipeline.experts import opening
 from pipeline.experts.opening import open_expert
+from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
-from pipeline.games.legs import Leg, ending_with, leg_in
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import PLATFORMS
-from pipeline.games.reading import read_in_play
-from pipeline.games.states import check_start
+from pipeline.games.save_files import check_start
+from pipeline.games.subtask import Subtask, ending_with, subtask_in
 from pipeline.rollouts.episodes import Start
 from pipeline.rollouts.seeds import Purpose
 from pipeline.rollouts.start_states import MILESTONE, KeptState, begun_in, library_of
@@ -37,7 +37,7 @@ class Play:
     """Everything that decides how an episode goes, its seed apart."""
 
     game: GameDescription
-    """With the leg's goal as success."""
+    """With the subtask's goal as success."""
     rom: Path
     policy: str
     beta: float
@@ -48,7 +48,7 @@ class Play:
     max_steps: int
     patience: int
     sticky: float
-    leg: Leg | None = None
+    subtask: Subtask | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Player:
     """The library's, of the milestone in which episodes begin; none: in a start state by name."""
 
     def named(self, name: str) -> str:
-        """The name of what is played, with that of the leg."""
-        leg = self.play.leg
-        return name if leg is None else f"{name}-{leg.name}"
+        """The name of what is played, with that of the subtask."""
+        subtask = self.play.subtask
+        return name if subtask is None else f"{name}-{subtask.name}"
 
     def starts(self, seeds: Sequence[int]) -> dict[int, Start] | None:
         """Where each episode begins: a function of all seeds and the library's states."""
@@ -93,14 +93,14 @@ class Player:
         fingerprint.
         """
         console = PLATFORMS[self.game.platform]
-        leg = self.play.leg
+        subtask = self.play.subtask
         decisive = [
             {**settings, **self._resolved()},
             read_in_play(self.game, self.play.start_state),
             [emulator_version(), *versioned("emulator")],
             self.decisive,
             self._begins(),
-            None if leg is None else [leg.told, leg.first, leg.last],
+            None if subtask is None else [subtask.told, subtask.first, subtask.last],
         ]
         told = provenance(
             stage,
@@ -113,8 +113,8 @@ class Player:
         )
         if self.isolation is not None:
             told["isolation"] = self.isolation
-        if leg is not None:
-            told["leg"] = leg.told
+        if subtask is not None:
+            told["subtask"] = subtask.told
         if self.states:
             told["start_states"] = [one.file.stem for one in self.states]
         return ShardHeader(
@@ -157,7 +157,7 @@ def make_player(
     """Resolve and check who plays what, before any process starts.
 
     Args:
-        start_state: where episodes begin; None takes the start of the settings' leg.
+        start_state: where episodes begin; None takes the start of the settings' subtask.
         purpose: of the episodes; it decides which states of the library they begin in.
 
     Raises:
@@ -167,11 +167,11 @@ def make_player(
     game, rom = find_cartridge(
         load_game(settings.game), settings.rom, unverified=settings.unverified_rom
     )
-    leg = leg_in(settings, game)
+    subtask = subtask_in(settings, game)
     start = start_state or next(iter(game.start_states))
-    if start_state is None and leg is not None and leg.start is not None:
-        start = MILESTONE + leg.start
-    states = _start_states(settings, game, start, purpose, leg.goal if leg else None)
+    if start_state is None and subtask is not None and subtask.start is not None:
+        start = MILESTONE + subtask.start
+    states = _start_states(settings, game, start, purpose, subtask.goal if subtask else None)
     if not states:
         check_start(game.start_states[start], rom, PLATFORMS[game.platform])
     actor: dict[str, Any] = {}
@@ -193,8 +193,10 @@ def make_player(
     actor["beta"] = 1.0 if policy == EXPERT else beta
     decisive["beta"] = actor["beta"]
     sticky = game.sticky_action_probability if sticky is None else sticky
-    game = ending_with(game, leg)
-    play = Play(game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky, leg)
+    game = ending_with(game, subtask)
+    play = Play(
+        game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky, subtask
+    )
     return Player(game, play, actor, decisive, isolation, states)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.loading import plan
+from pipeline.loading import resources
 from pipeline.loading.dataset import Steps
 from tests.loading import made
 
@@ -17,7 +17,7 @@ def steps(tmp_path: Path) -> Steps:
 
 
 def test_one_epoch_needs_no_cache(steps: Steps) -> None:
-    assert plan.choose_plan(steps, batch_size=8, epochs=1).cache == "none"
+    assert resources.choose_plan(steps, batch_size=8, epochs=1).cache == "none"
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -26,25 +26,25 @@ def test_the_order_follows_from_the_data_and_never_from_the_machine(
 ) -> None:
     decoded = 160 * 84 * 84 * 3
     for most, cache in ((decoded, "ram"), (decoded - 1, "none")):
-        monkeypatch.setattr(plan, "ALWAYS_KEPT", most)
+        monkeypatch.setattr(resources, "ALWAYS_KEPT", most)
         for free in (0, decoded, 100 * decoded):
             monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: (free, 0, free))
-            chosen = plan.choose_plan(steps, batch_size=8, fast_reader=fast)
+            chosen = resources.choose_plan(steps, batch_size=8, fast_reader=fast)
             assert (chosen.cache, chosen.decoded_bytes) == (cache, decoded)
 
 
 def test_a_reader_that_needs_the_cores_itself_has_no_workers(steps: Steps) -> None:
-    assert plan.choose_plan(steps, batch_size=8, fast_reader=False).workers == 0
+    assert resources.choose_plan(steps, batch_size=8, fast_reader=False).workers == 0
 
 
 def test_what_is_said_is_not_chosen(steps: Steps) -> None:
     for cache in ("ram", "none"):
-        chosen = plan.choose_plan(steps, batch_size=8, cache=cache, workers=7, epochs=1)
+        chosen = resources.choose_plan(steps, batch_size=8, cache=cache, workers=7, epochs=1)
         assert (chosen.cache, chosen.workers) == (cache, 7)
 
 
 def test_a_cache_on_disk_that_old_settings_ask_for_is_one_in_memory(steps: Steps) -> None:
-    chosen = plan.choose_plan(steps, batch_size=3, cache="disk", workers=0)
+    chosen = resources.choose_plan(steps, batch_size=3, cache="disk", workers=0)
     assert chosen.cache == "ram"
     assert str(chosen) == (
         "loading 160 steps: all kept decoded in memory (0.00 GB decoded); a cache on disk is no "
@@ -53,12 +53,14 @@ def test_a_cache_on_disk_that_old_settings_ask_for_is_one_in_memory(steps: Steps
 
 
 def test_the_choice_is_one_line(steps: Steps) -> None:
-    chosen = plan.choose_plan(steps, batch_size=3, cache="none", workers=2, pool_bytes=2_800_000)
+    chosen = resources.choose_plan(
+        steps, batch_size=3, cache="none", workers=2, pool_bytes=2_800_000
+    )
     assert str(chosen) == (
         "loading 160 steps: decoded anew each epoch (0.00 GB decoded), 3 MB at a time a worker; "
         "windows of 8 chunks; 2 workers"
     )
-    chosen = plan.choose_plan(steps, batch_size=3, cache="ram", workers=0)
+    chosen = resources.choose_plan(steps, batch_size=3, cache="ram", workers=0)
     assert str(chosen) == (
         "loading 160 steps: all kept decoded in memory (0.00 GB decoded); any order; no workers"
     )
@@ -67,8 +69,8 @@ def test_the_choice_is_one_line(steps: Steps) -> None:
 def test_frames_that_are_too_many_to_be_kept_are_said_to_be(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "ALWAYS_KEPT", 1)
-    chosen = plan.choose_plan(steps, batch_size=3, workers=0, pool_bytes=2_800_000)
+    monkeypatch.setattr(resources, "ALWAYS_KEPT", 1)
+    chosen = resources.choose_plan(steps, batch_size=3, workers=0, pool_bytes=2_800_000)
     assert str(chosen) == (
         "loading 160 steps: decoded anew each epoch (0.00 GB decoded), 3 MB at a time a worker; "
         "cache ram would keep them, in another order; windows of 8 chunks; no workers"

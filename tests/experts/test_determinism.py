@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import collect, label
 from pipeline.__main__ import main
-from pipeline.experts.memory import Recheck
+from pipeline.experts.determinism import Recheck
 from pipeline.experts.opening import open_expert
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions

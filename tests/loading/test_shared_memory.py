@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.loading.memory import SharedArray
+from pipeline.loading.shared_memory import SharedArray
 
 
 def write(shared: SharedArray, value: int) -> None:

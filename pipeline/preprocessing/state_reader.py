@@ -23,14 +23,14 @@ class Job:
     episodes: tuple[int, ...]
 
 
-def restate_job(job: Job) -> list[Columns]:
+def reread_job(job: Job) -> list[Columns]:
     """:func:`read_anew` for each episode; runs in a worker process."""
     with Shard(job.shard) as shard:
         env = reader_anew(shard, job.game, job.rom)
         return [read_anew(env, shard, index) for index in job.episodes]
 
 
-class Restater:
+class StateReader:
     """Processes with an emulator each, in a with block.
 
     Raises:
@@ -46,7 +46,7 @@ class Restater:
         self._game, self._rom, self._workers = game, rom, workers or cores()
         self._pool = local_executor(self._workers)
 
-    def __enter__(self) -> Restater:
+    def __enter__(self) -> StateReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +63,9 @@ class Restater:
             Job(source, self._game, self._rom, tuple(episodes[low : low + size]))
             for low in range(0, len(episodes), size)
         )
-        found = in_order(self._pool, restate_job, jobs, title="restate", ahead=2 * self._workers)
+        found = in_order(
+            self._pool, reread_job, jobs, title="reread_state", ahead=2 * self._workers
+        )
         with closing(found):
             for several in found:
                 yield from several

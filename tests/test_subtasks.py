@@ -1,4 +1,4 @@
-"""Every stage on a leg of the game, from one milestone to another, on the real emulator."""
+"""Every stage on a subtask of the game, from one milestone to another, on the real emulator."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.__main__ import main
 from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.loading import load_game
-from pipeline.reports.legs import shown
-from pipeline.rollouts.casting import make_player
+from pipeline.reports.subtask_table import shown
+from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import purpose_of
 from pipeline.rollouts.start_states import Library, library_of
 from pipeline.settings.reading import Settings, change
-from pipeline.shards.format.legs import inside
+from pipeline.shards.format.milestones import inside
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.edit import merge
@@ -31,9 +31,9 @@ from tests.emulator.test_starting import MakeGame
 
 QUEST = load_game("quest")
 NAMES = [milestone.name for milestone in QUEST.milestones]
-LEG = "left_home"
-HERE = ("game_started", LEG)
-"""Where that leg begins and ends."""
+SUBTASK = "left_home"
+HERE = ("game_started", SUBTASK)
+"""Where that subtask begins and ends."""
 
 
 def error_of(settings: Settings, stage: Any) -> str:
@@ -45,8 +45,9 @@ def error_of(settings: Settings, stage: Any) -> str:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of a folder with whole games and a leg, played by the expert, and states of both sides."""
-    folder = tmp_path_factory.mktemp("legs")
+    """Of a folder with whole games and a subtask, played by the expert, and states of both
+    sides."""
+    folder = tmp_path_factory.mktemp("subtasks")
     made = Settings.model_validate(
         {
             "paths": {"datasets": folder / "datasets", "checkpoints": folder / "checkpoints"},
@@ -63,8 +64,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def leg(settings: Settings) -> Settings:
-    mine = change(settings, leg=HERE)
+def subtask(settings: Settings) -> Settings:
+    mine = change(settings, subtask=HERE)
     collect.run(mine)
     return mine
 
@@ -77,8 +78,10 @@ def library(settings: Settings) -> Library:
     return library_of(settings.game_folder("quest"))
 
 
-def test_an_episode_of_a_leg_begins_at_one_milestone_and_ends_with_the_next(leg: Settings) -> None:
-    with Shard(folder_of(leg) / "collect-left_home-raw-v001.h5") as shard:
+def test_an_episode_of_a_subtask_begins_at_one_milestone_and_ends_with_the_next(
+    subtask: Settings,
+) -> None:
+    with Shard(folder_of(subtask) / "collect-left_home-raw-v001.h5") as shard:
         assert shard.success.all()
         steps = shard.milestones
         assert (steps[:, 0] == 0).all()
@@ -87,36 +90,36 @@ def test_an_episode_of_a_leg_begins_at_one_milestone_and_ends_with_the_next(leg:
         assert all(root.startswith("quest/milestone:game_started/") for root in shard.roots)
         last = shard.starts + shard.lengths - 1
         assert shard.column("terminated")[last].all()
-        assert shard.header.provenance["leg"] == {"from": "game_started", "to": LEG}
+        assert shard.header.provenance["subtask"] == {"from": "game_started", "to": SUBTASK}
 
 
-def test_a_leg_is_played_again_with_its_own_end(leg: Settings) -> None:
-    shard = folder_of(leg) / "collect-left_home-raw-v001.h5"
-    told = replay.run(leg, shard)
+def test_a_subtask_is_played_again_with_its_own_end(subtask: Settings) -> None:
+    shard = folder_of(subtask) / "collect-left_home-raw-v001.h5"
+    told = replay.run(subtask, shard)
     assert told["different"] == 0
 
 
-def test_the_same_leg_has_one_name_however_it_is_asked_for(leg: Settings) -> None:
-    asked = leg.model_dump() | {"milestone": LEG, "from_": None, "to": None}
+def test_the_same_subtask_has_one_name_however_it_is_asked_for(subtask: Settings) -> None:
+    asked = subtask.model_dump() | {"milestone": SUBTASK, "from_": None, "to": None}
     again = collect.run(Settings.model_validate(asked))
     assert again["up_to_date"]
 
 
-def test_nobody_learns_from_states_that_evaluations_reached(leg: Settings) -> None:
-    kept = library(leg)
+def test_nobody_learns_from_states_that_evaluations_reached(subtask: Settings) -> None:
+    kept = library(subtask)
     purposes = {file.stem: kept.read("game_started", file).purpose
                 for file in kept.files("game_started")}  # fmt: skip
     assert set(purposes.values()) == {"collect", "evaluate"}
-    with Shard(folder_of(leg) / "collect-left_home-raw-v001.h5") as shard:
+    with Shard(folder_of(subtask) / "collect-left_home-raw-v001.h5") as shard:
         begun = shard.header.provenance["start_states"]
     assert {purposes[stem] for stem in begun} == {"collect"}
-    told = evaluate.run(leg)
+    told = evaluate.run(subtask)
     with Shard(Path(told["rollouts"])) as shard:
         judged = shard.header.provenance["start_states"]
         assert {purpose_of(int(seed)) for seed in shard.seeds} == {"evaluate"}
     assert {purposes[stem] for stem in judged} == {"evaluate"}
     assert told["starts"] == f"{len(judged)} states of the library, in none of which anybody learns"
-    assert told["leg"] == "game_started to left_home"
+    assert told["subtask"] == "game_started to left_home"
     assert told["success_rate"] == 1.0
     assert Path(told["report"]).name == "evaluate-left_home.json"
 
@@ -127,7 +130,7 @@ def test_states_of_evaluations_alone_are_refused_to_who_learns(
     mine = change(settings, paths={"datasets": tmp_path})
     evaluate.run(change(mine, evaluate={"keep_states": True, "episodes": 2, "max_steps": 5}))
     states = tmp_path / "quest/states"
-    assert error_of(change(mine, leg=HERE), collect) == (
+    assert error_of(change(mine, subtask=HERE), collect) == (
         f"{states}: all 2 states of 'game_started' were reached in evaluations, whose games nobody "
         "learns from; keep others with: collect --keep-states"
     )
@@ -138,19 +141,19 @@ def test_states_that_others_may_learn_from_are_said_to_be_such(
 ) -> None:
     mine = change(settings, paths={"datasets": tmp_path, "checkpoints": tmp_path})
     collect.run(change(mine, collect={"episodes": 2, "max_steps": 5}))
-    told = evaluate.run(change(mine, leg=HERE, evaluate={"episodes": 2, "max_steps": 3}))
+    told = evaluate.run(change(mine, subtask=HERE, evaluate={"episodes": 2, "max_steps": 3}))
     assert told["starts"] == "2 states of the library, in which trainings may begin, too"
 
 
-def test_preprocess_leaves_the_steps_of_the_leg(leg: Settings) -> None:
-    told = preprocess.run(leg)
+def test_preprocess_leaves_the_steps_of_the_subtask(subtask: Settings) -> None:
+    told = preprocess.run(subtask)
     named = {Path(row["raw"]).name: row for row in told["by_shard"]}
     own = named["collect-left_home-raw-v001.h5"]
     assert Path(own["shard"]).name == "collect-left_home-84-v001.h5"
     assert own["dropped_steps"] == 0
     cut = Path(named["collect-raw-v001.h5"]["shard"])
     assert cut.name == "collect-only-left_home-84-v001.h5"
-    with Shard(folder_of(leg) / "collect-raw-v001.h5") as raw, Shard(cut) as shard:
+    with Shard(folder_of(subtask) / "collect-raw-v001.h5") as raw, Shard(cut) as shard:
         first, last = raw.milestones[:, 0], raw.milestones[:, 1]
         lengths = np.where(last < 0, raw.lengths, last) - first
         assert shard.lengths.tolist() == lengths.tolist()
@@ -159,15 +162,15 @@ def test_preprocess_leaves_the_steps_of_the_leg(leg: Settings) -> None:
             mine = raw.column("actions", start, start + lengths[episode])
             assert (shard.column("actions", here, here + lengths[episode]) == mine).all()
         assert (shard.milestones[:, 0] == 0).all()
-        assert shard.header.provenance["leg"] == {"from": "game_started", "to": LEG}
-    assert preprocess.run(leg)["up_to_date"]
+        assert shard.header.provenance["subtask"] == {"from": "game_started", "to": SUBTASK}
+    assert preprocess.run(subtask)["up_to_date"]
 
 
-def test_label_asks_about_the_steps_of_the_leg_alone(leg: Settings, tmp_path: Path) -> None:
-    whole = change(leg, leg=(None, None))
-    mine = change(whole, preprocess={"shards": [str(folder_of(leg) / "collect-raw-v001.h5")]})
+def test_label_asks_about_the_steps_of_the_subtask_alone(subtask: Settings, tmp_path: Path) -> None:
+    whole = change(subtask, subtask=(None, None))
+    mine = change(whole, preprocess={"shards": [str(folder_of(subtask) / "collect-raw-v001.h5")]})
     small = preprocess.run(mine)["shards"]
-    asked = change(leg, label={"shards": small, "relabel": True})
+    asked = change(subtask, label={"shards": small, "relabel": True})
     (labelled,) = label.run(asked)["shards"]
     assert Path(labelled).name == "collect-only-left_home-labelled-v001.h5"
     with Shard(Path(labelled)) as shard, Shard(Path(small[0])) as before:
@@ -177,36 +180,37 @@ def test_label_asks_about_the_steps_of_the_leg_alone(leg: Settings, tmp_path: Pa
         assert changed is None or len(changed["expert"]) == shard.n_frames
         assert (shard.column("label_status")[here] == LabelStatus.LABELLED).all()
     assert label.run(asked)["up_to_date"]
-    none = change(leg, leg=("gym_entered", "leader_beaten"), label={"shards": small})
+    none = change(subtask, subtask=("gym_entered", "leader_beaten"), label={"shards": small})
     assert error_of(none, label) == (
         f"{small[0]}: no step between 'gym_entered' and 'leader_beaten'; collect and preprocess "
         "some with the same --milestone, or --from and --to"
     )
 
 
-def test_train_learns_from_the_steps_of_the_leg(leg: Settings) -> None:
-    whole = change(leg, leg=(None, None))
-    raw = [str(folder_of(leg) / "collect-raw-v001.h5")]
+def test_train_learns_from_the_steps_of_the_subtask(subtask: Settings) -> None:
+    whole = change(subtask, subtask=(None, None))
+    raw = [str(folder_of(subtask) / "collect-raw-v001.h5")]
     small = preprocess.run(change(whole, preprocess={"shards": raw}))
     labelled = label.run(change(whole, label={"shards": small["shards"]}))["shards"]
     with Shard(Path(labelled[0])) as shard:
         here = inside(shard.milestones, shard.lengths, 1, 1)
-    told = train.run(change(leg, run="leg", train={"shards": labelled}))
+    told = train.run(change(subtask, run="subtask", train={"shards": labelled}))
     assert told["labels"] == here.sum()
 
 
-def test_a_leg_without_steps_is_refused_by_preprocess(leg: Settings) -> None:
-    raw = str(folder_of(leg) / "collect-left_home-raw-v001.h5")
-    mine = change(leg, leg=("gym_entered", None), preprocess={"shards": [raw]})
+def test_a_subtask_without_steps_is_refused_by_preprocess(subtask: Settings) -> None:
+    raw = str(folder_of(subtask) / "collect-left_home-raw-v001.h5")
+    mine = change(subtask, subtask=("gym_entered", None), preprocess={"shards": [raw]})
     assert error_of(mine, preprocess) == (
-        f"{folder_of(leg)}: no raw shard has a step between 'gym_entered' and 'the end'; collect "
+        f"{folder_of(subtask)}: no raw shard has a step between 'gym_entered' and 'the end'; "
+        "collect "
         "some with the same --milestone, or --from and --to"
     )
 
 
 @pytest.mark.parametrize("stage", [collect, preprocess, label, train, evaluate])
-def test_every_stage_names_the_nearest_milestone(stage: Any, leg: Settings) -> None:
-    wrong = Settings.model_validate(leg.model_dump() | {"from_": None, "to": "left_hoem"})
+def test_every_stage_names_the_nearest_milestone(stage: Any, subtask: Settings) -> None:
+    wrong = Settings.model_validate(subtask.model_dump() | {"from_": None, "to": "left_hoem"})
     assert error_of(wrong, stage) == (
         "quest has no milestone 'left_hoem'; the nearest one is 'left_home'"
     )
@@ -217,8 +221,8 @@ def test_a_goal_that_holds_at_the_start_is_refused(
 ) -> None:
     """A state put in by hand under an earlier milestone; first one that tells, then one that hides
     what is reached in it."""
-    mine = change(settings, paths={"datasets": tmp_path}, leg=HERE)
-    late = sorted(library(settings).files(LEG))[0]
+    mine = change(settings, paths={"datasets": tmp_path}, subtask=HERE)
+    late = sorted(library(settings).files(SUBTASK))[0]
     states = tmp_path / "quest/states"
     words = ["--milestone", "game_started", "--paths.datasets", str(tmp_path)]
     assert main(["game", "states", "add", str(late), *words]) == 0
@@ -227,20 +231,20 @@ def test_a_goal_that_holds_at_the_start_is_refused(
         f"{states}: in all 1 states of 'game_started' the milestone 'left_home' is reached "
         "already; begin at an earlier one with --from"
     )
-    named = change(mine, leg=(None, LEG), collect={"start_state": "milestone:left_home"})
-    shutil.copytree(library(settings).folder / LEG, states / LEG)
+    named = change(mine, subtask=(None, SUBTASK), collect={"start_state": "milestone:left_home"})
+    shutil.copytree(library(settings).folder / SUBTASK, states / SUBTASK)
     assert error_of(named, collect).startswith(f"{states}: in all ")
 
 
 def test_a_start_state_that_hides_what_is_reached_is_found_out(settings: Settings) -> None:
     """The console itself says that the goal is reached, whatever is told of the state."""
-    mine = change(settings, leg=(None, LEG), collect={"start_state": None})
+    mine = change(settings, subtask=(None, SUBTASK), collect={"start_state": None})
     player = make_player(
         mine, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=5, patience=0,
         sticky=None, purpose="collect",
     )  # fmt: skip
     kept = library(settings)
-    one = kept.read(LEG, kept.files(LEG)[0])
+    one = kept.read(SUBTASK, kept.files(SUBTASK)[0])
     from pipeline.rollouts.episodes import Start
 
     header = player.header("collect", {})
@@ -252,16 +256,16 @@ def test_a_start_state_that_hides_what_is_reached_is_found_out(settings: Setting
     )
 
 
-def test_raw_shards_of_different_legs_are_not_merged(leg: Settings) -> None:
-    folder = folder_of(leg)
+def test_raw_shards_of_different_subtasks_are_not_merged(subtask: Settings) -> None:
+    folder = folder_of(subtask)
     paths = [folder / "collect-raw-v001.h5", folder / "collect-left_home-raw-v001.h5"]
     with pytest.raises(PipelineError) as caught:
         merge(paths, "all-raw")
-    assert "leg" in str(caught.value)
+    assert "subtask" in str(caught.value)
     assert "game_started to left_home" in str(caught.value)
 
 
-def test_every_leg_is_evaluated_beside_the_expert(
+def test_every_subtask_is_evaluated_beside_the_expert(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a game of three milestones: the table, its files, and nothing to do the second time."""
@@ -280,17 +284,17 @@ def test_every_leg_is_evaluated_beside_the_expert(
     whole = Settings.model_validate(mine.model_dump() | {"milestone": None})
     evaluate.run(change(whole, evaluate={"keep_states": True, "max_steps": 120}))
     told = evaluate.run(mine)
-    assert [(row["from"], row["milestone"]) for row in told["legs"]] == [
+    assert [(row["from"], row["milestone"]) for row in told["subtasks"]] == [
         ("start", "game_started"), ("game_started", "left_home"), ("left_home", "errand_received"),
     ]  # fmt: skip
-    for row in told["legs"]:
+    for row in told["subtasks"]:
         assert row["success_rate"] == row["expert_success"] == 1.0
         assert row["steps"] == row["expert_steps"] > 0
         assert row["gap"] == 0  # here the expert is put beside itself
     report = json.loads(Path(told["json"]).read_text())
-    assert shown(report["legs"]) == told["legs"]
+    assert shown(report["subtasks"]) == told["subtasks"]
     header, *rows = Path(told["csv"]).read_text().splitlines()
-    assert header.split(",") == list(report["legs"][0])
+    assert header.split(",") == list(report["subtasks"][0])
     assert len(rows) == 3
     assert evaluate.run(mine)["up_to_date"]
 

@@ -29,7 +29,7 @@ def inside(
     last: int,
     before: int = 0,
 ) -> NDArray[np.bool_]:
-    """(N,) which steps lie in the leg that begins when ``first`` milestones are reached.
+    """(N,) which steps lie in the subtask that begins when ``first`` milestones are reached.
 
     It begins with the step at which milestone ``first - 1`` had been reached (with 0: at the start)
     and ends before the first at which milestone ``last`` has (with M: at the end). The first
