@@ -32,6 +32,7 @@ FLOORS = (
     "labelling",
     "exchange",
     "evaluation",
+    "conformance",
     "stages",
     "loops",
     "commands",
