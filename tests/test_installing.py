@@ -211,7 +211,20 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
         told["libmgba"]
         == "this system has no such package; make venv SUDO=no unpacks it into .venv"
     )
-    assert told["bubblewrap"].startswith("sudo apt-get install bubblewrap; ")
+    assert told["bubblewrap"].startswith(
+        "sudo apt-get install bubblewrap or pip install pydantic-monty and "
+        "--expert.isolation monty; "
+    )
+
+
+def test_the_doctor_knows_a_way_where_bubblewrap_may_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_output", lambda command: "")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/bin/false")
+    told = {row.what: row for row in doctor.rows()}["user namespaces"]
+    assert (told.state, told.found) == (doctor.NOTE, "refused")
+    assert "in Docker: --security-opt seccomp=unconfined; or pip install pydantic-monty" in told.do
 
 
 def test_the_doctor_runs_before_anything_is_installed() -> None:

@@ -20,6 +20,8 @@ SONAME = "libmgba.so.0.10"
 DISK_GIB = 9
 """What an environment takes (6.0) and a default run (1), with room for the downloads."""
 MEMORY_GIB = 4
+MONTY = "pip install pydantic-monty and --expert.isolation monty"
+"""Where bubblewrap cannot run."""
 
 OK, GAP, NOTE = "ok", "MISSING", "note"
 
@@ -119,7 +121,7 @@ def _isolation() -> list[Row]:
     """Programs of others run in bubblewrap, which needs user namespaces (or root)."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        advice = _apt("bubblewrap") + "; only for expert programs that are not ours"
+        advice = f"{_apt('bubblewrap')} or {MONTY}; only for expert programs that are not ours"
         return [Row("bubblewrap", NOTE, "not found", advice)]
     version = _output([bwrap, "--version"]).strip()
     try:
@@ -134,9 +136,8 @@ def _isolation() -> list[Row]:
     if works:
         return [*found, Row("user namespaces", OK, "bubblewrap can isolate", "")]
     advice = "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), or "
-    advice += (
-        "kernel.unprivileged_userns_clone=1 (Debian); in Docker: --security-opt seccomp=unconfined"
-    )
+    advice += "kernel.unprivileged_userns_clone=1 (Debian); in Docker: --security-opt "
+    advice += f"seccomp=unconfined; or {MONTY}"
     return [
         *found,
         Row("user namespaces", NOTE, said.splitlines()[-1][:50] if said else "refused", advice),

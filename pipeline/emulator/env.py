@@ -302,3 +302,19 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             "success": success,
             "action": self._last_action,
         }
+
+
+def make_env(
+    game: str | Path | GameDescription = "quest",
+    *,
+    rom: str | Path | None = None,
+    render_mode: str | None = None,
+    sticky_action_probability: float | None = None,
+    max_steps: int | None = None,
+    unverified_rom: bool = False,
+) -> GBAEnv:
+    """A game to play: a :class:`GBAEnv`, which says what the arguments mean and what is raised.
+
+    Without the wrappers that ``gymnasium.make`` puts around one.
+    """
+    return GBAEnv(game, rom, render_mode, sticky_action_probability, max_steps, unverified_rom)

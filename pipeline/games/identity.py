@@ -59,7 +59,8 @@ def find_cartridge(
         raise PipelineError(
             f"{path}: there is no ROM; give one with --rom FILE (sha1 {game.rom_sha1})"
         )
-    if hashlib.sha1(path.read_bytes()).hexdigest() == game.rom_sha1:
+    sha1 = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if sha1 == game.rom_sha1:
         return game, path
     cartridge = read_cartridge(path)
     found = compare(game, cartridge)

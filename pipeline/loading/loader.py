@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -60,7 +60,7 @@ class Loader:
         pin_memory: bool = False,
         start_method: str | None = None,
         persistent_workers: bool = False,
-        worker_init: Any = None,
+        worker_init: Callable[[int], None] | None = None,
     ) -> None:
         if not 0 <= rank < world or batch_size < 1:
             raise ValueError(f"rank {rank} of {world}, batch size {batch_size}")
@@ -322,13 +322,18 @@ def load_batches(
     workers: int | None = None,
     pool_bytes: int = POOL_BYTES,
     epochs: float | None = None,
-    **options: Any,
+    rank: int = 0,
+    world: int = 1,
+    pin_memory: bool = False,
+    start_method: str | None = None,
+    persistent_workers: bool = False,
+    worker_init: Callable[[int], None] | None = None,
 ) -> Loader:
     """A loader with everything chosen that is not said; ``print(loader.plan)`` says what was.
 
     Args:
         epochs: how often each step will be read, if that is known: one epoch needs no cache.
-        options: of `Loader`.
+        rank, world, pin_memory, start_method, persistent_workers, worker_init: as in `Loader`.
     """
     plan = choose_plan(
         steps,
@@ -338,7 +343,11 @@ def load_batches(
         pool_bytes=pool_bytes,
         epochs=epochs,
     )
-    return Loader(steps, plan, batch_size=batch_size, seed=seed, **options)
+    return Loader(
+        steps, plan, batch_size=batch_size, seed=seed, rank=rank, world=world,
+        pin_memory=pin_memory, start_method=start_method, persistent_workers=persistent_workers,
+        worker_init=worker_init,
+    )  # fmt: skip
 
 
 class _Waiting:

@@ -21,7 +21,9 @@ class Expert(Section):
     """The program's file (none takes the game's ``expert.py``), or the checkpoint."""
     isolation: Literal["auto", "trusted", "bwrap", "monty"] = "auto"
     """Where a program runs. ``auto``: programs that ship with the project are trusted, all others
-    run in bwrap; nothing falls back to less."""
+    run in bwrap; nothing falls back to less. ``monty``, an interpreter of a part of the language
+    (``pip install pydantic-monty``), is for containers without user namespaces, where bwrap cannot
+    run."""
     timeout: float = Field(60.0, gt=0)
     """Seconds the expert may take for one answer."""
     memory_mb: int = Field(1024, ge=64)

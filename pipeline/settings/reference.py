@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -43,17 +47,37 @@ def sections() -> dict[str, type[BaseModel]]:
 
 def rows(section: type[BaseModel]) -> Iterator[Row]:
     """The settings of a section, but for those that are sections themselves."""
+    texts = _docstrings(section)
     for name, info in section.model_fields.items():
         if name == "owner":  # loops set it
             continue
         model = _model_in(info.annotation)
         if model is None:
-            text = " ".join((info.description or "").split())
+            text = " ".join(texts.get(name, "").split())
             yield Row(
                 info.alias or name, _kind(info.annotation) + _bounds(info), _default(info), text
             )
         elif model not in sections().values():
             yield from (row._replace(key=f"{info.alias or name}.{row.key}") for row in rows(model))
+
+
+@functools.cache
+def _docstrings(section: type[BaseModel]) -> dict[str, str]:
+    """The text below each field. pydantic would read it too, but whenever a command starts."""
+    found: dict[str, str] = {}
+    for made in reversed(section.__mro__):
+        if not issubclass(made, BaseModel) or made is BaseModel:
+            continue
+        (written,) = ast.parse(textwrap.dedent(inspect.getsource(made))).body
+        assert isinstance(written, ast.ClassDef)
+        for field, below in itertools.pairwise(written.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = text
+    return found
 
 
 def help_text(stage: str) -> str:

@@ -24,7 +24,6 @@ class Section(BaseModel):
         frozen=True,
         populate_by_name=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,  # the help and configs/README.md are made of them
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
@@ -21,7 +20,8 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
+    numpy = sys.modules.get("numpy")  # a command without its arrays starts sooner without it
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

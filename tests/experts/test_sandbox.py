@@ -199,11 +199,11 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(
 
 
 def test_monty_that_is_missing_is_named_with_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monty, "find_spec", lambda name: None)
-    with pytest.raises(PipelineError) as caught:
-        monty.launch_monty()
+    monkeypatch.setattr(monty, "find_spec", lambda name: None)  # as without the extra
+    with pytest.raises(PipelineError) as caught, expert(tmp_path, PRESS_A, "monty"):
+        pass
     assert str(caught.value) == (
         "monty is not installed; install it with 'pip install pydantic-monty', or choose "
         "--expert.isolation bwrap"

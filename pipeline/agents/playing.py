@@ -1,0 +1,69 @@
+"""A policy that plays step by step, for those who have an environment in their hands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.agents.policy import check_policy, make_actor
+from pipeline.games.description import GameDescription
+from pipeline.games.loading import load_game
+from pipeline.shards.format.frames import Frames
+
+
+class Policy:
+    """A checkpoint that plays one environment; see :func:`load_policy`."""
+
+    def __init__(
+        self, path: Path, game: GameDescription, mode: Literal["argmax", "sampled"]
+    ) -> None:
+        check_policy(path, game)
+        self.game = game
+        self._actor = make_actor(path, game, mode)
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode: buttons that are drawn are a function of this seed and the screens.
+
+        With the seed that the environment is reset with, it plays the game that ``evaluate`` plays
+        for that seed.
+        """
+        self._rng = np.random.default_rng([seed, 1])
+
+    def act(self, frame: Frames, info: Mapping[str, Any]) -> int:
+        """The button for one step, an index into ``game.buttons``.
+
+        Args:
+            frame: (H,W,3) u8, as the environment gave it.
+            info: what the environment gave with it. A network that is told its goal, and a policy
+                that switches between networks, look at ``info["milestones"]``; others at nothing.
+        """
+        steps = list(info["milestones"].values())
+        goal = next((number for number, step in enumerate(steps) if step < 0), len(steps))
+        (choice,) = self._actor.act(frame[None], [info["state"]], [self._rng], [goal])
+        return choice.button
+
+
+def load_policy(
+    path: str | Path,
+    game: str | Path | GameDescription = "quest",
+    *,
+    mode: Literal["argmax", "sampled"] = "argmax",
+) -> Policy:
+    """A checkpoint (``*.pt``), or what ``curriculum`` wrote (``*.json``), ready to play a game.
+
+    Side effect: torch computes with one thread in this process from then on, as it does in
+    ``evaluate``; ``torch.set_num_threads`` changes that.
+
+    Args:
+        game: name of a game, folder of one, or its description (``env.game``).
+        mode: ``argmax``, the likeliest button, or ``sampled``, one drawn by the probabilities.
+
+    Raises:
+        PipelineError: the file cannot be read, or does not fit the game.
+    """
+    described = game if isinstance(game, GameDescription) else load_game(game)
+    return Policy(Path(path), described, mode)
