@@ -92,10 +92,10 @@ def test_an_epoch_counts_all_its_batches() -> None:
 def test_memory_that_was_taken_is_seen() -> None:
     memory = Memory()
     memory.look()
-    before, taken = memory.main, np.ones(32 << 20, np.uint8)
+    before, others, taken = memory.main, memory.worker, np.ones(32 << 20, np.uint8)
     memory.look()
     assert memory.main - before == pytest.approx(len(taken) / (1 << 20), abs=2)
-    assert memory.worker == 0
+    assert memory.worker - others < 2  # the server of worker processes may be under way
 
 
 def test_the_copies_are_made_once(data: BenchData) -> None:
