@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -128,8 +130,18 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015), or with ``decoupled`` weight decay AdamW (Loshchilov and Hutter
     2019); fused: one pass over the weights instead of ten."""
+    _name_the_user()
     kind: Any = torch.optim.AdamW if decoupled else torch.optim.Adam
     made: torch.optim.Optimizer = kind(
         network.parameters(), lr=rate, weight_decay=weight_decay, fused=True
     )
     return made
+
+
+def _name_the_user() -> None:
+    """The first optimizer loads a part of torch that names a folder after the user; in a container
+    (``docker run --user 1000``) the user may have no name."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"
