@@ -116,6 +116,7 @@ def test_agreement_counts_each_step_once_and_changes_nothing() -> None:
 
 
 NAMELESS = """
+import os
 import pwd
 def getpwuid(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
@@ -123,6 +124,8 @@ pwd.getpwuid = getpwuid
 from torch import nn
 from pipeline.training.optimising import make_optimizer
 make_optimizer(nn.Linear(2, 2), decoupled=False, rate=1e-3, weight_decay=0)
+import getpass
+assert getpass.getuser() == f"user-{os.getuid()}"  # what torch asks, in some versions at once
 """
 
 
