@@ -203,6 +203,7 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor, "_output", lambda command: "")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(doctor.glob, "glob", lambda pattern: ["some list"])
     result = doctor.run(load_settings())
     assert result["missing"] == ["libmgba"]
     assert result["error"] == "this machine lacks libmgba; the commands stand in the table"
@@ -215,6 +216,26 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
         "sudo apt-get install bubblewrap or pip install pydantic-monty and "
         "--expert.isolation monty; "
     )
+
+
+def test_the_doctor_asks_for_lists_of_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_output", lambda command: "")
+    monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(doctor.glob, "glob", lambda pattern: [])
+    told = {row.what: row for row in doctor.rows()}["libmgba"]
+    assert told.found == "not found, and no lists of packages"
+    assert told.do == (
+        "sudo apt-get update, then make doctor again; or make venv SUDO=no unpacks it into .venv"
+    )
+
+
+def test_the_doctor_shows_the_vector_units_of_this_architecture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An emulator of another architecture shows the host's /proc/cpuinfo."""
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
+    told = {row.what: row for row in doctor.rows()}["vector units"]
+    assert "avx" not in told.found
 
 
 def test_the_doctor_knows_a_way_where_bubblewrap_may_not_run(
