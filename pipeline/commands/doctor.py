@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 OLDEST, NEWEST = (3, 10), (3, 14)
@@ -108,15 +109,15 @@ def _venv() -> Row:
 
 
 def _libmgba() -> Row:
-    own = os.path.join(sys.prefix, "lib", "pokemon-il", SONAME)
+    own = str(Path(sys.prefix, "lib", "pokemon-il", SONAME))
     named = os.environ.get("POKEMON_IL_LIBMGBA")
     for path, how in ((named, "named in POKEMON_IL_LIBMGBA"), (own, "unpacked in .venv")):
         if path and os.path.exists(path):
-            return Row("libmgba", OK, f"{os.path.basename(os.path.realpath(path))} ({how})", "")
+            return Row("libmgba", OK, f"{Path(path).resolve().name} ({how})", "")
     cached = _output(["ldconfig", "-p"]) or _output(["/sbin/ldconfig", "-p"])
     match = re.search(rf"{re.escape(SONAME)} .*=> (\S+)", cached)
     if match:
-        return Row("libmgba", OK, os.path.basename(os.path.realpath(match.group(1))), "")
+        return Row("libmgba", OK, Path(match.group(1)).resolve().name, "")
     unpack = "make venv SUDO=no unpacks it into .venv"
     for package in ("libmgba0.10t64", "libmgba0.10"):
         if _output(["apt-cache", "show", package]):
@@ -171,8 +172,7 @@ def _tools() -> list[Row]:
 
 def _processor() -> list[Row]:
     try:
-        with open("/proc/cpuinfo") as file:
-            text = file.read()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         text = ""
     named = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
@@ -217,7 +217,7 @@ def _shared_memory() -> Row:
 def _disk() -> Row:
     gib = shutil.disk_usage(".").free / 2.0**30
     found = f"{gib:.1f} GiB free here"
-    if gib >= DISK_GIB or os.path.exists(os.path.join(".venv", ".installed")):
+    if gib >= DISK_GIB or os.path.exists(".venv/.installed"):
         return Row("disk", OK, found, "")
     return Row("disk", GAP, found, "the environment takes 6 GiB (torch), a run about 1; make room")
 
@@ -245,6 +245,7 @@ def _output(command: Sequence[str]) -> str:
 
 
 def main() -> int:
+    """Print the table; with ``--gaps`` only what is missing. Returns the exit code."""
     found = rows()
     gaps = [what for what, state, _, _ in found if state == GAP]
     if "--gaps" in sys.argv[1:]:

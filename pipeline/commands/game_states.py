@@ -60,6 +60,7 @@ def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``states`` takes on the command line."""
     parser.add_argument("what", choices=("ls", "add", "check"), help="list, put in, load each one")
     parser.add_argument(
         "files", nargs="*", type=Path, default=[],

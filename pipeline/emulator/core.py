@@ -256,7 +256,7 @@ class Emulator:
 
 
 def open_cartridge(mgba: Mgba, rom: Path, platform: Platform) -> Any:
-    """mGBA's own object for a cartridge, as ``platform`` plays it.
+    """The object of mGBA for a cartridge, as ``platform`` plays it.
 
     Raises:
         PipelineError: it is no cartridge of this console.

@@ -127,7 +127,7 @@ def test_a_header_that_is_cut_off_says_how_long_it_is(
 
 
 def test_a_state_of_another_game_with_a_blank_header_is_refused(tmp_path: Path) -> None:
-    """mGBA itself takes it: the header says the same of both."""
+    """The emulator itself takes it: the header says the same of both."""
     ours = write_cartridge(tmp_path / "ours.gba", STANDING, title=b"")
     other = write_cartridge(tmp_path / "other.gba", COUNTING, title=b"")
     emulator = Emulator(other)
