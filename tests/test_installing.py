@@ -199,11 +199,14 @@ def test_a_release_without_the_library_takes_it_from_debian_12(
     assert installing.DEBIAN_KEY.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
-def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_each_gap_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "_output", lambda command: "")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
-    monkeypatch.setattr(doctor.glob, "glob", lambda pattern: ["some list"])
+    (tmp_path / "main_Packages.lz4").touch()
+    monkeypatch.setattr(doctor, "LISTS", tmp_path)
     result = doctor.run(load_settings())
     assert result["missing"] == ["libmgba"]
     assert result["error"] == "this machine lacks libmgba; the commands stand in the table"
@@ -218,10 +221,12 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_the_doctor_asks_for_lists_of_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_asks_for_lists_of_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "_output", lambda command: "")
     monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
-    monkeypatch.setattr(doctor.glob, "glob", lambda pattern: [])
+    monkeypatch.setattr(doctor, "LISTS", tmp_path)
     told = {row.what: row for row in doctor.rows()}["libmgba"]
     assert told.found == "not found, and no lists of packages"
     assert told.do == (

@@ -6,7 +6,6 @@ installed (``make doctor``), and as ``pokemon-il doctor`` afterwards.
 
 from __future__ import annotations
 
-import glob
 import os
 import platform
 import re
@@ -22,6 +21,8 @@ SONAME = "libmgba.so.0.10"
 DISK_GIB = 9
 """What an environment takes (6.0) and a default run (1), with room for the downloads."""
 MEMORY_GIB = 4
+LISTS = Path("/var/lib/apt/lists")
+"""What apt-get update fetched."""
 VECTORS = {
     "x86_64": ("flags", ("avx2", "avx512f", "avx512_bf16", "amx_bf16")),
     "aarch64": ("Features", ("asimd", "sve", "bf16")),
@@ -122,7 +123,7 @@ def _libmgba() -> Row:
     for package in ("libmgba0.10t64", "libmgba0.10"):
         if _output(["apt-cache", "show", package]):
             return Row("libmgba", GAP, "not found", f"{_apt(package)}; without root: {unpack}")
-    if not glob.glob("/var/lib/apt/lists/*_Packages*"):
+    if not any(LISTS.glob("*_Packages*")):
         first = "sudo apt-get update, then make doctor again"
         return Row("libmgba", GAP, "not found, and no lists of packages", f"{first}; or {unpack}")
     return Row("libmgba", GAP, "not found", f"this system has no such package; {unpack}")
