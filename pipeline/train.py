@@ -49,6 +49,8 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     inputs = inputs_of(train, selection.headers, precision, selection.subtask)
     folder = settings.run_folder()
     before = carry_on_from(folder, inputs, train) if train.resume else None
+    if before is not None:
+        selection.plan(train, device.type, before.inputs.get("order"))  # refuses another order
     done = None if before is None else finished(folder, inputs, train)
     if done is not None:
         return {**done.metrics["summary"], "up_to_date": True}

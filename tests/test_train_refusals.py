@@ -90,9 +90,13 @@ def test_carrying_on_keeps_the_order_of_the_steps_or_says_that_it_cannot(
     assert order.startswith("windows of ")
     more = change(settings, train={"steps": 40})
     assert error_of(lambda: train.run(change(more, train={"cache": "ram"}))) == (
-        f"the training that is carried on read its steps in another order ({order}, now uniform); "
+        f"the training of this run read its steps in another order ({order}, now uniform); "
         "leave train.cache and train.pool_mb as they were, or give another --run"
     )
+    # Finished, and yet another training.
+    finished = change(windows, train={"cache": "ram"})
+    assert error_of(lambda: train.run(finished)).startswith("the training of this run read its")
+    assert train.run(change(windows, train={"cache": "auto"}))["up_to_date"]
     assert train.run(more)["steps"] == 40
     uniform = change(settings, run="two", train={"cache": "ram"})
     train.run(uniform)

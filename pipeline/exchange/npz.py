@@ -49,7 +49,9 @@ def import_episodes(
     remarks = Remarks()
     paths, digests = _once_each([Path(file) for file in files], remarks)
     decisive = {"expert": expert}
-    mark = fingerprint("import", decisive, game.name, game.rom_sha1, digests)
+    milestones = tuple(milestone.name for milestone in game.milestones)
+    told = [game.buttons, game.timing.contract, milestones]  # of the game, in the shard's header
+    mark = fingerprint("import", decisive, game.name, game.rom_sha1, told, digests)
     target, up_to_date = publish_name(settings.shard_folder(game.name), f"{name}-raw", mark)
     header = ShardHeader(
         kind="raw",
@@ -58,7 +60,7 @@ def import_episodes(
         actions=tuple(game.buttons),
         timing=game.timing.contract,
         frame_contract=FrameContract(0, 0, "none"),
-        milestones=tuple(milestone.name for milestone in game.milestones),
+        milestones=milestones,
         provenance=provenance(
             "import",
             settings=decisive,

@@ -37,6 +37,11 @@ class LoadingPlan:
     note: str = ""
     """What is to be said of the cache."""
 
+    @property
+    def order(self) -> str:
+        """What beside seed and epoch decides the order: another one is another training."""
+        return f"windows of {self.window}" if self.cache == "none" else "uniform"
+
     def __str__(self) -> str:
         size = f"{self.decoded_bytes / 1e9:.2f} GB decoded"
         cache = {

@@ -16,7 +16,7 @@ from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
 from pipeline.loading.dataset import Batch, Steps, check_milestones
 from pipeline.loading.doubles import Double, doubles_of
 from pipeline.loading.loader import Loader
-from pipeline.loading.resources import choose_plan
+from pipeline.loading.resources import LoadingPlan, choose_plan
 from pipeline.loading.sampling import Permutation
 from pipeline.loading.source import Indices
 from pipeline.loading.weights import Weights
@@ -48,17 +48,17 @@ class Selection:
     goals: tuple[str, ...] = ()
     """The milestones whose numbers batches carry, in order; (): batches carry no goals."""
 
-    def loader(self, train: Train, device: str, order: str | None, **options: Any) -> Loader:
-        """The loader of a training; what the settings leave open is chosen.
+    def plan(self, train: Train, device: str, order: str | None) -> LoadingPlan:
+        """How a training reads its steps; what the settings leave open is chosen.
 
         Args:
             device: type of the device that trains.
-            order: of the training that is carried on; None where there is none.
+            order: of the training that the run holds already; None where there is none.
 
         Raises:
             PipelineError: the settings ask for another order than it had.
         """
-        cache, fast = train.cache, device != "cpu"
+        cache = train.cache
         if cache == "auto" and order is not None:
             cache = "ram" if order == "uniform" else "none"
         plan = choose_plan(
@@ -67,23 +67,26 @@ class Selection:
             cache=cache,
             workers=train.workers,
             pool_bytes=train.pool_mb << 20,
-            fast_reader=fast,
+            fast_reader=device != "cpu",
         )
-        loader = Loader(
-            self.train,
-            plan,
-            batch_size=train.batch_size,
-            seed=train.seed,
-            pin_memory=fast,
-            **options,
-        )
-        if order not in (None, loader.order):
+        if order not in (None, plan.order):
             raise PipelineError(
-                f"the training that is carried on read its steps in another order ({order}, now "
-                f"{loader.order}); leave train.cache and train.pool_mb as they were, or give "
+                f"the training of this run read its steps in another order ({order}, now "
+                f"{plan.order}); leave train.cache and train.pool_mb as they were, or give "
                 "another --run"
             )
-        return loader
+        return plan
+
+    def loader(self, train: Train, device: str, order: str | None, **options: Any) -> Loader:
+        """The loader of a training, see `plan`."""
+        return Loader(
+            self.train,
+            self.plan(train, device, order),
+            batch_size=train.batch_size,
+            seed=train.seed,
+            pin_memory=device != "cpu",
+            **options,
+        )
 
     def validation_batches(self, batch_size: int = 256) -> Iterator[Batch]:
         """The steps of `validation_indices`, each chunk decoded about once."""

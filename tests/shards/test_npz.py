@@ -236,3 +236,30 @@ def test_importing_for_a_game_publishes_once(tmp_path: Path) -> None:
         ["h5ls", "-r", first["shard"]], capture_output=True, text=True, check=True
     )
     assert "/frames                  Dataset {7/Inf, 160, 240, 3}" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("hold: 4", "hold: 5"),
+        ("UP, DOWN]", "UP, LEFT]"),
+        ("name: badge", "name: other"),
+    ],
+)
+def test_what_a_shard_says_of_its_game_is_part_of_an_import(
+    tmp_path: Path, text: str, other: str
+) -> None:
+    """Imported before a game's timing was set right, a file is imported anew."""
+    folder = write_game(tmp_path / "game")
+    settings = Settings.model_validate({"game": str(folder), "paths": {"datasets": tmp_path / "d"}})
+    files = [save(tmp_path / "e.npz", **arrays(3))]
+    first = import_episodes(files, settings, name="old")
+    (folder / "notes.txt").write_text("nothing that is read")
+    assert import_episodes(files, settings, name="old")["up_to_date"]
+    described = (folder / "game.yaml").read_text()
+    assert text in described
+    (folder / "game.yaml").write_text(described.replace(text, other, 1))
+    again = import_episodes(files, settings, name="old")
+    assert not again["up_to_date"]
+    with Shard(again["shard"]) as now, Shard(first["shard"]) as before:
+        assert now.header != before.header

@@ -137,12 +137,16 @@ class Drafting:
     def _common_mark(self) -> str:
         """What every result depends on, the answer apart."""
         isolation = self.shop.settings.expert.isolation
-        decisive = self._author.model_dump(include={"episodes", "max_steps", "seed"})
+        decisive = self._author.model_dump(
+            include={"episodes", "max_steps", "seed", "answer_timeout"}
+        )
+        limits = self.shop.settings.expert.model_dump(include={"timeout", "memory_mb"})
         return fingerprint(
             "author",
             self.goal.name,
             tried_with(self.shop.game),
             decisive,
+            limits,
             self._course.sticky,
             "bwrap" if isolation == "auto" else isolation,
             sha256(self._joined or ""),
