@@ -59,6 +59,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def result_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all shards together; ``rows`` has one a shard."""
     seconds = sum(row.pop("seconds") for row in rows)
     answers = sum(row["asked"] for row in rows)
     dollars = sum(row["dollars"] or 0 for row in rows)

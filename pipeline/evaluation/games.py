@@ -23,6 +23,11 @@ from pipeline.system.errors import PipelineError
 
 
 def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
+    """Refuse games that the network was trained on.
+
+    Raises:
+        PipelineError: how many they are.
+    """
     from pipeline.agents.policy import trained_seeds
 
     common = np.intersect1d(trained_seeds(checkpoint), seeds)
@@ -36,6 +41,11 @@ def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
 def play_games(
     settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
 ) -> dict[str, Any]:
+    """Play one game a seed; the figures, with what was kept and which game is filmed.
+
+    Raises:
+        PipelineError: the disk refuses, or a game fails.
+    """
     evaluate = settings.evaluate
     path = None
     folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"

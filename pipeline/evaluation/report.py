@@ -17,6 +17,7 @@ _TOLD_ANEW = {"report", "mode", "sticky", "new_states", "dollars",
 
 
 def read_report(path: Path, mark: str) -> dict[str, Any] | None:
+    """The report that is there, if it has the fingerprint ``mark`` and its rollouts still exist."""
     try:
         report = json.loads(path.read_text())
         known = report.pop("fingerprint") == mark
@@ -29,6 +30,11 @@ def read_report(path: Path, mark: str) -> dict[str, Any] | None:
 
 
 def write_report(path: Path, result: dict[str, Any], mark: str) -> None:
+    """Write the report, unless it is there already with the same content.
+
+    Raises:
+        PipelineError: the disk refuses.
+    """
     # How many states are new is told of this very call alone.
     kept = {name: value for name, value in result.items() if name != "new_states"}
     text = json_text({"fingerprint": mark, **kept}, indent=2) + "\n"

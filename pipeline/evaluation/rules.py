@@ -52,9 +52,10 @@ def _sees(player: Player) -> str:
 
 
 def _dollars(settings: Settings, player: Player) -> float:
-    """What the player cost: the labels that it was trained on, as far as their shards are there,
-    and the program that gave them, or that plays itself. Checkpoints to choose from are not
-    priced."""
+    """What the player cost: its labels, and the program that gave them or plays itself.
+
+    Labels count as far as their shards are still there. Checkpoints to choose from are not priced.
+    """
     if settings.evaluate.purpose == "select":
         return 0.0
     program = program_path(settings, player.game)

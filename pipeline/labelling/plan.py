@@ -71,6 +71,11 @@ class Plan:
 
 
 def processed_shards(settings: Settings, game: GameDescription) -> list[Path]:
+    """The processed shards to label: those named, or the newest of the run.
+
+    Raises:
+        PipelineError: there is none.
+    """
     named = named_shards(settings, settings.label.shards)
     if named is not None:
         return named
@@ -86,6 +91,11 @@ def _unlabelled(folders: Sequence[Path]) -> list[Path]:
 
 
 def planned(source: Path, settings: Settings, expert: Expert, game: GameDescription) -> Plan:
+    """What labelling a shard depends on, and what its result is called.
+
+    Raises:
+        PipelineError: the shard cannot be read, or does not fit the game or the expert.
+    """
     decisive = settings.label.model_dump(include={"relabel", "limit"})
     if settings.label.select != "all":
         from pipeline.labelling import choosing as selecting
@@ -108,6 +118,7 @@ def planned(source: Path, settings: Settings, expert: Expert, game: GameDescript
 
 
 def stem_of(source: Path, settings: Settings, game: GameDescription) -> str:
+    """The stem of a processed shard's name, without ``-84`` and ``-labelled``."""
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
     return stem_here(settings, game.name, source, stem)
 
@@ -120,8 +131,10 @@ def steps_to_ask(
     game: GameDescription,
     plan: Plan,
 ) -> NDArray[np.intp]:
-    """The steps to ask about, ascending, but for those that are answered in ``begun``, which
-    ``labels`` takes over; it notes why steps were chosen, too."""
+    """The steps to ask about, ascending, without those that ``begun`` has answers for.
+
+    ``labels`` takes those answers over. It also notes why steps were chosen.
+    """
     label = settings.label
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
     todo = np.flatnonzero(asked & plan.asks_about(shard))

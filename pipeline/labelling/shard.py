@@ -33,6 +33,11 @@ from pipeline.system.errors import PipelineError
 def label_shard(
     source: Path, settings: Settings, game: GameDescription, pool: ExpertPool
 ) -> dict[str, Any]:
+    """Label one processed shard, if its result is not there already; a row of figures.
+
+    Raises:
+        PipelineError: the shard cannot be read, or the disk refuses.
+    """
     pool.begin()
     expert = pool.expert
     plan = planned(source, settings, expert, game)
@@ -86,8 +91,10 @@ def _refuse_memory(source: Path, settings: Settings, expert: Expert) -> None:
 
 
 def _publish(plan: Plan, labels: Labelling, expert: Expert, stopped: str | None) -> Path:
-    """Publish the labelled shard; one that the expert left off is marked, so that it does not
-    pass for what was asked for, and the next run finds it."""
+    """Publish the labelled shard; mark it as partial if the expert stopped before its end.
+
+    So it does not pass for what was asked for, and the next run finds it.
+    """
     mark = plan.mark
     more: dict[str, Any] = {}
     if stopped is not None:

@@ -86,7 +86,7 @@ def run(settings: Settings) -> dict[str, Any]:
         subtasks.append(subtask)
         rows.append(_learn(subtask, learned))
         _write(settings, rows)
-    policy = _policy(settings, subtasks, learned)
+    policy = _policy(settings, learned)
     rows = [
         {**_judged(subtask, policy), **row} for subtask, row in zip(subtasks, rows, strict=True)
     ]
@@ -254,9 +254,8 @@ def _chosen(subtask: _Subtask, checkpoint: Path | None) -> float:
     return success
 
 
-def _policy(settings: Settings, subtasks: list[_Subtask], learned: _Learned) -> Path:
-    """What plays in the end: the one network, trained for ``last_steps`` more, or the switching
-    policy."""
+def _policy(settings: Settings, learned: _Learned) -> Path:
+    """What plays in the end: the switching policy, or one network, trained ``last_steps`` more."""
     options, folder = settings.curriculum, settings.run_folder()
     assert learned.checkpoint is not None
     if options.network == "each":

@@ -42,8 +42,11 @@ def program_dollars(program: Path, among: Iterable[Any] | None = None) -> float:
 
 
 def cost_figures(dollars: float, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """``dollars``, and those for each milestone that an episode reaches (``milestones_mean``) and
-    for each percentage point of ``success_rate``; nothing where nothing was paid."""
+    """``dollars``, and dollars for a milestone and for a percentage point of success.
+
+    For each milestone that an episode reaches (``milestones_mean``) and for each percentage point
+    of ``success_rate``; nothing where nothing was paid.
+    """
     if not dollars > 0:
         return {}
     return {

@@ -164,8 +164,11 @@ def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
 
 
 def stem_here(settings: Settings, game: str, source: Path, stem: str) -> str:
-    """The stem of what the own run makes of a shard: what comes from another run is named so, but
-    for one in whose folder the own one lies. So neither is a version of the other."""
+    """The stem of what the own run makes of a shard.
+
+    What is made of another run's shard has that run in its name, but for a run in whose folder the
+    own one lies. So neither is a version of the other.
+    """
     home = settings.game_folder(game)
     run = run_of(source.parent, home)
     own = settings.shards_run

@@ -319,9 +319,10 @@ def new_file(path: Path) -> h5py.File:
 
 
 def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Written]) -> str:
-    """Write /checksums, the descriptions and the root attributes; return the shard_id: the
-    header's own, where it is that of this content already (a migrated shard keeps the one that it
-    was made with).
+    """Write /checksums, the descriptions and the root attributes; return the shard_id.
+
+    It is the header's own where that is the id of this content already: a migrated shard keeps the
+    id that it was made with.
 
     Args:
         written: every dataset of the file by its path, none else.

@@ -19,8 +19,7 @@ from pipeline.shards.format.stored import opened, stored_dataset
 
 
 def reseal(path: Path) -> None:
-    """Make the checksums and the identity of a file of today's schema fit what is in it by now,
-    where possible."""
+    """Make checksums and identity of a file of today's schema fit what is in it, where possible."""
     with h5py.File(path, "r+") as file, path.open("rb") as raw:
         file.flush()
         size, layouts, written = os.fstat(raw.fileno()).st_size, {}, {}

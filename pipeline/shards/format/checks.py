@@ -274,8 +274,10 @@ def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_columns(index: Index, handle: int) -> dict[str, Array]:
-    """Every column with a number a step or a row an episode, but for the CRC32 of RAM and /labels,
-    which no training reads."""
+    """Every column with a number a step or a row an episode, without the RAM's CRC32 and /labels.
+
+    No training reads those two.
+    """
     names: list[str] = list(STEP_COLUMNS)
     if index.table is None:
         names += [f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root")]

@@ -87,8 +87,10 @@ DESCRIBED: dict[str, Described] = {
 
 
 def describe(file: h5py.File) -> None:
-    """Say of everything in a file what it is, and put it in order: that of DESCRIBED, which h5py
-    and ``h5dump -q creation_order`` list; ``h5ls`` sorts by name."""
+    """Say of everything in a file what it is, and put it in the order of DESCRIBED.
+
+    h5py and ``h5dump -q creation_order`` list it so; ``h5ls`` sorts by name.
+    """
     _note(file, ROOT)
     for path, said in DESCRIBED.items():
         if path in file:

@@ -273,8 +273,7 @@ def stored_dataset(
 
 
 def _outside(offsets: NDArray[np.uint64], sizes: NDArray[np.uint64], file_bytes: int) -> bool:
-    """Whether chunks lie outside the file; or overlap, so that a few bytes could pose as many
-    rows."""
+    """Whether chunks lie outside the file; or overlap: a few bytes could pose as many rows."""
     if len(offsets) == 1:
         return int(offsets[0]) + int(sizes[0]) > file_bytes
     ends = offsets + sizes

@@ -45,8 +45,10 @@ def root_of(episodes: Episodes, index: int) -> str | None:
 
 
 def hit_by(episodes: Episodes, dataset: str, first: int, last: int) -> list[list[Any]] | None:
-    """Index and root of each episode that needs rows ``first`` to ``last`` of ``dataset``; None
-    where that is not known."""
+    """Index and root of each episode that needs rows ``first`` to ``last`` of ``dataset``.
+
+    None where that is not known.
+    """
     if dataset == f"/{FINAL_FRAMES}" or f"{dataset}/".startswith(f"/{EPISODES}/"):
         indices: Sequence[int] = range(first, last + 1)
     elif dataset == "/start_states":
