@@ -78,7 +78,7 @@ def test_show_tells_labels_by_status_and_expert_and_whether_there_are_checksums(
 ) -> None:
     path = str(data.folder / "a-round-01-labelled-v001.h5")
     told = data.json("show", path)
-    assert (told["schema_version"], told["checksums"]) == (4, True)
+    assert (told["schema_version"], told["checksums"]) == (5, True)
     assert told["by_expert"] == [{"expert": f"expert sha256 {'5' * 64}", "labels": 11}]
     assert {"status": "labelled", "steps": 11} in told["by_status"]
     shown = data("show", path)

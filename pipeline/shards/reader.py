@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.format.checks import Content, check_shard, damaged, not_valid, open_handle
 from pipeline.shards.format.codec import Damage
+from pipeline.shards.format.episodes import FINAL_FRAMES, OLD_FINAL_FRAMES
 from pipeline.shards.format.frames import FrameContract, Frames
 from pipeline.shards.format.labels import Labels, wrong_labels
 from pipeline.shards.format.schema import (
@@ -193,7 +194,11 @@ class Shard:
     @property
     def final_frames(self) -> Frames:
         """(E,H,W,3) u8, read anew at each use."""
-        return self._read("episodes/final_frame", 0, self.n_episodes)
+        return self._read(self._final_frames(), 0, self.n_episodes)
+
+    def _final_frames(self) -> str:
+        """Where they lie."""
+        return FINAL_FRAMES if FINAL_FRAMES in self._checked().datasets else OLD_FINAL_FRAMES
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -253,7 +258,7 @@ class Shard:
         return Episode(
             frames=self.read_frames(start, stop if frames else start),
             state={name: self.state(name, start, stop) for name in self.state_names},
-            final_frame=self._read("episodes/final_frame", index, index + 1)[0],
+            final_frame=self._read(self._final_frames(), index, index + 1)[0],
             seed=int(self.seeds[index]),
             success=bool(self.success[index]),
             root=self.roots[index],
@@ -291,7 +296,7 @@ class Shard:
                 if high < stop:
                     following = self.read_frames(high, min(high + block, stop))
                 else:
-                    following = self._read("episodes/final_frame", index, index + 1)
+                    following = self._read(self._final_frames(), index, index + 1)
                 for i in range(low, high):
                     yield Transition(
                         frames[i - low],

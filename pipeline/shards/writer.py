@@ -18,16 +18,17 @@ from pipeline.shards.catalog.catalogue import enter
 from pipeline.shards.catalog.names import publish_name
 from pipeline.shards.catalog.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.format.accepting import accepted_row
+from pipeline.shards.format.attributes import write_text
 from pipeline.shards.format.checks import refuse_header, refuse_unreadable
-from pipeline.shards.format.columns import (
-    Column,
-    EncodedChunk,
-    Written,
-    write_checksums,
-    write_fixed,
-    write_text,
+from pipeline.shards.format.columns import Column, EncodedChunk, write_table
+from pipeline.shards.format.described import describe
+from pipeline.shards.format.episodes import (
+    EPISODES,
+    FINAL_FRAMES,
+    columns_of,
+    content_digests,
+    table_of,
 )
-from pipeline.shards.format.index import attribute
 from pipeline.shards.format.provenance import fingerprint
 from pipeline.shards.format.schema import (
     EPISODE_COLUMNS,
@@ -35,7 +36,6 @@ from pipeline.shards.format.schema import (
     LABEL_COLUMNS,
     RAM_CRC32,
     RECORDING,
-    SCHEMA_VERSION,
     STEP_COLUMNS,
     Array,
     Episode,
@@ -46,6 +46,7 @@ from pipeline.shards.format.schema import (
     layout,
     stored_id,
 )
+from pipeline.shards.format.sealed import Written, write_checksums
 
 __all__ = ["ShardWriter", "fingerprint", "publish_name"]
 
@@ -96,7 +97,7 @@ class ShardWriter:
         refuse_header(self.header, self.path)
         self._temporary = temporary_beside(self.path)
         try:
-            self._file = h5py.File(self._temporary, "w-", libver=("earliest", "v110"))
+            self._file = new_file(self._temporary)
             self._create()
         except OSError as error:
             self._discard()
@@ -145,7 +146,7 @@ class ShardWriter:
             self._append_labels(episode)
             for name, column in self._state_columns(episode).items():
                 column.append(np.asarray(episode.state[name]))
-            self._columns["final_frame"].append(episode.final_frame[None])
+            self._columns[FINAL_FRAMES].append(episode.final_frame[None])
         for name, entry in row.items():
             self._episodes[name].append(entry)
         self._roots.append(episode.root.encode())
@@ -179,10 +180,9 @@ class ShardWriter:
         )
         for name, kind in STEP_COLUMNS.items():
             self._columns[name] = Column(file, name, (), kind)
-        file.create_group("state")
-        episodes = file.create_group("episodes")
-        self._columns["final_frame"] = Column(
-            episodes, "final_frame", shape, byte, chunk_rows=1, level=self._level
+        file.create_group("state", track_order=True)
+        self._columns[FINAL_FRAMES] = Column(
+            file, FINAL_FRAMES, shape, byte, chunk_rows=1, level=self._level
         )
 
     def _open_file(self) -> h5py.File:
@@ -202,7 +202,7 @@ class ShardWriter:
     def _append_labels(self, episode: Episode) -> None:
         """The first episode decides whether the shard has the columns."""
         if not self.n_episodes and episode.labels is not None:
-            group = self._open_file().create_group("labels")
+            group = self._open_file().create_group("labels", track_order=True)
             for name, kind in LABEL_COLUMNS.items():
                 self._columns[f"labels/{name}"] = Column(group, name, (), kind)
         if (episode.labels is not None) != ("labels/expert" in self._columns):
@@ -272,16 +272,11 @@ class ShardWriter:
             raise ValueError("a shard needs at least one episode")
         written = {c.name: c.finish() for c in self._columns.values()}
         written |= {c.name: c.finish() for c in (self._state or {}).values()}
-        episodes = file["episodes"]
-        for name, kind in EPISODE_COLUMNS.items():
-            values = np.array(self._episodes[name], kind)
-            written[f"/episodes/{name}"] = write_fixed(episodes, name, values)
-        longest = max(map(len, self._roots))
-        roots = np.array(self._roots, h5py.string_dtype("utf-8", longest))
-        written["/episodes/root"] = write_fixed(episodes, "root", roots)
-        if any(self._recordings):
-            recordings = np.array(self._recordings, h5py.string_dtype("utf-8", RECORDING.itemsize))
-            written["/episodes/recording"] = write_fixed(episodes, "recording", recordings)
+        columns = {name: np.array(self._episodes[name], k) for name, k in EPISODE_COLUMNS.items()}
+        columns["milestones"] = columns["milestones"].reshape(len(self._roots), -1)
+        columns["root"] = np.array(self._roots)
+        columns["recording"] = np.array(self._recordings, RECORDING)
+        written[f"/{EPISODES}"] = write_table(file, EPISODES, table_of(columns))
         if self._start_states:
             written["/start_states"] = write_start_states(file, self._start_states)
         self.shard_id = write_header(file, self.header, written)
@@ -318,43 +313,42 @@ class _Disk:
             raise cannot_write(self._path, value) from None
 
 
-def write_header(
-    file: h5py.File,
-    header: ShardHeader,
-    written: Mapping[str, Written],
-    version: int = SCHEMA_VERSION,
-) -> str:
-    """Write /checksums and the root attributes; return the shard_id.
+def new_file(path: Path) -> h5py.File:
+    """A new HDF5 file that stock tools of 2017 read, and that knows in which order it was made."""
+    return h5py.File(path, "w-", libver=("earliest", "v110"), track_order=True)
+
+
+def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Written]) -> str:
+    """Write /checksums, the descriptions and the root attributes; return the shard_id.
 
     It is the header's own where that is the id of this content already: a migrated shard keeps the
     id that it was made with.
 
     Args:
         written: every dataset of the file by its path, none else.
-        version: schema version of the file, 2 or later.
     """
-    for path in sorted(written):
-        write_checksums(file, path, written[path].crc32)
-    digests = {path: one.sha256 for path, one in written.items()}
+    write_checksums(file, written)
+    describe(file)
+    table = columns_of(file[EPISODES][:], len(header.milestones))
+    digests = content_digests({path: one.sha256 for path, one in written.items()}, table)
     kept = is_content_id(header, digests)
     shard_id = header.shard_id if kept else content_id(header, digests)
-    layouts = {path: layout_of(file[path]) for path in written}
-    for name, value in header.attributes(version).items():
+    layouts = {path: _layout(file[path], one) for path, one in written.items()}
+    for name, value in header.attributes().items():
         if isinstance(value, (str, list)):
             write_text(file, name, value)
         else:
             file.attrs[name] = value
     write_text(file, "shard_id", shard_id)
-    sealed = replace(header, shard_id=shard_id)
-    write_text(file, "stored_sha256", stored_id(sealed, layouts, version))
+    write_text(file, "stored_sha256", stored_id(replace(header, shard_id=shard_id), layouts))
     file.attrs["complete"] = True
     return shard_id
 
 
-def layout_of(dataset: h5py.Dataset) -> dict[str, Any]:
+def _layout(dataset: h5py.Dataset, written: Written) -> dict[str, Any]:
     """What the identity of the file covers of an open dataset."""
     lengths = dataset.attrs.get("lengths", np.empty(0, np.uint32)).tolist()
-    return layout(str(attribute(dataset, "stored_sha256")), dataset.dtype, dataset.shape, lengths)
+    return layout(written.stored_sha256, dataset.dtype, dataset.shape, lengths)
 
 
 def write_start_states(file: h5py.File, states: Sequence[bytes]) -> Written:
@@ -369,5 +363,4 @@ def write_start_states(file: h5py.File, states: Sequence[bytes]) -> Written:
     lengths = np.array([len(state) for state in states], "<u4")
     file["start_states"].attrs["lengths"] = lengths
     digest = hashlib.sha256(written.sha256.encode() + lengths.tobytes()).hexdigest()
-    write_text(file["start_states"], "sha256", digest)
     return written._replace(sha256=digest)

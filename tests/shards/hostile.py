@@ -9,45 +9,54 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from pipeline.shards.format.checks import read_header
 from pipeline.shards.format.codec import Damage, crc32
-from pipeline.shards.format.index import attribute
+from pipeline.shards.format.episodes import columns_of, content_digests
 from pipeline.shards.format.schema import content_id, layout, stored_id
-from pipeline.shards.format.stored import stored_dataset
+from pipeline.shards.format.sealed import CHECKSUMS, Seals, Written, write_checksums
+from pipeline.shards.format.stored import opened, stored_dataset
 
 
 def reseal(path: Path) -> None:
-    """Make the checksums and the identity of the file fit what is in it by now, where possible."""
+    """Make checksums and identity of a file of today's schema fit what is in it, where possible."""
     with h5py.File(path, "r+") as file, path.open("rb") as raw:
         file.flush()
-        size, layouts, digests = os.fstat(raw.fileno()).st_size, {}, {}
+        size, layouts, written = os.fstat(raw.fileno()).st_size, {}, {}
+        seals = Seals(file, int(file.attrs["schema_version"]), raw.fileno(), size)
         for name in _paths(file):
-            dataset = file[name]
+            dataset, seal = file[name], seals.of(name[1:], None)
+            chunks: list[bytes] = []
             with suppress(Damage, IndexError, TypeError):  # nothing to read there
-                found = stored_dataset(dataset, None, size)
-                chunks = [found.stored_bytes(raw.fileno(), i) for i in range(len(found.sizes))]
-                dataset.attrs["stored_sha256"] = hashlib.sha256(b"".join(chunks)).hexdigest()
-                file.pop(f"checksums{name}", None)
-                sums = np.array([crc32(chunk) for chunk in chunks], "<u4")
-                file[f"checksums{name}"] = sums
-            digest = str(attribute(dataset, "stored_sha256", ""))
-            lengths = np.atleast_1d(dataset.attrs.get("lengths", [])).tolist()
+                found = stored_dataset(
+                    opened(dataset.id), name[1:], size, apart=name[1:] == "episodes"
+                )
+                chunks = [
+                    found.stored_bytes(raw.fileno(), i).tobytes() for i in range(len(found.sizes))
+                ]
+            digest = hashlib.sha256(b"".join(chunks)).hexdigest()
+            written[name] = Written(seal.sha256, digest, [crc32(chunk) for chunk in chunks])
+            lengths = dataset.attrs.get("lengths", [])
+            lengths = lengths.tolist() if getattr(lengths, "ndim", 0) else []
             layouts[name] = layout(digest, dataset.dtype, dataset.shape, lengths)
-            digests[name] = str(attribute(dataset, "sha256", ""))
         header = read_header(file, path)
-        file.attrs["shard_id"] = content_id(header, digests)
+        columns = None
+        table = file["episodes"] if "/episodes" in written else None
+        if table is not None and table.dtype.names and table.dtype.itemsize < 1 << 16:
+            columns = columns_of(file["episodes"][:], len(header.milestones))
+        digests = {name: one.sha256 for name, one in written.items()}
+        del file[CHECKSUMS]
+        write_checksums(file, written)
+        file.attrs["shard_id"] = content_id(header, content_digests(digests, columns))
         header = replace(header, shard_id=file.attrs["shard_id"])
-        version = int(file.attrs["schema_version"])
-        file.attrs["stored_sha256"] = stored_id(header, layouts, max(version, 2))
+        file.attrs["stored_sha256"] = stored_id(header, layouts)
 
 
 def _paths(file: h5py.File) -> list[str]:
     found: list[str] = []
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("checksums/"):
+        if isinstance(item, h5py.Dataset) and not name.startswith(f"{CHECKSUMS}/"):
             found.append(f"/{name}")
 
     file.visititems(note)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.reader import Shard
 from tests.shards.factory import make_episode, make_header, write
 
+OLD = Path(__file__).parent / "golden/v4-late"
+"""The same as small_shard writes, by the last writer of schema version 4."""
 LENGTHS = (20, 3, 41)
 SIZE = (16, 16)
 ROOTS = [f"power_on-{seed:08x}" for seed in range(len(LENGTHS))]
@@ -53,6 +56,14 @@ def flip(path: Path, offset: int, bits: int = 1) -> None:
         (byte,) = file.read(1)
         file.seek(offset)
         file.write(bytes([byte ^ bits]))
+
+
+def change_seal(path: Path, dataset: str, field: str, value: object) -> None:
+    """Another value in what /checksums says of a dataset."""
+    with h5py.File(path, "r+") as file:
+        rows = file["checksums/datasets"][:]
+        rows[field][rows["dataset"] == f"/{dataset}".encode()] = value
+        file["checksums/datasets"][:] = rows
 
 
 def damage(path: Path, dataset: str, chunk: int = 0) -> None:

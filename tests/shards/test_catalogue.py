@@ -79,7 +79,7 @@ def test_facts_are_what_the_file_holds(tmp_path: Path, name: str) -> None:
         assert facts.seeds.tolist() == np.unique(shard.seeds).tolist()
         assert facts.start_states == len(shard.start_states())
     assert facts.checksums == (not name.startswith("v1"))
-    assert facts.schema_version == (1 if name.startswith("v1") else 4)
+    assert facts.schema_version == (1 if name.startswith("v1") else 5)
     assert facts.bytes == path.stat().st_size
     assert facts.round == 7
 

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.shards.format.index import attribute
+from pipeline.shards.format.attributes import attribute
+from pipeline.shards.format.episodes import table_type
 from pipeline.shards.format.schema import layout, stored_id
-from pipeline.shards.format.stored import stored_dataset
+from pipeline.shards.format.stored import opened, stored_dataset
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 from tests.shards.factory import make_episode, make_header, raw_shard, write
@@ -87,6 +88,18 @@ def link(name: str, to: object) -> Change:
     return change
 
 
+def sealed(path: str, **fields: object) -> Change:
+    """Other values in what /checksums says of a dataset."""
+
+    def change(file: h5py.File) -> None:
+        rows = file["checksums/datasets"][:]
+        for name, value in fields.items():
+            rows[name][rows["dataset"] == path.encode()] = value
+        file["checksums/datasets"][:] = rows
+
+    return change
+
+
 NOT_STORED = "has rows that are not stored in the file"
 
 
@@ -151,25 +164,28 @@ NOT_STORED = "has rows that are not stored in the file"
             f"/actions {NOT_STORED}",
         ),
         (anew("actions", shape=(28,), chunks=(28,), dtype="u1", chunk=b"short"), "too small for"),
-        (anew("episodes/root", shape=(2,), dtype="S2000000000"), f"/episodes/root {NOT_STORED}"),
+        (
+            anew("episodes", shape=(2,), dtype=table_type(2, 2_000_000_000, recording=False)),
+            f"/episodes {NOT_STORED}",
+        ),
         (
             anew(
-                "episodes/root",
+                "episodes",
                 shape=(2,),
-                dtype="S1000000000",
+                dtype=table_type(2, 1_000_000_000, recording=False),
                 chunks=(2,),
                 compression=1,
                 chunk=zeros(1000),
             ),
-            "/episodes/root has chunks too small for their rows",
+            "/episodes has chunks too small for their rows",
         ),
         (odd_type, "/state/x is stored in another type than uint16"),
         (anew("state/x", data=np.zeros(28, "c8")), "/state/x is complex64, not numbers"),
         (anew("state/x", data=np.zeros(28, "i2,i2")), "not numbers"),
         (loop, "/state/loop is missing; /state/top is missing"),
         (link("frames", h5py.SoftLink("/frames")), "/frames is missing"),
-        (link("episodes", h5py.SoftLink("/episodes")), "/episodes/final_frame is missing"),
-        (link("episodes", h5py.ExternalLink("b.h5", "/")), "/episodes/final_frame is missing"),
+        (link("episodes", h5py.SoftLink("/episodes")), "/episodes is missing or no table"),
+        (link("final_frames", h5py.ExternalLink("b.h5", "/")), "/final_frames is missing"),
         (
             anew("terminated", shape=(28,), chunks=(28,), dtype="?", chunk=b"\7" * 28),
             "/terminated is neither true nor false at 0",
@@ -264,17 +280,28 @@ def test_an_attribute_as_large_as_a_file_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda file: file.pop("checksums"), "/checksums/frames is missing"),
-        (lambda file: file.pop("checksums/state/x"), "/checksums/state/x is missing"),
+        (lambda file: file.pop("checksums"), "/checksums/datasets is missing"),
+        (lambda file: file.pop("checksums/chunks"), "/checksums/chunks is missing"),
+        (sealed("/state/x", dataset=b"/state/y"), "/checksums/datasets has no row for /state/x"),
+        (sealed("/frames", chunks=3), "/frames has 2 chunks, but (3,) checksums"),
+        (sealed("/frames", first=1 << 31), "/checksums/chunks has no rows for /frames"),
         (
-            anew("checksums/frames", data=np.zeros(3, "<u4")),
-            "/checksums/frames is uint32 (3,), not uint32 (2,)",
+            anew("checksums/datasets", data=np.zeros(3, "<u4")),
+            "/checksums/datasets has no column 'dataset' of text",
         ),
         (
-            anew("checksums/frames", data=np.zeros(2, "<i8")),
-            "/checksums/frames is int64 (2,), not uint32 (2,)",
+            anew("checksums/datasets", data=np.zeros(3, "S9,S9")),
+            "/checksums/datasets has no column 'dataset' of text",
         ),
-        (anew("checksums/frames", shape=(2,), dtype="<u4"), f"/checksums/frames {NOT_STORED}"),
+        (
+            anew("checksums/datasets", data=np.zeros(3, [("dataset", "S9")])),
+            "/checksums/datasets has other columns than it should have",
+        ),
+        (
+            anew("checksums/chunks", data=np.zeros(2, "<i8")),
+            "/checksums/chunks is int64 (2,), not uint32",
+        ),
+        (anew("checksums/chunks", shape=(2,), dtype="<u4"), f"/checksums/chunks {NOT_STORED}"),
         (anew("ram_crc32", data=np.zeros(28, "u1")), "/ram_crc32 is uint8, not uint32"),
         (anew("ram_crc32", data=np.zeros(27, "<u4")), "/ram_crc32 has 27 rows, but /frames has 28"),
         (lambda file: file.pop("labels/score"), "/labels/score is missing"),
@@ -288,9 +315,9 @@ def test_an_attribute_as_large_as_a_file_is_not_read(tmp_path: Path) -> None:
             anew("labels/reason", data=["x"] * 28, dtype=h5py.string_dtype()),
             "/labels/reason is object, not |S96",
         ),
-        (lambda file: file["labels/reason"].attrs.modify("sha256", "0" * 64), "is not as written"),
+        (sealed("/labels/reason", sha256=b"0" * 64), "is not as written"),
         (
-            lambda file: file["labels/time"].attrs.modify("stored_sha256", "0" * 64),
+            sealed("/labels/time", stored_sha256=b"0" * 64),
             "the shape, the type or the stored_sha256 of a dataset is not as written",
         ),
         (header("stored_sha256", "0" * 64), "is not as written"),
@@ -317,8 +344,8 @@ def test_a_file_whose_checksums_are_not_those_of_its_chunks_is_refused(
         header("actions", ["A", "B", "DOWN", "UP"]),
         header("timing", '{"hold":4,"release":7}'),
         lambda file: file["state"].move("x", "y"),
-        lambda file: file["frames"].attrs.modify("stored_sha256", "0" * 64),
-        lambda file: file["frames"].attrs.modify("sha256", "0" * 64),
+        sealed("/frames", stored_sha256=b"0" * 64),
+        sealed("/frames", sha256=b"0" * 64),
     ],
 )
 def test_what_hdf5_does_not_protect_is_compared_too(tmp_path: Path, change: Change) -> None:
@@ -351,11 +378,14 @@ def test_the_identity_of_a_file_is_the_sha256_that_the_schema_describes(tmp_path
     path = raw_shard(tmp_path / "a.h5", (5, 23))
     with Shard(path) as shard, h5py.File(path) as file:
         layouts = {}
+        rows = {row["dataset"].decode(): row for row in file["checksums/datasets"][:]}
         for name in shard.stored_names():
             dataset = file[name]
             lengths = dataset.attrs["lengths"].tolist() if name == "start_states" else ()
-            digest = str(attribute(dataset, "stored_sha256"))
+            digest = rows[f"/{name}"]["stored_sha256"].decode()
             layouts[f"/{name}"] = layout(digest, dataset.dtype, dataset.shape, lengths)
-            found = stored_dataset(dataset, None, path.stat().st_size)
+            found = stored_dataset(
+                opened(dataset.id), name, path.stat().st_size, apart=name == "episodes"
+            )
             assert (found.offsets == shard.stored(name).offsets).all()
         assert attribute(file, "stored_sha256") == stored_id(shard.header, layouts)

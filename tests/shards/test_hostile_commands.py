@@ -47,7 +47,7 @@ def outside(file: h5py.File) -> None:
 
 def cycle(file: h5py.File) -> None:
     file["state/again"] = file["/"]
-    file["episodes/up"] = file["state"]
+    file["state/up"] = file["state"]
 
 
 def referring(file: h5py.File) -> None:
@@ -75,11 +75,11 @@ HOSTILE: dict[str, Change] = {
     "references for numbers": referring,
     "lists for numbers": anew("state/x", shape=(64,), dtype=h5py.vlen_dtype(np.int32)),
     "checksums of a thousand million million chunks": anew(
-        "checksums/frames", shape=(10**15,), dtype="<u4", chunks=(1 << 20,)
+        "checksums/chunks", shape=(10**15,), dtype="<u4", chunks=(1 << 20,)
     ),
     "checksums that are a folder": lambda file: (
-        file.pop("checksums/frames"),
-        file.create_group("checksums/frames"),
+        file.pop("checksums/datasets"),
+        file.create_group("checksums/datasets"),
     ),
     "a header that nests": lambda file: file.attrs.__setitem__("provenance", "[" * 100_000),
 }
@@ -216,5 +216,5 @@ def test_gzip_that_swells_is_read_as_large_as_it_says_and_no_larger(tmp_path: Pa
     )
     assert path.stat().st_size < 200_000
     assert answer.get()["problems"] == [
-        "/state/x has other rows than its attribute sha256 says; which is not known"
+        "/state/x has other rows than its sha256 says; which is not known"
     ]

@@ -132,7 +132,7 @@ def test_a_shard_of_a_newer_schema_is_refused_with_both_versions(tmp_path: Path)
         file.attrs["schema_version"] = 7
         del file["frames"]  # whatever a later version changes, the version is named first
     assert error_of(path) == (
-        f"{path}: schema version 7, but this pipeline reads up to version 4; update the pipeline"
+        f"{path}: schema version 7, but this pipeline reads up to version 5; update the pipeline"
     )
 
 
@@ -202,6 +202,26 @@ def assign(name: str, index: object, value: object) -> Callable[[h5py.File], Non
     return change
 
 
+def of_episode(name: str, index: object, value: object) -> Callable[[h5py.File], None]:
+    """Another value in a column of the table /episodes."""
+
+    def change(file: h5py.File) -> None:
+        table = file["episodes"][:]
+        table[name][index] = value
+        file["episodes"][:] = table
+
+    return change
+
+
+def without_column(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        table = file["episodes"][:]
+        del file["episodes"]
+        file["episodes"] = table[[one for one in table.dtype.names if one != name]].copy()
+
+    return change
+
+
 def exchange(name: str, **fields: object) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         del file[name]
@@ -247,9 +267,10 @@ SCREEN = (160, 240, 3)
     [
         (exchange("frames"), "/frames is missing"),
         (exchange("state"), "/state is missing"),
-        (exchange("episodes/seed"), "/episodes/seed is missing"),
-        (exchange("episodes"), "/episodes/final_frame is missing"),
-        (exchange("episodes/root", data=[1, 2]), "/episodes/root is missing or no column of text"),
+        (without_column("seed"), "/episodes has another column 'seed' than it should have"),
+        (exchange("episodes"), "/episodes is missing or no table"),
+        (exchange("final_frames"), "/final_frames is missing"),
+        (without_column("root"), "/episodes has no column 'root' of text"),
         (exchange("actions", data=np.zeros(28, "f4")), "/actions is float32, not uint8"),
         (exchange("actions", data=np.zeros((28, 2), "u1")), "/actions has rows (2,), not ()"),
         (
@@ -266,19 +287,19 @@ SCREEN = (160, 240, 3)
         (shorten("frames"), "/actions has 28 rows, but /frames has 27"),
         (shorten("state/map"), "/state/map has 27 rows, but /frames has 28"),
         (
-            shorten("episodes/final_frame"),
-            "/episodes/final_frame has 1 rows, but there are 2 episodes",
+            shorten("final_frames"),
+            "/final_frames has 1 rows, but there are 2 episodes",
         ),
         (lengthen, "/rewards has rows that are not stored in the file"),
         (link_out, "/actions is missing"),
         (link_round, "/state is missing"),
         (virtual, "/actions has rows that are not stored in the file"),
-        (assign("episodes/start", 1, 4), "episode 1 starts at step 4, not 5"),
-        (assign("episodes/start", slice(None), [5, 0]), "episode 0 starts at step 5, not 0"),
-        (assign("episodes/start", 1, 1 << 63), "episode 1 starts at step 9223372036854775808, not"),
-        (assign("episodes/length", 0, 0), "episode 0 has no steps"),
-        (assign("episodes/length", 1, 24), "the episodes have 29 steps, but there are 28 frames"),
-        (assign("episodes/length", 1, (1 << 32) - 1), "the episodes have 4294967300 steps"),
+        (of_episode("start", 1, 4), "episode 1 starts at step 4, not 5"),
+        (of_episode("start", slice(None), [5, 0]), "episode 0 starts at step 5, not 0"),
+        (of_episode("start", 1, 1 << 63), "episode 1 starts at step 9223372036854775808, not"),
+        (of_episode("length", 0, 0), "episode 0 has no steps"),
+        (of_episode("length", 1, 24), "the episodes have 29 steps, but there are 28 frames"),
+        (of_episode("length", 1, (1 << 32) - 1), "the episodes have 4294967300 steps"),
         (assign("actions", 9, 4), "/actions is not below 4 at 9"),
         (assign("expert_actions", 9, 77), "/expert_actions is not below 4 at 9"),
         (assign("expert_actions", 9, 2), "/label_status contradicts /expert_actions at 9"),
@@ -287,11 +308,11 @@ SCREEN = (160, 240, 3)
         (assign("terminated", 9, True), "/terminated is set before the end of an episode at 9"),
         (assign("truncated", 0, True), "/truncated is set before the end of an episode at 0"),
         (assign("rewards", 3, np.nan), "/rewards is not finite at 3"),
-        (assign("episodes/root", 1, b"\xff\xfe"), "/episodes/root is no text at 1"),
-        (assign("episodes/split", 1, 2), "/episodes/split is neither 0 nor 1 at 1"),
-        (assign("episodes/milestones", (1, 0), 24), "/episodes/milestones is outside its episode"),
-        (assign("episodes/milestones", (0, 1), -2), "/episodes/milestones is outside its episode"),
-        (assign("episodes/start_state", 1, 1), "/episodes/start_state is not below 1"),
+        (of_episode("root", 1, b"\xff\xfe"), "/episodes/root is no text at 1"),
+        (of_episode("split", 1, 2), "/episodes/split is neither 0 nor 1 at 1"),
+        (of_episode("milestones", (1, 0), 24), "/episodes/milestones is outside its episode"),
+        (of_episode("milestones", (0, 1), -2), "/episodes/milestones is outside its episode"),
+        (of_episode("start_state", 1, 1), "/episodes/start_state is not below 1"),
         (exchange("start_states", data=[1.0]), "/start_states is not a table of bytes"),
     ],
 )

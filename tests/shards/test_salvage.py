@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from pipeline.__main__ import main
@@ -19,7 +20,7 @@ from pipeline.shards.repair.verify import examine
 from pipeline.system.errors import PipelineError
 from tests.shards.factory import same
 from tests.shards.hostile import reseal
-from tests.shards.small import LENGTHS, ROOTS, damage, flip, place, small_shard
+from tests.shards.small import LENGTHS, OLD, ROOTS, change_seal, damage, flip, place, small_shard
 
 GOLDEN = Path(__file__).parent / "golden"
 ANEW = "make the shard anew, or leave it out"
@@ -63,7 +64,10 @@ def assert_kept(result: dict[str, Any], original: Path, kept: Sequence[int]) -> 
         ("raw", "frames", 0, [0]),
         ("raw", "frames", 3, [2]),
         ("raw", "start_states", 0, [0]),
-        ("raw", "episodes/final_frame", 1, [1]),
+        ("raw", "final_frames", 1, [1]),
+        ("raw", "episodes", 0, [0]),
+        ("processed", "episodes", 2, [2]),
+        ("labelled", "episodes", 1, [1]),
         ("processed", "frames", 2, [2]),
         ("labelled", "frames", 0, [0]),
     ],
@@ -87,7 +91,7 @@ def test_the_intact_episodes_are_saved_bit_for_bit(
         "lost": [
             {
                 "episode": i,
-                "root": ROOTS[i],
+                "root": None if dataset == "episodes" else ROOTS[i],
                 "steps": LENGTHS[i],
                 "why": f"/{dataset} chunk {chunk}: the CRC32 is another",
             }
@@ -97,8 +101,10 @@ def test_the_intact_episodes_are_saved_bit_for_bit(
 
 
 @pytest.mark.parametrize("column", ["start", "length", "return"])
-def test_a_column_that_follows_from_others_costs_no_episode(tmp_path: Path, column: str) -> None:
-    sound = small_shard(tmp_path / "sound.h5")
+def test_in_schema_version_4_a_column_that_follows_from_others_costs_no_episode(
+    tmp_path: Path, column: str
+) -> None:
+    sound = Path(shutil.copy(OLD / "raw.h5", tmp_path / "sound.h5"))
     path = Path(shutil.copy(sound, tmp_path / "a.h5"))
     damage(path, f"episodes/{column}")
     assert_kept(saved(path), sound, [0, 1, 2])
@@ -108,18 +114,27 @@ def test_damaged_checksums_cost_no_episode(tmp_path: Path) -> None:
     sound = small_shard(tmp_path / "sound.h5")
     path = Path(shutil.copy(sound, tmp_path / "a.h5"))
     with h5py.File(path) as file:
-        offsets = [file[f"checksums/{n}"].id.get_offset() for n in ("frames", "episodes/length")]
-    for offset in offsets:
-        flip(path, offset)
+        offset, rows = file["checksums/chunks"].id.get_offset(), file["checksums/datasets"][:]
+    for row in rows[np.isin(rows["dataset"], [b"/frames", b"/episodes"])]:
+        flip(path, offset + 4 * int(row["first"]))
     assert_kept(saved(path), sound, [0, 1, 2])
 
 
-@pytest.mark.parametrize("attribute", ["stored_sha256", "sha256"])
-def test_a_damaged_attribute_costs_no_episode(tmp_path: Path, attribute: str) -> None:
+def test_checksums_that_are_gone_cost_no_episode_as_long_as_nothing_else_is_damaged(
+    tmp_path: Path,
+) -> None:
     sound = small_shard(tmp_path / "sound.h5")
     path = Path(shutil.copy(sound, tmp_path / "a.h5"))
     with h5py.File(path, "r+") as file:
-        file["frames"].attrs[attribute] = "0" * 64
+        del file["checksums"]
+    assert_kept(saved(path), sound, [0, 1, 2])
+
+
+@pytest.mark.parametrize("field", ["stored_sha256", "sha256"])
+def test_a_damaged_sha256_costs_no_episode(tmp_path: Path, field: str) -> None:
+    sound = small_shard(tmp_path / "sound.h5")
+    path = Path(shutil.copy(sound, tmp_path / "a.h5"))
+    change_seal(path, "frames", field, b"0" * 64)
     assert_kept(saved(path), sound, [0, 1, 2])
 
 
@@ -173,10 +188,10 @@ def test_a_shard_that_never_was_valid_is_not_salvaged(tmp_path: Path) -> None:
 
 def test_where_every_episode_is_hit_nothing_is_written(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
-    damage(path, "episodes/seed")
+    damage(path, "actions")
     assert refusal(path) == (
         f"{path}: nothing can be salvaged (every episode is hit: "
-        f"/episodes/seed chunk 0: the CRC32 is another); {ANEW}"
+        f"/actions chunk 0: the CRC32 is another); {ANEW}"
     )
 
 
@@ -215,8 +230,10 @@ def test_what_nothing_vouches_for_is_not_believed(
     )
 
 
-def test_episodes_without_known_boundaries_are_not_guessed(tmp_path: Path) -> None:
-    path = small_shard(tmp_path / "a.h5")
+def test_in_schema_version_4_episodes_without_known_boundaries_are_not_guessed(
+    tmp_path: Path,
+) -> None:
+    path = Path(shutil.copy(OLD / "raw.h5", tmp_path / "a.h5"))
     offsets = [place(path, f"episodes/{name}")[0] for name in ("start", "length")]
     for offset in offsets:
         flip(path, offset)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.exchange.npz import import_npz
-from pipeline.shards.format.index import attribute
+from pipeline.games.loading import load_game
+from pipeline.shards.format.attributes import attribute
+from pipeline.shards.format.described import DESCRIBED
 from pipeline.shards.format.schema import EPISODE_COLUMNS, LABEL_COLUMNS, NO_ACTION, STEP_COLUMNS
 from pipeline.shards.repair.merge import merge_parts
 from pipeline.shards.repair.relabel import relabel
@@ -21,9 +23,11 @@ from tests.shards.factory import (
     make_episode,
     make_header,
     make_labels,
+    processed_header,
     processed_shard,
     raw_shard,
     screens,
+    write,
 )
 
 
@@ -95,14 +99,48 @@ def test_h5ls_lists_every_dataset_with_its_shape(shard: Path) -> None:
             lambda name, item: expected.__setitem__(f"/{name}", list(getattr(item, "shape", ())))
         )
     assert listed == expected
-    assert {"/frames", "/episodes/final_frame"} <= set(listed)
+    assert {"/frames", "/episodes", "/final_frames"} <= set(listed)
     assert {f"/{name}" for name in STEP_COLUMNS} <= set(listed)
-    assert {f"/episodes/{name}" for name in (*EPISODE_COLUMNS, "root")} <= set(listed)
+
+
+def test_a_labelled_shard_of_the_game_that_is_included_is_listed_on_one_page(
+    tmp_path: Path,
+) -> None:
+    variables = load_game("quest").variables
+    episode = make_episode(4, size=(84, 84), labels=True)
+    episode.state = {name: np.zeros(4, np.uint8) for name in variables}
+    listed = tool("h5ls", "-r", str(write(tmp_path / "a.h5", processed_header(), [episode])))
+    assert len(listed.splitlines()) <= 60
+    assert "/checksums/chunks" in listed
+
+
+def test_h5dump_reads_as_a_manual(shard: Path) -> None:
+    text = tool("h5dump", "-A", "-w", "0", str(shard))
+    with h5py.File(shard) as file:
+        found = {"": file}
+        file.visititems(lambda name, item: found.__setitem__(name, item))
+        for name, item in found.items():
+            said = attribute(item, "description")
+            assert f'"{said}"' in text, name
+            assert not name or name.partition("/")[0] == "state" or said == DESCRIBED[name].text
+        units = {name: attribute(item, "unit") for name, item in found.items()}
+        assert {name: unit for name, unit in units.items() if unit} == {
+            name: said.unit for name, said in DESCRIBED.items() if said.unit and name in found
+        }
+
+
+def test_h5dump_and_h5py_list_a_file_in_the_order_that_explains_it(shard: Path) -> None:
+    text = tool("h5dump", "-n", "-q", "creation_order", str(shard))
+    order = [line.split()[-1].lstrip("/") for line in text.splitlines() if " /" in line][1:]
+    named = [name for name in order if not name.startswith("state/")]
+    assert named == [name for name in DESCRIBED if name in order]
+    with h5py.File(shard) as file:
+        assert list(file) == [name for name in order if "/" not in name]
 
 
 def test_h5dump_prints_every_number(shard: Path) -> None:
     with h5py.File(shard) as file:
-        names = [*STEP_COLUMNS, *(f"episodes/{n}" for n in EPISODE_COLUMNS)]
+        names = list(STEP_COLUMNS)
         names += [f"state/{n}" for n in file["state"]]
         if "labels" in file:
             names += [f"labels/{n}" for n, kind in LABEL_COLUMNS.items() if kind.kind != "S"]
@@ -130,7 +168,7 @@ def test_h5dump_prints_the_pixels_of_the_first_and_the_last_frame(shard: Path) -
 def test_h5dump_prints_whole_frames(tmp_path: Path) -> None:
     shard = processed_shard(tmp_path / "a.h5", (2,))
     with h5py.File(shard) as file:
-        for name in ("frames", "episodes/final_frame"):
+        for name in ("frames", "final_frames"):
             printed = re.findall(r"\d+", dumped(shard, f"/{name}"))
             assert (np.array(printed, np.uint8) == file[name][:].ravel()).all()
 
@@ -164,7 +202,24 @@ def _as_text(printed: str) -> str:
     return plain.rstrip("\0").encode("latin-1").decode()
 
 
-def test_h5dump_prints_the_roots(shard: Path) -> None:
+def test_h5dump_prints_the_table_of_episodes(shard: Path) -> None:
+    how = ("-y", "-w", "0", "-m", "%.9g", "--onlyattr=0", "-d", "/episodes")
+    kind, data = tool("h5dump", *how, str(shard)).split("DATASPACE")
     with h5py.File(shard) as file:
-        roots = [root.decode() for root in file["episodes/root"][:]]
-    assert re.findall(r'"([^"]+)"', dumped(shard, "/episodes/root")) == roots
+        rows = file["episodes"][:]
+    names = [*EPISODE_COLUMNS, "root", *(["recording"] if "recording" in rows.dtype.names else [])]
+    assert re.findall(r'"(\w+)";', kind) == names
+    printed = [re.split(r",\s+", row.strip()) for row in re.findall(r"\{([^{}]+)\}", data)]
+    for row, cells in zip(rows, [one for one in printed if len(one) > 3], strict=True):
+        told = [cell.strip("[ ]").strip('"').replace("\\000", "") for cell in cells]
+        expected: list[object] = []
+        for name in names:
+            value = row[name].tolist()
+            expected += value if isinstance(value, list) else [value]
+        assert [_cell(value) for value in expected] == told
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return value.decode() if isinstance(value, bytes) else f"{value:.9g}"

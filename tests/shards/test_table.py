@@ -112,7 +112,7 @@ def test_one_shard_is_told_in_full(tmp_path: Path) -> None:
     assert json.loads(json.dumps(told)) == told
     assert told["kind"] == "raw"
     assert told["stage"] == "collect"
-    assert (told["schema_version"], told["checksums"], told["ram_crc32"]) == (4, True, False)
+    assert (told["schema_version"], told["checksums"], told["ram_crc32"]) == (5, True, False)
     assert told["frame_contract"] == "160x240 RGB, resampling none"
     assert told["timing"] == "hold 4 frames, release 6 frames"
     assert told["state"] == ["map", "x"]

@@ -14,7 +14,7 @@ from pipeline.__main__ import main
 from pipeline.shards.repair.examine import _blocks
 from pipeline.shards.repair.verify import damage_rows, examine, time_limit, verify
 from tests.shards.hostile import reseal
-from tests.shards.small import LENGTHS, ROOTS, damage, flip, place, small_shard
+from tests.shards.small import LENGTHS, OLD, ROOTS, change_seal, damage, flip, place, small_shard
 
 GOLDEN = Path(__file__).parent / "golden"
 ALL = [[i, root] for i, root in enumerate(ROOTS)]
@@ -42,7 +42,7 @@ def test_a_sound_shard_is_ok(tmp_path: Path, kind: str, deep: bool) -> None:
     assert row == {
         "shard": str(path),
         "state": "ok",
-        "schema_version": 4,
+        "schema_version": 5,
         "by": "decoding" if deep else "checksums",
         "frames": sum(LENGTHS),
         "episodes": len(LENGTHS),
@@ -60,9 +60,7 @@ def test_a_sound_shard_is_ok(tmp_path: Path, kind: str, deep: bool) -> None:
         ("actions", 0, (0, 63), [0, 1, 2]),
         ("ram_crc32", 0, (0, 63), [0, 1, 2]),
         ("state/map", 0, (0, 63), [0, 1, 2]),
-        ("episodes/final_frame", 1, (1, 1), [1]),
-        ("episodes/seed", 0, (0, 2), [0, 1, 2]),
-        ("episodes/milestones", 0, (0, 2), [0, 1, 2]),
+        ("final_frames", 1, (1, 1), [1]),
         ("start_states", 2, (2, 2), [2]),
     ],
 )
@@ -83,8 +81,10 @@ def test_one_flipped_bit_is_traced_to_chunk_rows_and_episodes(
     ]
 
 
-def test_the_episodes_are_known_as_long_as_starts_or_lengths_are(tmp_path: Path) -> None:
-    path = small_shard(tmp_path / "a.h5")
+def test_in_schema_version_4_the_episodes_are_known_as_long_as_starts_or_lengths_are(
+    tmp_path: Path,
+) -> None:
+    path = Path(shutil.copy(OLD / "raw.h5", tmp_path))
     places = {name: place(path, name)[0] for name in ("frames", "episodes/length")}
     start, root = place(path, "episodes/start")[0], place(path, "episodes/root")[0]
     for offset in places.values():
@@ -103,30 +103,54 @@ def test_the_episodes_are_known_as_long_as_starts_or_lengths_are(tmp_path: Path)
     }
 
 
+def test_a_damaged_row_of_episodes_hits_that_episode_and_hides_its_root_alone(
+    tmp_path: Path,
+) -> None:
+    path = small_shard(tmp_path / "a.h5")
+    rows, frames = place(path, "episodes", 0), [place(path, "frames", i)[0] for i in range(4)]
+    flip(path, rows[0] + rows[1])
+    flip(path, frames[1])
+    hidden = [*ALL[:1], [1, None], *ALL[2:]]
+    found = {hit["dataset"]: (hit["chunk"], hit["episodes"]) for hit in hits(path)}
+    assert found == {"/episodes": (1, hidden[1:2]), "/frames": (1, hidden)}
+    flip(path, rows[0] + 2 * rows[1])  # the two together have the steps that are left
+    flip(path, frames[3])
+    found = {(hit["dataset"], hit["chunk"]): hit["episodes"] for hit in hits(path)}
+    assert found["/episodes", 2] == [[2, None]]
+    assert found["/frames", 3] == [[1, None]]
+    flip(path, rows[0])
+    assert {str(hit["episodes"]) for hit in hits(path) if hit["dataset"] == "/frames"} == {
+        "[[0, None]]"
+    }
+
+
 def test_damaged_checksums_are_told_from_damaged_rows(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
     with h5py.File(path) as file:
-        offset = file["checksums/frames"].id.get_offset()
-    flip(path, offset)
+        place = file["checksums/chunks"].id.get_offset()
+        row = next(one for one in file["checksums/datasets"][:] if one["dataset"] == b"/frames")
+    flip(path, place + 4 * int(row["first"]))
     assert problems(path) == ["/frames has damaged checksums; the rows are intact"]
 
 
 def test_missing_checksums_are_told_from_damaged_rows(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
-        del file["checksums/frames"]
-    assert problems(path) == ["/frames has no readable checksums"]
+        rows = file["checksums/datasets"][:]
+        del file["checksums/datasets"]
+        file["checksums/datasets"] = rows[rows["dataset"] != b"/frames"]
+    lost = "the shard_id is not that of the header and the rows"
+    assert problems(path) == ["/frames has no readable checksums", lost]
+    with h5py.File(path, "r+") as file:
+        del file["checksums"]
+    assert len(problems(path)) == 14
 
 
-def test_a_damaged_attribute_is_told_from_damaged_rows(tmp_path: Path) -> None:
+def test_a_damaged_sha256_is_told_from_damaged_rows(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
-    with h5py.File(path, "r+") as file:
-        file["frames"].attrs["stored_sha256"] = "0" * 64
-    assert problems(path) == [
-        "/frames has a damaged attribute stored_sha256; the rows are intact",
-    ]
-    with h5py.File(path, "r+") as file:
-        file["actions"].attrs["sha256"] = "0" * 64
+    change_seal(path, "frames", "stored_sha256", b"0" * 64)
+    assert problems(path) == ["/frames has a damaged stored_sha256; the rows are intact"]
+    change_seal(path, "actions", "sha256", b"0" * 64)
     assert "the shard_id is not that of the header and the rows" in problems(path)
 
 
@@ -156,7 +180,7 @@ def test_rows_that_fit_their_checksums_and_not_their_identity_are_found_by_decod
     reseal(path)
     assert problems(path) == []
     assert problems(path, deep=True) == [
-        "/actions has other rows than its attribute sha256 says; which is not known"
+        "/actions has other rows than its sha256 says; which is not known"
     ]
 
 
@@ -181,7 +205,7 @@ def test_damage_in_version_1_where_nothing_is_compressed_is_found_by_the_sha256(
     path = Path(shutil.copy(GOLDEN / "v1-raw.h5", tmp_path))
     damage(path, "episodes/seed")
     assert problems(path) == [
-        "/episodes/seed has other rows than its attribute sha256 says; which is not known"
+        "/episodes/seed has other rows than its sha256 says; which is not known"
     ]
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, cast
 import h5py
 import numpy as np
 
+from pipeline.shards.format.attributes import attribute
 from pipeline.shards.format.codec import Damage
 from pipeline.shards.format.frames import FrameContract
-from pipeline.shards.format.index import Index, attribute
+from pipeline.shards.format.index import Index
 from pipeline.shards.format.schema import (
     EPISODE_COLUMNS,
     FORMAT,
@@ -29,11 +30,10 @@ from pipeline.shards.format.schema import (
     canonical_json,
     is_recording,
 )
-from pipeline.shards.format.stored import StoredDataset
+from pipeline.shards.format.sealed import DAMAGE
+from pipeline.shards.format.stored import DamagedChunk, StoredDataset
 from pipeline.system.errors import PipelineError
 
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What h5py raises for damaged files (text that is no UTF-8 is a ValueError)."""
 FIX = "'data verify' lists all damage, 'data salvage' saves what is intact"
 _ANEW = "make the shard anew, or leave it out"
 CORRECT = "correct what it is made from"
@@ -67,11 +67,13 @@ def check_shard(path: Path, handle: int) -> Content:
         try:
             index = Index(file, header, handle, os.fstat(handle).st_size)
             wrong = index.wrong
+        except DamagedChunk as damage:
+            raise damaged(path, damage) from None
         except (*DAMAGE, Damage):
             wrong = ["a dataset cannot be read"]
     if not wrong:
         try:
-            columns = _read_columns(index.datasets, handle)
+            columns = _read_columns(index, handle)
         except Damage as damage:
             raise damaged(path, damage) from None
         states = len(index.start_state_lengths) if "start_states" in index.datasets else None
@@ -271,14 +273,18 @@ def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _read_columns(datasets: dict[str, StoredDataset], handle: int) -> dict[str, Array]:
+def _read_columns(index: Index, handle: int) -> dict[str, Array]:
     """Every column with a number a step or a row an episode, without the RAM's CRC32 and /labels.
 
     No training reads those two.
     """
-    names = [*STEP_COLUMNS, *(f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root"))]
-    names += ["episodes/recording"] if "episodes/recording" in datasets else []
-    return {name: datasets[name].read(handle, 0, datasets[name].rows) for name in names}
+    names: list[str] = list(STEP_COLUMNS)
+    if index.table is None:
+        names += [f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root")]
+        names += ["episodes/recording"] if "episodes/recording" in index.datasets else []
+    stored = (index.datasets[name] for name in names)
+    columns = {one.name: one.read(handle, 0, one.rows) for one in stored}
+    return columns | {f"episodes/{name}": rows for name, rows in (index.table or {}).items()}
 
 
 def _boundaries(columns: dict[str, Array]) -> list[str]:

@@ -18,10 +18,10 @@ import numpy as np
 
 from pipeline.shards.format.codec import compress, crc32
 from pipeline.shards.format.schema import Array
+from pipeline.shards.format.sealed import Written
 
 _CHUNK_BYTES = 1 << 18
 _COLUMN_LEVEL = 4
-_LONGEST_TEXT = 60_000
 UNDER_WAY = 6
 
 
@@ -31,17 +31,6 @@ class EncodedChunk(NamedTuple):
     rows: int
     payload: bytes
     digest: bytes
-
-
-class Written(NamedTuple):
-    """What is known of a dataset once it is written; the first two are its attributes too."""
-
-    sha256: str
-    """Of the chunks' sha256, each taken over the rows before compression."""
-    stored_sha256: str
-    """Of the stored bytes, chunk after chunk."""
-    crc32: list[int]
-    """Of the stored bytes of each chunk."""
 
 
 def encode_chunk(rows: Array, chunk_rows: int, level: int | None) -> EncodedChunk:
@@ -144,14 +133,13 @@ class Column:
         self._put(chunk)
 
     def finish(self) -> Written:
-        """Write what was held back, and the attributes."""
+        """Write what was held back."""
         held = self.rows - self._encoded
         if held:
             self._write(self._held[:held])
         while self._pending:
             self._put(self._pending.popleft().result())
-        written = Written(self._hash.hexdigest(), self._stored_hash.hexdigest(), self._crc32)
-        return note(self._dataset, written)
+        return Written(self._hash.hexdigest(), self._stored_hash.hexdigest(), self._crc32)
 
     def _write(self, block: Array) -> None:
         self._encoded += len(block)
@@ -173,39 +161,10 @@ class Column:
         self._crc32.append(crc32(chunk.payload))
 
 
-def write_fixed(parent: h5py.Group, name: str, values: Array) -> Written:
-    """Write a small dataset in one piece, and its attributes."""
-    dataset = parent.create_dataset(name, data=values)
-    data = values.tobytes()
-    once = hashlib.sha256(data)
-    digest = hashlib.sha256(once.digest()).hexdigest()
-    return note(dataset, Written(digest, once.hexdigest(), [crc32(data)]))
-
-
-def write_checksums(file: h5py.File, path: str, checksums: Sequence[int]) -> None:
-    """Write the CRC32 of each chunk of ``path`` to its place under /checksums."""
-    file.require_group("checksums").create_dataset(
-        path.lstrip("/"), data=np.array(checksums, "<u4")
-    )
-
-
-def note(dataset: h5py.Dataset, written: Written) -> Written:
-    """Write the attributes that a dataset carries."""
-    write_text(dataset, "sha256", written.sha256)
-    write_text(dataset, "stored_sha256", written.stored_sha256)
-    return written
-
-
-def write_text(item: h5py.Group | h5py.Dataset, name: str, text: str | Sequence[str]) -> None:
-    """Write an attribute of text, or of a list of texts, with a length that is fixed.
-
-    Text of variable length lies in a heap of HDF5's own, which a few damaged bytes turn into a
-    loop without end; so it is left to what an object's header does not take, above 64 KiB.
-    """
-    texts = [one.encode() for one in ([text] if isinstance(text, str) else text)]
-    longest = max([1, *map(len, texts)])
-    if longest * len(texts) > _LONGEST_TEXT:
-        item.attrs[name] = np.array(text, h5py.string_dtype())
-    else:
-        value = texts[0] if isinstance(text, str) else texts
-        item.attrs[name] = np.array(value, h5py.string_dtype("utf-8", longest))
+def write_table(file: h5py.File, name: str, rows: Array) -> Written:
+    """Write a small dataset in one piece, with checksums of each row apart."""
+    file.create_dataset(name, data=rows)
+    parts = [row.tobytes() for row in rows]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts))
+    stored = hashlib.sha256(b"".join(parts))
+    return Written(digest.hexdigest(), stored.hexdigest(), [crc32(part) for part in parts])

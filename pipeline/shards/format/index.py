@@ -6,27 +6,42 @@ can hold that many bytes; so whatever a file claims, memory is bounded by its si
 
 from __future__ import annotations
 
-import math
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
 
+from pipeline.shards.format.attributes import attribute
 from pipeline.shards.format.codec import Damage
+from pipeline.shards.format.episodes import (
+    EPISODES,
+    FINAL_FRAMES,
+    OLD_FINAL_FRAMES,
+    columns_of,
+    content_digests,
+    wrong_type,
+)
 from pipeline.shards.format.schema import (
     EPISODE_COLUMNS,
     LABEL_COLUMNS,
     RAM_CRC32,
     RECORDING,
     STEP_COLUMNS,
+    Array,
     ShardHeader,
     is_content_id,
     layout,
     stored_id,
 )
-from pipeline.shards.format.stored import StoredDataset, stored_dataset
+from pipeline.shards.format.sealed import ONE_PLACE, Seal, Seals
+from pipeline.shards.format.stored import (
+    OpenDataset,
+    StoredDataset,
+    open_member,
+    opened,
+    stored_dataset,
+)
 
-_LARGEST_ATTRIBUTE = 1 << 16
 _BYTE = np.dtype("u1")
 
 
@@ -38,26 +53,34 @@ class Index:
         size: its bytes.
 
     Raises:
-        Damage: the stored bytes of a checksum are damaged.
+        DamagedChunk: a row of the table /episodes is damaged.
     """
 
     def __init__(self, file: h5py.File, header: ShardHeader, handle: int, size: int) -> None:
         self.datasets: dict[str, StoredDataset] = {}
         """By path, without the leading slash."""
         self.start_state_lengths: list[int] = []
+        self.table: dict[str, Array] | None = None
+        """The columns of /episodes; None up to schema version 4, where they are datasets."""
         self.wrong: list[str] = []
         self._file, self._handle, self._size = file, handle, size
-        self._version = int(file.attrs["schema_version"])
-        self._groups: dict[str, object] = {"": file}
-        self._found: dict[str, h5py.Dataset] = {}
+        self._version = int(attribute(file, "schema_version"))
+        self._root = h5py.h5g.open(file.id, b"/")
+        self._groups: dict[str, object] = {"": self._root}
+        self._found: dict[str, h5py.h5d.DatasetID] = {}
+        self._seals: dict[str, Seal] = {}
+        self._milestones = len(header.milestones)
         contract = header.frame_contract
         screen = (contract.height, contract.width, 3)
         self._steps(screen)
-        self._episodes(screen, len(header.milestones))
-        if "start_states" in file:
+        self._episodes(screen) if self._version >= ONE_PLACE else self._old_episodes(screen)
+        if self._root.links.exists(b"start_states"):
             self._start_states()
-        if not self.wrong and self._version >= 2:
+        if not self.wrong:
             self._checksums()
+        if not self.wrong and self._version >= ONE_PLACE:
+            table = self.datasets[EPISODES]
+            self.table = columns_of(table.read(handle, 0, table.rows), self._milestones)
         if not self.wrong:
             self._identity(header)
 
@@ -67,29 +90,27 @@ class Index:
         if above not in self._groups:
             self._groups[above] = self._item(above)
         group = self._groups[above]
-        if not isinstance(group, h5py.Group) or leaf not in group:
-            return None
-        if group.id.links.get_info(leaf.encode()).type != h5py.h5l.TYPE_HARD:
-            return None
-        return cast(object, group[leaf])
+        return open_member(group, leaf) if isinstance(group, h5py.h5g.GroupID) else None
 
-    def _dataset(self, name: str) -> h5py.Dataset | None:
+    def _dataset(self, name: str) -> OpenDataset | None:
         item = self._item(name)
-        return item if isinstance(item, h5py.Dataset) else None
+        return opened(item) if isinstance(item, h5py.h5d.DatasetID) else None
 
     def _steps(self, screen: tuple[int, ...]) -> None:
         steps = {"frames": self._find("frames", screen, _BYTE)}
         steps |= {name: self._find(name, (), dtype) for name, dtype in STEP_COLUMNS.items()}
-        if RAM_CRC32 in self._file:
+        if self._root.links.exists(RAM_CRC32.encode()):
             steps[RAM_CRC32] = self._find(RAM_CRC32, (), np.dtype("<u4"))
-        if self._version >= 3 and "labels" in self._file:
+        if self._version >= 3 and self._root.links.exists(b"labels"):
             steps |= {
                 f"labels/{name}": self._find(f"labels/{name}", (), dtype)
                 for name, dtype in LABEL_COLUMNS.items()
             }
         state = self._item("state")
-        if isinstance(state, h5py.Group):
-            steps |= {f"state/{n}": self._find(f"state/{n}", None, None) for n in state}
+        if isinstance(state, h5py.h5g.GroupID):
+            self._groups["state"] = state
+            names = [f"state/{name.decode('utf-8', 'surrogateescape')}" for name in state]
+            steps |= {name: self._find(name, None, None) for name in names}
         else:
             self.wrong.append("/state is missing")
         self.wrong += [
@@ -98,10 +119,25 @@ class Index:
             if n not in (-1, steps["frames"])
         ]
 
-    def _episodes(self, screen: tuple[int, ...], milestones: int) -> None:
-        counts = {"final_frame": self._find("episodes/final_frame", screen, _BYTE)}
+    def _episodes(self, screen: tuple[int, ...]) -> None:
+        count = -1
+        table = self._dataset(EPISODES)
+        if table is None or table.ndim != 1 or table.dtype.names is None:
+            self.wrong.append(f"/{EPISODES} is missing or no table")
+        elif odd := wrong_type(table.dtype, self._milestones):
+            self.wrong.append(f"/{EPISODES} {odd}")
+        else:
+            count = self._store(EPISODES, table, apart=True)
+        found = self._find(FINAL_FRAMES, screen, _BYTE)
+        if -1 not in (found, count) and found != count:
+            line = f"/{FINAL_FRAMES} has {found} rows, but there are {count} episodes"
+            self.wrong.append(line)
+
+    def _old_episodes(self, screen: tuple[int, ...]) -> None:
+        """The group of columns that /episodes was up to schema version 4."""
+        counts = {"final_frame": self._find(OLD_FINAL_FRAMES, screen, _BYTE)}
         for name, dtype in EPISODE_COLUMNS.items():
-            shape = (milestones,) if name == "milestones" else ()
+            shape = (self._milestones,) if name == "milestones" else ()
             counts[name] = self._find(f"episodes/{name}", shape, dtype)
         root = self._dataset("episodes/root")
         if root is None or root.dtype.kind != "S" or root.ndim != 1:
@@ -123,7 +159,7 @@ class Index:
             return
         if self._find("start_states", states.shape[1:], _BYTE) < 0:
             return
-        lengths = np.asarray(attribute(states, "lengths", np.empty(0)))
+        lengths = np.asarray(attribute(states.id, "lengths", np.empty(0)))
         if (
             lengths.shape != states.shape[:1]
             or lengths.dtype != np.dtype("<u4")
@@ -144,50 +180,53 @@ class Index:
         if dataset.ndim == 0:
             self.wrong.append(f"/{name} is no column")
             return -1
-        if row_shape is not None and dataset.shape[1:] != row_shape:
-            self.wrong.append(f"/{name} has rows {dataset.shape[1:]}, not {row_shape}")
-        elif dtype is not None and dataset.dtype != dtype:
-            self.wrong.append(f"/{name} is {dataset.dtype}, not {dtype}")
-        elif dtype is None and dataset.dtype.kind not in "iufb":
-            self.wrong.append(f"/{name} is {dataset.dtype}, not numbers")
+        shape, found = dataset.shape, dataset.dtype
+        if row_shape is not None and shape[1:] != row_shape:
+            self.wrong.append(f"/{name} has rows {shape[1:]}, not {row_shape}")
+        elif dtype is not None and found != dtype:
+            self.wrong.append(f"/{name} is {found}, not {dtype}")
+        elif dtype is None and found.kind not in "iufb":
+            self.wrong.append(f"/{name} is {found}, not numbers")
         else:
-            try:
-                self.datasets[name] = stored_dataset(dataset, None, self._size)
-                self._found[name] = dataset
-            except Damage as damage:
-                self.wrong.append(f"/{name} {damage}")
-        return int(dataset.shape[0])
+            self._store(name, dataset)
+        return shape[0]
+
+    def _store(self, name: str, dataset: OpenDataset, *, apart: bool = False) -> int:
+        """Note where the rows of a dataset lie; how many there are."""
+        try:
+            self.datasets[name] = stored_dataset(dataset, name, self._size, apart=apart)
+            if self._version < ONE_PLACE:
+                self._found[name] = dataset.id
+        except Damage as damage:
+            self.wrong.append(f"/{name} {damage}")
+        return dataset.shape[0]
 
     def _checksums(self) -> None:
         """Give every dataset the CRC32 of its chunks."""
-        for name, found in list(self.datasets.items()):
-            path = f"checksums/{name}"
-            item = self._dataset(path)
-            if item is None:
-                self.wrong.append(f"/{path} is missing")
-            elif item.shape != (len(found.sizes),) or item.dtype != np.dtype("<u4"):
-                self.wrong.append(
-                    f"/{path} is {item.dtype} {item.shape}, not uint32 {(len(found.sizes),)}"
-                )
-            else:
-                try:
-                    stored = stored_dataset(item, None, self._size)
-                    checksums = stored.read(self._handle, 0, stored.rows)
-                except Damage as damage:
-                    self.wrong.append(f"/{path} {damage}")
-                    continue
-                self.datasets[name] = found.with_checksums(checksums)
+        seals = Seals(self._file, self._version, self._handle, self._size)
+        if seals.problem:
+            self.wrong.append(seals.problem)
+            return
+        for name, found in self.datasets.items():
+            seal = self._seals[name] = seals.of(name, self._found.get(name))
+            if seal.crc32 is None:
+                self.wrong += [seal.problem] if seal.problem else []
+                continue
+            try:
+                self.datasets[name] = found.with_checksums(seal.crc32)
+            except Damage as damage:
+                self.wrong.append(f"/{name} {damage}")
 
     def _identity(self, header: ShardHeader) -> None:
-        """Whether the header and the attributes are those that were written."""
+        """Whether the header and the checksums are those that were written."""
         digests, layouts = {}, {}
         for name, found in self.datasets.items():
-            dataset = self._found[name]
-            digests[f"/{name}"] = str(attribute(dataset, "sha256", ""))
-            stored = str(attribute(dataset, "stored_sha256", ""))
+            seal = self._seals[name]
+            digests[f"/{name}"] = seal.sha256
             lengths = self.start_state_lengths if name == "start_states" else ()
             shape = (found.rows, *found.row_shape)
-            layouts[f"/{name}"] = layout(stored, found.dtype, shape, lengths)
+            layouts[f"/{name}"] = layout(seal.stored_sha256, found.dtype, shape, lengths)
+        digests = content_digests(digests, self.table)
         if not is_content_id(header, digests):
             self.wrong.append("the header, or the sha256 of a dataset, is not as written")
         elif self._version >= 2 and (
@@ -196,24 +235,3 @@ class Index:
             self.wrong.append(
                 "the shape, the type or the stored_sha256 of a dataset is not as written"
             )
-
-
-def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -> Any:
-    """The value of an attribute, read only if it is small enough to be one of a shard's.
-
-    Text comes as ``str``, whether its length is fixed in the file or not.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if name not in item.attrs:
-        return default
-    opened = h5py.h5a.open(item.id, name.encode())
-    if math.prod(opened.shape or ()) * opened.get_type().get_size() > _LARGEST_ATTRIBUTE:
-        raise ValueError(f"attribute '{name}' is too large")
-    value = item.attrs[name]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, np.ndarray) and value.dtype.kind == "S":
-        return np.char.decode(value, "utf-8", "surrogateescape").astype(object)
-    return value

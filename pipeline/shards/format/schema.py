@@ -1,4 +1,4 @@
-"""The shard, schema version 4: the names, types and meanings of everything in a file.
+"""The shard, schema version 5: the names, types and meanings of everything in a file.
 
 One file holds some whole episodes of one game by one actor and never changes once published.
 N steps, E episodes, M milestones, screens of H by W:
@@ -21,34 +21,41 @@ N steps, E episodes, M milestones, screens of H by W:
 /labels/input_tokens      (N,) u32; with /labels/output_tokens what was read and written for it
 /labels/dollars           (N,) f32: what it cost
 /labels/score             (N,) f32: why the step was chosen to be asked; NaN where by no score
-/episodes/start, length   (E,) u64, u32: boundaries; the episodes cover the steps in order
-/episodes/seed            (E,) u32
-/episodes/return          (E,) f32: sum of the rewards
-/episodes/success         (E,) bool
-/episodes/split           (E,) u8: 0 train, 1 validation
-/episodes/root            (E,) text: the game id: game, start and seed; it decides the split
-/episodes/recording       (E,) text: the recording that an episode descends from, which its copies
+/episodes                 (E,) table, a row an episode, with the columns
+  start, length           u64, u32: boundaries; the episodes cover the steps in order
+  seed                    u32
+  return                  f32: sum of the rewards
+  success                 bool
+  split                   u8: 0 train, 1 validation
+  milestones              (M,) i32: the step at which each was reached, or -1; left out where M is 0
+  start_state             u16: row of /start_states (in a processed shard: of its parent's)
+  root                    text: the game id: game, start and seed; it decides the split
+  recording               text: the recording that an episode descends from, which its copies
                           share (:func:`recording_id`); empty where nobody knows; may be missing
-/episodes/milestones      (E,M) i32: the step at which each was reached, or -1
-/episodes/start_state     (E,) u16: row of /start_states (in a processed shard: of its parent's)
-/episodes/final_frame     (E,H,W,3) u8: the screen after the last step
+/final_frames             (E,H,W,3) u8: the screen after the last step
 /start_states             raw shards only: save states, (S,L) u8; attribute ``lengths`` (S,)
-/checksums/PATH           (C,) u32: CRC32 of the stored bytes of each chunk of /PATH, in order;
-                          one for a dataset stored in one piece
+/checksums/datasets       (D,) table, a row a dataset: its path, ``sha256``, ``stored_sha256``,
+                          and which rows of /checksums/chunks are its own: ``first``, ``chunks``
+/checksums/chunks         (C,) u32: CRC32 of the stored bytes of each chunk of each dataset; one
+                          for a dataset stored in one piece, but one a row of /episodes
 ========================  =======================================================================
 
-Every dataset but /checksums has an attribute ``sha256``: of the chunks' sha256, each taken over the
-rows before compression, so that chunks can be hashed apart; and ``stored_sha256``: of the stored
-bytes, chunk after chunk. The root attributes are those of ShardHeader, with ``format``,
-``schema_version``, ``shard_id`` (the identity of the content, however it is stored),
-``stored_sha256`` (that of the file: :func:`stored_id`) and ``complete``.
+``sha256`` is that of the chunks' sha256 (of /episodes: of the rows'), each taken over the rows
+before compression, so that chunks can be hashed apart; ``stored_sha256`` that of the stored bytes,
+chunk after chunk. The root attributes are those of ShardHeader, with ``format``,
+``schema_version``, ``shard_id`` (the identity of the content, however it is stored: in it, each
+column of /episodes has a digest of its own), ``stored_sha256`` (that of the file:
+:func:`stored_id`) and ``complete``. Everything has an attribute ``description``, and ``unit`` where
+there is one, which no reader reads (:mod:`pipeline.shards.format.described`).
 
 Of /labels a shard has all or nothing: a recording has nothing, there the provenance's actor
 labelled. When an answer was given and what it cost is no part of the ``shard_id``: an interrupted
 labelling that finds its answers kept, or one that is paid for again, gives the same labels.
 
 Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32; version 2 no /labels; version
-3 no /episodes/recording.
+3 no ``recording``. Up to version 4, /episodes was a group of columns with /episodes/final_frame
+among them, the two sha256 were attributes of each dataset, /checksums/PATH held the CRC32 of
+/PATH, and nothing was described.
 """
 
 from __future__ import annotations
@@ -67,7 +74,7 @@ from numpy.typing import NDArray
 from pipeline.shards.format.frames import FrameContract, Frames
 
 FORMAT = "pokemon-il"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 NO_ACTION = 255
 """The expert's button where the expert was not asked, or gave none."""
@@ -148,10 +155,10 @@ EPISODE_COLUMNS: dict[str, np.dtype[Any]] = {
     "milestones": np.dtype("<i4"),
     "start_state": np.dtype("<u2"),
 }
-"""Datasets of ``/episodes`` with one row an episode; beside them ``root`` and ``final_frame``."""
+"""Columns of ``/episodes`` with one number an episode; after them ``root`` and ``recording``."""
 
 RECORDING = np.dtype("S32")
-"""Type of ``/episodes/recording``, which a shard may lack."""
+"""Type of the column ``recording`` of ``/episodes``, which a shard may lack."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +284,8 @@ def content_id(header: ShardHeader, digests: Mapping[str, str]) -> str:
     packages it was made, and whatever the files are called that it was made from.
 
     Args:
-        digests: attribute ``sha256`` of each dataset, by its path; those of /checksums left out.
+        digests: ``sha256`` of each dataset by its path in schema version 4
+            (:func:`pipeline.shards.format.episodes.content_digests`); those of /checksums left out.
     """
     deciding = {
         name: unplaced(value) if name in _PLACED else value
@@ -345,5 +353,9 @@ def layout(
     stored_sha256: str, dtype: np.dtype[Any], shape: Sequence[int], lengths: Sequence[int] = ()
 ) -> dict[str, Any]:
     """What :func:`stored_id` covers of one dataset; ``lengths`` are those of /start_states."""
-    described = {"stored_sha256": stored_sha256, "dtype": dtype.str, "shape": list(shape)}
+    kind: Any = dtype.str
+    if dtype.names is not None:
+        fields = {name: dtype[name] for name in dtype.names}
+        kind = [[name, one.base.str, list(one.shape)] for name, one in fields.items()]
+    described = {"stored_sha256": stored_sha256, "dtype": kind, "shape": list(shape)}
     return {**described, "lengths": list(lengths)} if len(lengths) else described

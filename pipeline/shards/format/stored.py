@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,7 +21,11 @@ from pipeline.shards.format.schema import Array
 _GZIP = h5py.h5z.FILTER_DEFLATE
 _BEST_RATIO = 1100
 """More than gzip can shrink anything (1032), so that a chunk's size bounds what it decodes to."""
+_LEAST_OF_INDEX = 8
+"""Bytes that HDF5 needs at least to say where a chunk lies."""
 _NOT_STORED = "has rows that are not stored in the file"
+_OTHER_CRC = "the CRC32 is another"
+_OUTSIDE = "has chunks outside the file, or that overlap"
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class StoredDataset:
             chunk, skip = divmod(at, self.chunk_rows)
             take = min(self.chunk_rows - skip, stop - at)
             low = (at - start) * self.row_bytes
+            together = 1 if self.gzip or skip else self._run(chunk, (stop - at) // self.chunk_rows)
+            if together > 1:
+                self._read_run(handle, chunk, together, flat[low:])
+                at += together * self.chunk_rows
+                continue
             target = flat[low : low + take * self.row_bytes]
             try:
                 if take == self.chunk_rows:
@@ -110,19 +119,52 @@ class StoredDataset:
             at += take
         return out
 
+    def _run(self, chunk: int, most: int) -> int:
+        """How many chunks from this one on lie one after another, ``most`` at most."""
+        if most < 2:
+            return 1
+        ends = self.offsets[chunk : chunk + most - 1] + self.sizes[chunk : chunk + most - 1]
+        gaps = np.flatnonzero(ends != self.offsets[chunk + 1 : chunk + most])
+        return int(gaps[0]) + 1 if len(gaps) else most
+
+    def _read_run(self, handle: int, chunk: int, count: int, out: NDArray[np.uint8]) -> None:
+        """Read ``count`` whole chunks, stored bare one after another, with one call."""
+        size = self.chunk_bytes
+        wanted = out[: count * size]
+        got = _read_at(handle, int(self.offsets[chunk]), wanted)
+        for i in range(count):
+            part = wanted[i * size : (i + 1) * size]
+            if got < (i + 1) * size:
+                missing = (i + 1) * size - got
+                raise DamagedChunk(self, chunk + i, f"the file ends {missing} bytes early")
+            if self.crc32 is not None and crc32(part) != self.crc32[chunk + i]:
+                raise DamagedChunk(self, chunk + i, _OTHER_CRC)
+
     def _pread(self, handle: int, chunk: int, out: NDArray[np.uint8]) -> None:
-        # pread and not mmap: a file cut short or a failing disk is then an error, not a SIGBUS.
-        offset, got = int(self.offsets[chunk]), 0
-        while got < out.size:
-            try:
-                more = os.preadv(handle, [out[got:].data], offset + got)
-            except OSError as error:
-                raise Damage(f"the disk refuses ({os.strerror(error.errno or 0)})") from None
-            if not more:
-                raise Damage(f"the file ends {out.size - got} bytes early")
-            got += more
+        got = _read_at(handle, int(self.offsets[chunk]), out)
+        if got < out.size:
+            raise Damage(f"the file ends {out.size - got} bytes early")
         if self.crc32 is not None and crc32(out) != self.crc32[chunk]:
-            raise Damage("the CRC32 is another")
+            raise Damage(_OTHER_CRC)
+
+
+def _read_at(handle: int, offset: int, out: NDArray[np.uint8]) -> int:
+    """Fill ``out`` from an offset of the file; how many bytes there were.
+
+    Raises:
+        Damage: the disk refuses.
+    """
+    # pread and not mmap: a file cut short or a failing disk is then an error, not a SIGBUS.
+    got = 0
+    while got < out.size:
+        try:
+            more = os.preadv(handle, [out[got:].data], offset + got)
+        except OSError as error:
+            raise Damage(f"the disk refuses ({os.strerror(error.errno or 0)})") from None
+        if not more:
+            break
+        got += more
+    return got
 
 
 class DamagedChunk(Damage):
@@ -137,90 +179,152 @@ class DamagedChunk(Damage):
         )
 
 
+class OpenDataset(NamedTuple):
+    """An open dataset, and what HDF5 is asked of it once: each question takes some microseconds."""
+
+    id: h5py.h5d.DatasetID
+    shape: tuple[int, ...]
+    stored_type: h5py.h5t.TypeID
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+def open_dataset(above: h5py.h5g.GroupID, path: str) -> OpenDataset | None:
+    """The dataset at a path of groups; None for nothing or something else, and for a link."""
+    *groups, leaf = path.split("/")
+    for name in groups:
+        inner = open_member(above, name)
+        if not isinstance(inner, h5py.h5g.GroupID):
+            return None
+        above = inner
+    found = open_member(above, leaf)
+    return opened(found) if isinstance(found, h5py.h5d.DatasetID) else None
+
+
+def open_member(group: h5py.h5g.GroupID, name: str) -> object:
+    """What lies in a group under a name; None for nothing, and for a link out of its place."""
+    key = name.encode("utf-8", "surrogateescape")
+    if not key or not group.links.exists(key):
+        return None
+    if group.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+        return None
+    found: object = h5py.h5o.open(group, key)
+    return found
+
+
+def opened(dataset: h5py.h5d.DatasetID) -> OpenDataset:
+    """Ask what shape and type it has."""
+    kind = dataset.get_type()
+    return OpenDataset(dataset, tuple(map(int, dataset.shape)), kind, kind.dtype)
+
+
 def stored_dataset(
-    dataset: h5py.Dataset, checksums: NDArray[np.uint32] | None, file_bytes: int
+    dataset: OpenDataset, name: str, file_bytes: int, *, apart: bool = False
 ) -> StoredDataset:
     """Find the chunks of an open dataset of at least one dimension.
 
     Cost: 1 us a chunk; no data is read, and nothing is allocated that the file does not have.
 
+    Args:
+        name: its path, without the leading slash.
+        apart: each row of a dataset that is stored in one piece counts as a chunk.
+
     Raises:
         Damage: not stored as this format stores: other filters or types, chunks that cut through
-            rows, chunks missing, outside the file, or too small for what they should decode to, or
-            another number of checksums. The text follows the dataset's name.
+            rows, chunks missing, outside the file, or too small for what they should decode to.
+            The text follows the dataset's name.
     """
-    if dataset.is_virtual or dataset.external:
+    created = dataset.id.get_create_plist()
+    kind = created.get_layout()
+    if kind == h5py.h5d.VIRTUAL or created.get_external_count():
         raise Damage(_NOT_STORED)
-    filters = _filters(dataset)
-    rows, row_shape = int(dataset.shape[0]), tuple(int(n) for n in dataset.shape[1:])
-    row_bytes = math.prod(row_shape) * dataset.dtype.itemsize
-    chunk_rows = max(1, rows) if dataset.chunks is None else int(dataset.chunks[0])
+    gzip, dtype = _is_gzip(created, dataset), dataset.dtype
+    rows, row_shape = dataset.shape[0], dataset.shape[1:]
+    row_bytes = math.prod(row_shape) * dtype.itemsize
+    chunks = created.get_chunk() if kind == h5py.h5d.CHUNKED else None
+    chunk_rows = max(1, rows) if chunks is None else int(chunks[0])
     if chunk_rows * row_bytes >= 1 << 32:
         raise Damage("has chunks of more than 4 GiB")
-    if dataset.chunks is None:
+    if chunks is None:
         offset = dataset.id.get_offset() if rows * row_bytes else 0
         if offset is None or dataset.id.get_storage_size() != rows * row_bytes:
             raise Damage(_NOT_STORED)
-        offsets, sizes = np.array([offset], np.uint64), np.array([rows * row_bytes], np.uint64)
+        if offset > file_bytes or rows * row_bytes > file_bytes:
+            raise Damage(_OUTSIDE)
+        chunk_rows = 1 if apart else chunk_rows
+        count = -(-rows // chunk_rows) or 1
+        offsets = np.uint64(offset) + np.arange(count, dtype=np.uint64) * np.uint64(row_bytes)
+        sizes = np.full(count, rows * row_bytes // count, np.uint64)
     else:
-        if tuple(dataset.chunks[1:]) != row_shape:
+        if tuple(chunks[1:]) != row_shape:
             raise Damage("has chunks that cut through rows")
-        offsets, sizes = _chunks(dataset, -(-rows // chunk_rows), chunk_rows)
-        least = -(-chunk_rows * row_bytes // (_BEST_RATIO if filters else 1))
+        offsets, sizes = _chunks(dataset.id, -(-rows // chunk_rows), chunk_rows, file_bytes)
+        least = -(-chunk_rows * row_bytes // (_BEST_RATIO if gzip else 1))
         if (sizes < least).any():
             raise Damage("has chunks too small for their rows")
-    # Chunks do not overlap, so that a few bytes cannot pose as many rows.
-    order = np.argsort(offsets, kind="stable")
-    ends = (offsets + sizes)[order]
-    outside = (offsets > file_bytes) | (sizes > file_bytes) | (offsets + sizes > file_bytes)
-    if outside.any() or (ends[:-1] > offsets[order][1:]).any():
-        raise Damage("has chunks outside the file, or that overlap")
-    found = StoredDataset(
-        dataset.name.lstrip("/"),
-        rows,
-        row_shape,
-        dataset.dtype,
-        chunk_rows,
-        bool(filters),
-        offsets,
-        sizes.astype(np.uint32),
-        None,
+    if _outside(offsets, sizes, file_bytes):
+        raise Damage(_OUTSIDE)
+    return StoredDataset(
+        name, rows, row_shape, dtype, chunk_rows, gzip, offsets, sizes.astype(np.uint32), None
     )
-    return found if checksums is None else found.with_checksums(checksums)
 
 
-def _filters(dataset: h5py.Dataset) -> list[int]:
-    created = dataset.id.get_create_plist()
-    filters = [int(created.get_filter(i)[0]) for i in range(created.get_nfilters())]
-    if any(one != _GZIP for one in filters) or len(filters) > 1:
+def _outside(offsets: NDArray[np.uint64], sizes: NDArray[np.uint64], file_bytes: int) -> bool:
+    """Whether chunks lie outside the file; or overlap: a few bytes could pose as many rows."""
+    if len(offsets) == 1:
+        return int(offsets[0]) + int(sizes[0]) > file_bytes
+    ends = offsets + sizes
+    outside = (offsets > file_bytes) | (sizes > file_bytes) | (ends > file_bytes)
+    if outside.any():
+        return True
+    if (ends[:-1] <= offsets[1:]).all():
+        return False
+    order = np.argsort(offsets, kind="stable")
+    return bool((ends[order][:-1] > offsets[order][1:]).any())
+
+
+def _is_gzip(created: h5py.h5p.PropDCID, dataset: OpenDataset) -> bool:
+    count, dtype = created.get_nfilters(), dataset.dtype
+    if count > 1 or (count and int(created.get_filter(0)[0]) != _GZIP):
         raise Damage("has filters other than gzip")
     # The bytes are read as numpy's own type, so that they must be stored as it.
-    if dataset.dtype.hasobject or dataset.id.get_type() != h5py.h5t.py_create(
-        dataset.dtype, logical=True
-    ):
-        raise Damage(f"is stored in another type than {dataset.dtype}")
-    return filters
+    if dtype.hasobject or dataset.stored_type != _hdf5_type(dtype):
+        raise Damage(f"is stored in another type than {dtype}")
+    return bool(count)
+
+
+def _hdf5_type(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
+    if dtype.kind not in "iuf":  # of text, numpy does not compare the encoding
+        return h5py.h5t.py_create(dtype, logical=True)
+    if dtype.str not in _number_types:
+        _number_types[dtype.str] = h5py.h5t.py_create(dtype, logical=True)
+    return _number_types[dtype.str]
+
+
+_number_types: dict[str, h5py.h5t.TypeID] = {}
 
 
 def _chunks(
-    dataset: h5py.Dataset, count: int, chunk_rows: int
+    dataset: h5py.h5d.DatasetID, count: int, chunk_rows: int, file_bytes: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    if dataset.id.get_num_chunks() != count:
+    if count > file_bytes // _LEAST_OF_INDEX:
         raise Damage(_NOT_STORED)
     offsets, sizes = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
-    seen = np.zeros(count, np.int64)
-    odd = False
+    seen: set[int] = set()
 
-    def note(info: Any) -> None:
-        nonlocal odd
+    def note(info: Any) -> bool | None:
+        """Stop, by giving True, at what cannot be."""
         chunk, within = divmod(info.chunk_offset[0], chunk_rows)
-        if within or chunk >= count or any(info.chunk_offset[1:]) or info.filter_mask:
-            odd = True
-            return
-        seen[chunk] += 1
+        odd = within or chunk >= count or any(info.chunk_offset[1:]) or info.filter_mask
+        if odd or chunk in seen:
+            return True
+        seen.add(chunk)
         offsets[chunk], sizes[chunk] = info.byte_offset, info.size
+        return None
 
-    dataset.id.chunk_iter(note)
-    if odd or (seen != 1).any():
+    if dataset.chunk_iter(note) or len(seen) != count:
         raise Damage(_NOT_STORED)
     return offsets, sizes

@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.format.checks import DAMAGE
+from pipeline.shards.format.attributes import attribute
 from pipeline.shards.format.codec import Damage, crc32
-from pipeline.shards.format.index import attribute
-from pipeline.shards.format.schema import ShardHeader, is_content_id, layout, stored_id
-from pipeline.shards.format.stored import StoredDataset, stored_dataset
+from pipeline.shards.format.episodes import EPISODES, columns_of, content_digests
+from pipeline.shards.format.schema import Array, ShardHeader, is_content_id, layout, stored_id
+from pipeline.shards.format.sealed import CHECKSUMS, DAMAGE, ONE_PLACE, Seal, Seals
+from pipeline.shards.format.stored import StoredDataset, opened, stored_dataset
 from pipeline.system.errors import PipelineError
 
 _BLOCK = 8 << 20
@@ -46,8 +47,10 @@ class Examined:
     """What is wrong with the dataset as a whole."""
     intact: bool = True
     """Whether the rows outside of ``bad`` are those that were written."""
-    attributes: dict[str, Any] = field(default_factory=dict)
-    """Those of ``sha256``, ``stored_sha256`` and ``lengths`` that can be read."""
+    seal: Seal = field(default_factory=Seal)
+    """What the file says of it."""
+    lengths: Array | None = None
+    """The attribute of /start_states."""
     digest: str = ""
     """What ``stored_sha256`` should be; empty where damage hides it."""
 
@@ -56,22 +59,30 @@ class Examined:
         if self.stored is None:
             return {}
         shape = (self.stored.rows, *self.stored.row_shape)
-        lengths = np.atleast_1d(self.attributes.get("lengths", [])).tolist()
-        digest = self.digest or str(self.attributes.get("stored_sha256", ""))
+        lengths = [] if self.lengths is None else np.atleast_1d(self.lengths).tolist()
+        digest = self.digest or self.seal.stored_sha256
         return layout(digest, self.stored.dtype, shape, lengths)
 
 
 def examine_datasets(
-    file: h5py.File, path: Path, handle: int, *, decode: bool
+    file: h5py.File, path: Path, header: ShardHeader, handle: int, *, decode: bool
 ) -> dict[str, Examined]:
     """Compare every dataset with its checksums; with ``decode``, the rows with theirs too."""
-    size = path.stat().st_size
+    size, version = path.stat().st_size, int(file.attrs["schema_version"])
     try:
         names = _dataset_paths(file)
     except DAMAGE:
         raise PipelineError(f"{path}: damaged, its list of datasets cannot be read") from None
+    seals = Seals(file, version, handle, size)
     with ThreadPoolExecutor(2) as pool:
-        return {name: _examine(file, name, handle, size, pool, decode=decode) for name in names}
+        found = {name: _examine(file, name, handle, seals, pool, decode) for name in names}
+    if version >= ONE_PLACE and any(not one.seal.stored_sha256 for one in found.values()):
+        # Of datasets whose checksums are lost the identity of the file may still vouch for all.
+        layouts = {name: one.layout() for name, one in found.items()}
+        if _is_stored_id(file, header, layouts):
+            for one in found.values():
+                one.intact |= bool(one.digest)
+    return found
 
 
 def _dataset_paths(file: h5py.File) -> list[str]:
@@ -79,7 +90,7 @@ def _dataset_paths(file: h5py.File) -> list[str]:
     found: list[str] = []
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("checksums/"):
+        if isinstance(item, h5py.Dataset) and not name.startswith(f"{CHECKSUMS}/"):
             found.append(f"/{name}")
 
     file.visititems(note)
@@ -87,52 +98,73 @@ def _dataset_paths(file: h5py.File) -> list[str]:
 
 
 def identity_problems(
-    file: h5py.File, header: ShardHeader, found: Mapping[str, Examined]
+    file: h5py.File, header: ShardHeader, found: Mapping[str, Examined], handle: int
 ) -> dict[str, str]:
     """Which identities, ``shard_id`` and ``stored_sha256``, do not fit, each with a line about it.
 
     They are compared with the header and the datasets.
 
     Both cover the header and the rows, and only the second one (from version 2 on) also the types
-    and shapes, where a start state ends, and what the labels cost.
+    and shapes, where a start state ends, and what the labels cost. Nothing is said of the first one
+    where the table /episodes is damaged, which it covers column by column.
     """
     wrong: dict[str, str] = {}
-    digests = {name: str(one.attributes.get("sha256", "")) for name, one in found.items()}
-    layouts = {name: one.layout() for name, one in found.items()}
+    version = int(file.attrs["schema_version"])
     try:
-        same = is_content_id(header, digests)
-    except UnicodeEncodeError:  # an attribute that is no text any more
+        same = _is_content_id(header, found, handle, version)
+    except DAMAGE:  # an attribute that is no text any more
         same = False
     if not same:
         wrong["shard_id"] = "the shard_id is not that of the header and the rows"
-    version = int(file.attrs["schema_version"])
-    if version < 2:
-        return wrong
-    try:
-        same = attribute(file, "stored_sha256") == stored_id(header, layouts, version)
-    except DAMAGE:
-        same = False
-    if not same:
+    layouts = {name: one.layout() for name, one in found.items()}
+    if version >= 2 and not _is_stored_id(file, header, layouts):
         line = "the stored_sha256 is not that of the header and the datasets"
         wrong["stored_sha256"] = line
     return wrong
 
 
+def _is_content_id(
+    header: ShardHeader, found: Mapping[str, Examined], handle: int, version: int
+) -> bool:
+    digests = {name: one.seal.sha256 for name, one in found.items()}
+    if version < ONE_PLACE:
+        return is_content_id(header, digests)
+    table = found.get(f"/{EPISODES}")
+    if table is None or table.stored is None:
+        return False
+    if table.bad or not table.intact:
+        return True
+    columns = columns_of(table.stored.read(handle, 0, table.stored.rows), len(header.milestones))
+    return is_content_id(header, content_digests(digests, columns))
+
+
+def _is_stored_id(
+    file: h5py.File, header: ShardHeader, layouts: Mapping[str, Mapping[str, Any]]
+) -> bool:
+    try:
+        version = int(file.attrs["schema_version"])
+        return bool(attribute(file, "stored_sha256") == stored_id(header, layouts, version))
+    except DAMAGE:
+        return False
+
+
 def _examine(
-    file: h5py.File, name: str, handle: int, size: int, pool: ThreadPoolExecutor, *, decode: bool
+    file: h5py.File, name: str, handle: int, seals: Seals, pool: ThreadPoolExecutor, decode: bool
 ) -> Examined:
     found = Examined(name)
     try:
-        dataset = file[name]
-        for key in {"sha256", "stored_sha256", "lengths"} & set(dataset.attrs):
-            with suppress(*DAMAGE):
-                found.attributes[key] = attribute(dataset, key)
-        stored = found.stored = stored_dataset(dataset, None, size)
-        if file.attrs["schema_version"] >= 2:
-            try:
-                stored = found.stored = stored.with_checksums(_checksums(file, name, size))
-            except (*DAMAGE, Damage):
+        dataset = file[name].id
+        version, path = seals.version, name.lstrip("/")
+        with suppress(*DAMAGE):
+            found.lengths = attribute(dataset, "lengths")
+        found.seal = seals.of(path, dataset)
+        apart = version >= ONE_PLACE and path == EPISODES
+        stored = found.stored = stored_dataset(opened(dataset), path, seals.size, apart=apart)
+        if version >= 2:
+            if found.seal.crc32 is None or len(found.seal.crc32) != len(stored.sizes):
                 found.problem = "has no readable checksums"
+            else:
+                stored = found.stored = stored.with_checksums(found.seal.crc32)
             _compare_stored(found, stored, handle, pool)
             stored = found.stored
         if decode and not found.bad and found.intact:
@@ -144,45 +176,36 @@ def _examine(
     return found
 
 
-def _checksums(file: h5py.File, name: str, size: int) -> NDArray[np.uint32]:
-    dataset = file[f"checksums{name}"]
-    if not isinstance(dataset, h5py.Dataset):
-        raise Damage("has no checksums")
-    if dataset.dtype != np.dtype("<u4") or dataset.ndim != 1 or dataset.nbytes > size:
-        raise Damage("has no valid checksums")
-    values: NDArray[np.uint32] = dataset[:]
-    return values
-
-
 def _compare_stored(
     found: Examined, stored: StoredDataset, handle: int, pool: ThreadPoolExecutor
 ) -> None:
     digest, bad = _hash_stored(stored, handle, pool)
-    if digest == found.attributes.get("stored_sha256"):
+    if digest == found.seal.stored_sha256:
         found.digest = digest
         if bad:
             found.stored = replace(stored, crc32=None)
             found.problem = "has damaged checksums; the rows are intact"
-        return
-    found.bad = bad
-    if not bad and stored.crc32 is None:
-        found.intact = False
-    elif not bad:  # the CRC32 of every chunk is right: so it is the attribute that is not
+    elif stored.crc32 is None:
+        found.bad, found.intact = bad, False
+        found.digest = "" if found.seal.stored_sha256 else digest
+    elif bad:
+        found.bad = bad
+    else:  # the CRC32 of every chunk is right: so it is the stored_sha256 that is not
         found.digest = digest
-        found.problem = "has a damaged attribute stored_sha256; the rows are intact"
+        found.problem = "has a damaged stored_sha256; the rows are intact"
 
 
 def _compare_rows(
     found: Examined, stored: StoredDataset, handle: int, pool: ThreadPoolExecutor
 ) -> None:
     digest, bad = _hash_rows(stored, handle, pool)
-    lengths = found.attributes.get("lengths")
-    if lengths is not None:
-        digest = hashlib.sha256(digest.encode() + np.asarray(lengths).tobytes()).hexdigest()
+    if found.lengths is not None:
+        lengths = np.asarray(found.lengths).tobytes()
+        digest = hashlib.sha256(digest.encode() + lengths).hexdigest()
     if bad:
         found.bad = bad
-    elif digest != found.attributes.get("sha256"):
-        found.problem = "has other rows than its attribute sha256 says; which is not known"
+    elif digest != found.seal.sha256:
+        found.problem = "has other rows than its sha256 says; which is not known"
         found.intact = False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +19,18 @@ from pipeline.shards.catalog.names import newest_versions, stem_and_version
 from pipeline.shards.catalog.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.format.checks import damaged, open_file, read_header
 from pipeline.shards.format.codec import Damage, crc32, decompress_into
-from pipeline.shards.format.columns import Written, note
-from pipeline.shards.format.index import attribute
-from pipeline.shards.format.schema import SCHEMA_VERSION, ShardHeader
+from pipeline.shards.format.columns import write_table
+from pipeline.shards.format.episodes import (
+    EPISODES,
+    FINAL_FRAMES,
+    OLD_FINAL_FRAMES,
+    table_of,
+)
+from pipeline.shards.format.schema import EPISODE_COLUMNS, SCHEMA_VERSION, Array, ShardHeader
+from pipeline.shards.format.sealed import ONE_PLACE, Seals, Written
 from pipeline.shards.format.stored import DamagedChunk, StoredDataset
 from pipeline.shards.reader import Shard
-from pipeline.shards.writer import write_header
+from pipeline.shards.writer import new_file, write_header
 from pipeline.system.errors import PipelineError
 
 
@@ -58,7 +64,7 @@ def migrate(source: Path) -> Migrated:
         return Migrated(source, source, version, True)
     target, done = _target(source, header.shard_id)
     if not done:
-        _write(source, version, header, target)
+        _write(source, header, target)
     return Migrated(source, target, version, done)
 
 
@@ -115,59 +121,18 @@ def _target(source: Path, shard_id: str) -> tuple[Path, bool]:
     return source.parent / f"{stem}-v{own + 1:03d}.h5", False
 
 
-def _write(source: Path, version: int, header: ShardHeader, target: Path) -> None:
+def _write(source: Path, header: ShardHeader, target: Path) -> None:
+    """Of a shard of an older version all that is known is told, and nothing is invented."""
     temporary = temporary_beside(target)
-    current = source
     try:
-        for old in range(version, SCHEMA_VERSION):
-            following = Path(f"{temporary}-schema{old + 1}")
-            try:
-                _MIGRATIONS[old](current, following, header)
-            finally:
-                _remove(current, source)
-                current = following
-        verify_written(current, header, target)
-        publish(current, target)
+        with h5py.File(source, "r", locking=False) as old, new_file(temporary) as new:
+            write_header(new, header, copy_stored(old, new, source))
+        verify_written(temporary, header, target)
+        publish(temporary, target)
     except (OSError, RuntimeError) as error:
         raise cannot_write(target, error) from None
     finally:
-        _remove(current, source)
-
-
-def _remove(path: Path, source: Path) -> None:
-    if path != source:
-        path.unlink(missing_ok=True)
-
-
-def _to_2(source: Path, target: Path, header: ShardHeader) -> None:
-    """Version 2 has a CRC32 for every chunk and an identity of the file."""
-    _copy(source, target, header, 2)
-
-
-def _to_3(source: Path, target: Path, header: ShardHeader) -> None:
-    """Version 3 may have /labels; of a shard without them the provenance tells what is known."""
-    _copy(source, target, header, 3)
-
-
-def _to_4(source: Path, target: Path, header: ShardHeader) -> None:
-    """Version 4 may have /episodes/recording; of a raw shard without it the buttons tell."""
-    _copy(source, target, header, 4)
-
-
-def _copy(source: Path, target: Path, header: ShardHeader, version: int) -> None:
-    with (
-        h5py.File(source, "r", locking=False) as old,
-        h5py.File(target, "w-", libver=("earliest", "v110")) as new,
-    ):
-        write_header(new, header, copy_stored(old, new, source), version)
-
-
-_MIGRATIONS: dict[int, Callable[[Path, Path, ShardHeader], None]] = {
-    1: _to_2,
-    2: _to_3,
-    3: _to_4,
-}
-"""By the version to start from: (source, target, header of the source)."""
+        temporary.unlink(missing_ok=True)
 
 
 def verify_written(written: Path, header: ShardHeader, target: Path) -> None:
@@ -179,8 +144,7 @@ def verify_written(written: Path, header: ShardHeader, target: Path) -> None:
     try:
         with Shard(written) as shard, h5py.File(written, "r", locking=False) as file:
             same = shard.header == header
-            for name in shard.stored_names():
-                _written(shard.stored(name), shard.handle(), file[name])
+            _known(file, shard, read=True)
     except (PipelineError, Damage):
         same = False
     if not same:
@@ -193,7 +157,9 @@ def verify_written(written: Path, header: ShardHeader, target: Path) -> None:
 def copy_stored(
     old: h5py.File, new: h5py.File, source: Path, leave_out: Collection[str] = ()
 ) -> dict[str, Written]:
-    """Copy every dataset as it is stored, with its attributes; /checksums is left to the caller.
+    """Copy every dataset as it is stored; /checksums is left to the caller.
+
+    Up to schema version 4 /episodes was a group, which becomes the table.
 
     Args:
         old: the open file ``source``, a valid shard of any version.
@@ -205,39 +171,76 @@ def copy_stored(
     Raises:
         PipelineError: ``source`` is of version 1, which has no checksums to copy, and damaged.
     """
-    written = _known(old, source)
-    copied = {path: one for path, one in written.items() if path.lstrip("/") not in leave_out}
-    tops = {path.split("/")[1] for path in copied} | {"state"}  # a group, though it may be empty
-    for name in sorted(tops):
-        h5py.h5o.copy(old.id, name.encode(), new.id, name.encode())
-    for path, one in copied.items():
-        note(new[path], one)
+    version = int(old.attrs["schema_version"])
+    with Shard(source) as shard:
+        try:
+            written = _known(old, shard, read=version < 2)
+        except Damage as damage:
+            raise damaged(source, damage) from None
+        copied = {path: one for path, one in written.items() if path.lstrip("/") not in leave_out}
+        if version < ONE_PLACE:
+            copied = {path: one for path, one in copied.items() if path[:10] != f"/{EPISODES}/"}
+        new.create_group("state", track_order=True)  # there, though it may be empty
+        for path in copied:
+            _copy(old, path, new, path)
+        if version < ONE_PLACE:
+            _copy(old, f"/{OLD_FINAL_FRAMES}", new, f"/{FINAL_FRAMES}")
+            copied[f"/{FINAL_FRAMES}"] = written[f"/{OLD_FINAL_FRAMES}"]
+            copied[f"/{EPISODES}"] = write_table(new, EPISODES, _table(shard))
+    for path in copied if version < ONE_PLACE else ():
+        for name in {"sha256", "stored_sha256"} & set(new[path].attrs):
+            del new[path].attrs[name]
     return copied
 
 
-def _known(file: h5py.File, path: Path) -> dict[str, Written]:
-    version = file.attrs["schema_version"]
-    with Shard(path) as shard:
-        try:
-            return {
-                f"/{name}": _written(shard.stored(name), shard.handle(), file[name])
-                if version < 2
-                else Written(
-                    str(attribute(file[name], "sha256")),
-                    str(attribute(file[name], "stored_sha256")),
-                    file[f"checksums/{name}"][:].tolist(),
-                )
-                for name in shard.stored_names()
-            }
-        except Damage as damage:
-            raise damaged(path, damage) from None
+def _copy(old: h5py.File, path: str, new: h5py.File, to: str) -> None:
+    above = to.rpartition("/")[0]
+    if above and above not in new:
+        new.create_group(above, track_order=True)
+    h5py.h5o.copy(old.id, path.encode(), new.id, to.encode())
 
 
-def _written(stored: StoredDataset, handle: int, dataset: h5py.Dataset) -> Written:
-    """Read a dataset whole, one chunk at a time, and compare it with its sha256.
+def _table(shard: Shard) -> Array:
+    """The table of a shard in which the columns of /episodes lie apart."""
+    names = [*EPISODE_COLUMNS, "root", "recording"]
+    stored = (f"episodes/{name}" for name in names)
+    there = [shard.stored(name) for name in stored if name in shard.stored_names()]
+    return table_of(
+        {one.name.removeprefix("episodes/"): one.read(shard.handle(), 0, one.rows) for one in there}
+    )
+
+
+def _known(file: h5py.File, shard: Shard, *, read: bool) -> dict[str, Written]:
+    """What is known of each dataset of a shard, by its path.
+
+    Args:
+        read: read all of it and compare it with its sha256, instead of believing the checksums.
 
     Raises:
-        Damage: a chunk cannot be decoded, or the sha256 is another.
+        Damage: what is read is not what was written.
+    """
+    version, size = int(file.attrs["schema_version"]), shard.path.stat().st_size
+    seals = Seals(file, version, shard.handle(), size)
+    known: dict[str, Written] = {}
+    for name in shard.stored_names():
+        seal = seals.of(name, file[name].id)
+        if read or seal.crc32 is None:
+            lengths = file[name].attrs.get("lengths")
+            told = b"" if lengths is None else lengths.tobytes()
+            one = _written(shard.stored(name), shard.handle(), told)
+            if one.sha256 != seal.sha256:
+                raise Damage(f"/{name} is damaged: the sha256 of its rows is another")
+        else:
+            one = Written(seal.sha256, seal.stored_sha256, seal.crc32.tolist())
+        known[f"/{name}"] = one
+    return known
+
+
+def _written(stored: StoredDataset, handle: int, lengths: bytes) -> Written:
+    """What is known of a dataset that is read whole, one chunk at a time.
+
+    Raises:
+        Damage: a chunk cannot be decoded.
     """
     rows, hashed = hashlib.sha256(), hashlib.sha256()
     checksums: list[int] = []
@@ -255,8 +258,6 @@ def _written(stored: StoredDataset, handle: int, dataset: h5py.Dataset) -> Writt
         raw = (out if stored.gzip else data)[: filled * stored.row_bytes]
         rows.update(hashlib.sha256(raw.data).digest())
     digest = rows.hexdigest()
-    if "lengths" in dataset.attrs:
-        digest = hashlib.sha256(digest.encode() + dataset.attrs["lengths"].tobytes()).hexdigest()
-    if digest != attribute(dataset, "sha256"):
-        raise Damage(f"/{stored.name} is damaged: the sha256 of its rows is another")
+    if lengths:
+        digest = hashlib.sha256(digest.encode() + lengths).hexdigest()
     return Written(digest, hashed.hexdigest(), checksums)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.shards.catalog.catalogue import enter
 from pipeline.shards.catalog.publish import cannot_write, publish, temporary_beside
 from pipeline.shards.format.checks import refuse_unreadable
-from pipeline.shards.format.columns import Column, Written
+from pipeline.shards.format.columns import Column
 from pipeline.shards.format.labels import Labels, wrong_labels
 from pipeline.shards.format.schema import (
     LABEL_COLUMNS,
@@ -24,9 +24,10 @@ from pipeline.shards.format.schema import (
     LabelStatus,
     ShardHeader,
 )
+from pipeline.shards.format.sealed import Written
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.migrate import copy_stored
-from pipeline.shards.writer import write_header
+from pipeline.shards.writer import new_file, write_header
 
 _COLUMNS = {
     **{name: STEP_COLUMNS[name] for name in ("expert_actions", "label_status")},
@@ -64,7 +65,7 @@ def relabel(
     try:
         with (
             h5py.File(source, "r", locking=False) as old,
-            h5py.File(temporary, "w-", libver=("earliest", "v110")) as new,
+            new_file(temporary) as new,
         ):
             written = copy_stored(old, new, source, _COLUMNS)
             written |= _write(new, columns)
@@ -83,7 +84,9 @@ def _write(file: h5py.File, columns: Mapping[str, Array]) -> dict[str, Written]:
     written = {}
     for name, values in columns.items():
         group, _, leaf = name.rpartition("/")
-        column = Column(file.require_group(group or "/"), leaf, (), _COLUMNS[name])
+        if group and group not in file:
+            file.create_group(group, track_order=True)
+        column = Column(file[group or "/"], leaf, (), _COLUMNS[name])
         column.append(values)
         written[column.name] = column.finish()
     return written

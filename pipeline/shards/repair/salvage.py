@@ -26,6 +26,7 @@ from pipeline.shards.catalog.names import publish_name, stem_and_version
 from pipeline.shards.catalog.publish import temporary_beside
 from pipeline.shards.format.checks import open_file, read_header
 from pipeline.shards.format.codec import Damage
+from pipeline.shards.format.episodes import FINAL_FRAMES, OLD_FINAL_FRAMES, known_recording
 from pipeline.shards.format.provenance import fingerprint, provenance, recorded_by
 from pipeline.shards.format.schema import (
     LABEL_COLUMNS,
@@ -34,12 +35,12 @@ from pipeline.shards.format.schema import (
     Array,
     Episode,
     ShardHeader,
-    is_recording,
 )
 from pipeline.shards.format.stored import StoredDataset
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.examine import Examined, examine_datasets, identity_problems
-from pipeline.shards.repair.verify import Episodes, descriptor
+from pipeline.shards.repair.hit import episodes_of, hit_by, root_of
+from pipeline.shards.repair.verify import descriptor
 from pipeline.shards.writer import ShardWriter
 from pipeline.system.errors import PipelineError
 
@@ -49,7 +50,7 @@ _SLOWEST = 2e6
 """Bytes of a damaged file that even a slow machine saves in a second."""
 _DERIVED = ("/episodes/start", "/episodes/length", "/episodes/return", "/episodes/recording")
 """Columns that follow from others, or that an episode may lack, so that nothing is lost with them;
-of start and length, one must be intact."""
+of start and length, one must be intact. Up to schema version 4; later they are one row."""
 
 
 def salvage(path: Path, stem: str | None = None) -> dict[str, Any]:
@@ -148,8 +149,8 @@ class _Rescue:
     ) -> None:
         self.path, self.header, self._handle = path, header, handle
         version = int(file.attrs["schema_version"])
-        found = examine_datasets(file, readable, handle, decode=version == 1)
-        problems = identity_problems(file, header, found)
+        found = examine_datasets(file, readable, header, handle, decode=version == 1)
+        problems = identity_problems(file, header, found, handle)
         if readable == path:
             self._refuse_if_undamaged(found, problems)
         if ("shard_id" if version == 1 else "stored_sha256") in problems:
@@ -158,7 +159,7 @@ class _Rescue:
             )
         self._found = found
         self._start_state_lengths = _start_state_lengths(file)
-        self._episodes = Episodes(found, handle)
+        self._episodes = episodes_of(found, handle)
         if self._episodes.lengths is None:
             raise self._refusal("where its episodes begin and end is lost")
         self.lengths = self._episodes.lengths
@@ -190,7 +191,7 @@ class _Rescue:
             for chunk, why in one.bad.items():
                 first = chunk * one.stored.chunk_rows
                 last = min(first + one.stored.chunk_rows, one.stored.rows) - 1
-                hit = self._episodes.of(name, first, last)
+                hit = hit_by(self._episodes, name, first, last)
                 indices = range(len(self.lengths)) if hit is None else [i for i, _ in hit]
                 for index in indices:
                     lost.setdefault(index, f"{name} chunk {chunk}: {why}")
@@ -203,7 +204,7 @@ class _Rescue:
         rows = [
             {
                 "episode": i,
-                "root": self._episodes.root(i),
+                "root": root_of(self._episodes, i),
                 "steps": int(self.lengths[i]),
                 "why": self.lost[i],
             }
@@ -273,8 +274,7 @@ class _Rescue:
         """The start states that intact episodes need, and the new row of each old one."""
         if "/start_states" not in self._found:
             return [], {}
-        needed = self._rows("episodes/start_state", 0, len(self.lengths))[kept]
-        old = np.unique(needed).tolist()
+        old = sorted({int(self._episodes.value("start_state", index)) for index in kept})
         states = [
             self._rows("start_states", row, row + 1)[0, : self._start_state_lengths[row]].tobytes()
             for row in old
@@ -283,7 +283,7 @@ class _Rescue:
 
     def _episode(self, index: int, start: int, stop: int, rows: dict[int, int]) -> Episode:
         def one(name: str) -> Any:
-            return self._rows(f"episodes/{name}", index, index + 1)[0]
+            return self._episodes.value(name, index)
 
         names = [name.removeprefix("/state/") for name in self._found if name[:7] == "/state/"]
         contract = self.header.frame_contract
@@ -291,13 +291,13 @@ class _Rescue:
         return Episode(
             frames=np.empty((0, contract.height, contract.width, 3), np.uint8),
             state={name: self._rows(f"state/{name}", start, stop) for name in names},
-            final_frame=one("final_frame"),
+            final_frame=self._rows(self._final_frames(), index, index + 1)[0],
             seed=int(one("seed")),
             success=bool(one("success")),
             root=one("root").decode(),
-            recording=self._recording(index),
+            recording=known_recording(bytes(one("recording") or b"")),
             split=int(one("split")),
-            milestones=one("milestones"),
+            milestones=np.array([] if one("milestones") is None else one("milestones"), np.int32),
             start_state=rows.get(start_state, start_state),
             ram_crc32=(
                 self._rows(RAM_CRC32, start, stop) if f"/{RAM_CRC32}" in self._found else None
@@ -310,11 +310,8 @@ class _Rescue:
             **{name: self._rows(name, start, stop) for name in STEP_COLUMNS},
         )
 
-    def _recording(self, index: int) -> str:
-        """As it is stored; unknown where that is damaged, which loses no episode."""
-        stored = self._episodes.column("recording")
-        text = b"" if stored is None else bytes(stored[index])
-        return text.decode() if is_recording(text) else ""
+    def _final_frames(self) -> str:
+        return FINAL_FRAMES if f"/{FINAL_FRAMES}" in self._found else OLD_FINAL_FRAMES
 
 
 def _start_state_lengths(file: h5py.File) -> NDArray[np.uint32]:

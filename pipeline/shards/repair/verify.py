@@ -13,14 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.shards.catalog.guard import guarded
 from pipeline.shards.format.checks import open_file, read_header
-from pipeline.shards.format.schema import Array
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.examine import Examined, examine_datasets, identity_problems
+from pipeline.shards.repair.hit import episodes_of, hit_by
 from pipeline.system.errors import PipelineError, printable
 
 _MOST_ROWS = 20
@@ -102,12 +99,12 @@ def examine(path: Path, *, deep: bool = False) -> dict[str, Any]:
     with open_file(path) as file, descriptor(path) as handle:
         header = read_header(file, path)
         version = int(file.attrs["schema_version"])
-        found = examine_datasets(file, path, handle, decode=deep or version == 1)
+        found = examine_datasets(file, path, header, handle, decode=deep or version == 1)
         problems = [f"{one.name} {one.problem}" for one in found.values() if one.problem]
-        problems += identity_problems(file, header, found).values()
+        problems += identity_problems(file, header, found, handle).values()
         hits = list(_hits(found, handle))
         frames = found.get("/frames")
-        length = found.get("/episodes/length")
+        length = found.get("/episodes") or found.get("/episodes/length")
     if not problems and not hits:
         problems = _structure(path)
     return {
@@ -143,7 +140,7 @@ def _hits(found: Mapping[str, Examined], handle: int) -> Iterator[dict[str, Any]
     hit = [one for one in found.values() if one.bad]
     if not hit:
         return
-    episodes = Episodes(found, handle)
+    episodes = episodes_of(found, handle)
     for one in hit:
         assert one.stored is not None
         for chunk, why in one.bad.items():
@@ -155,56 +152,5 @@ def _hits(found: Mapping[str, Examined], handle: int) -> Iterator[dict[str, Any]
                 "first": first,
                 "last": last,
                 "why": why,
-                "episodes": episodes.of(one.name, first, last),
+                "episodes": hit_by(episodes, one.name, first, last),
             }
-
-
-class Episodes:
-    """Which episodes a row belongs to, as far as the undamaged columns tell."""
-
-    def __init__(self, found: Mapping[str, Examined], handle: int) -> None:
-        self._found, self._handle = found, handle
-        self.lengths = self._lengths()
-        """(E,) steps of each episode; None where that is not known."""
-        roots = self.column("root")
-        self._roots = None if roots is None else [r.decode(errors="replace") for r in roots]
-        self._start_states = self.column("start_state")
-
-    def column(self, name: str) -> Array | None:
-        """A column of /episodes; None where any of it is damaged."""
-        one = self._found.get(f"/episodes/{name}")
-        if one is None or one.stored is None or one.bad or not one.intact:
-            return None
-        return one.stored.read(self._handle, 0, one.stored.rows)
-
-    def _lengths(self) -> NDArray[np.int64] | None:
-        """From the column, or from the starts, which say the same."""
-        lengths, starts = self.column("length"), self.column("start")
-        if lengths is not None:
-            return lengths.astype(np.int64)
-        frames = self._found.get("/frames")
-        if starts is None or frames is None or frames.stored is None:
-            return None
-        derived: NDArray[np.int64] = np.diff([*starts.astype(np.int64), frames.stored.rows])
-        return derived
-
-    def root(self, index: int) -> str | None:
-        """Identity of the recording that an episode descends from; None where it is lost."""
-        return self._roots[index] if self._roots else None
-
-    def of(self, dataset: str, first: int, last: int) -> list[list[Any]] | None:
-        """Index and root of each episode that needs rows ``first`` to ``last`` of ``dataset``."""
-        if dataset.startswith("/episodes/"):
-            indices: Sequence[int] = range(first, last + 1)
-        elif dataset == "/start_states":
-            if self._start_states is None:
-                return None
-            needed = (self._start_states >= first) & (self._start_states <= last)
-            indices = np.flatnonzero(needed).tolist()
-        else:
-            if self.lengths is None:
-                return None
-            ends = np.cumsum(self.lengths)
-            low, high = np.searchsorted(ends, [first, last], "right")
-            indices = range(int(low), min(int(high) + 1, len(ends)))
-        return [[i, self.root(i)] for i in indices]
