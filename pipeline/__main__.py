@@ -110,19 +110,24 @@ class _Told(PipelineError):
     """An error of a command that has a result, which is told already."""
 
 
-def _stage(name: str, settings: Settings) -> dict[str, Any]:
+def _stage(name: str, settings: Settings) -> dict[str, object]:
+    """Run a stage, or a loop of them; what is told of its result."""
     # Imported late: each stage brings only what it needs (train no emulator, collect no torch).
     module = importlib.import_module(f"{PLACES.get(name, 'pipeline')}.{name}")
     if name == "train" and settings.train.evaluate_every:
         from pipeline.loops.judge import evaluator
 
-        result: dict[str, Any] = module.run(settings, evaluator=evaluator(settings))
+        result = module.run(settings, evaluator=evaluator(settings))
     else:
         result = module.run(settings)
-    return result
+    if isinstance(result, dict):
+        return result  # setup and doctor
+    from pipeline.reports.telling import told
+
+    return told(result)
 
 
-def _headline(command: str, result: dict[str, Any]) -> str:
+def _headline(command: str, result: Mapping[str, Any]) -> str:
     from pipeline.reports.summary import summary_table  # no help and no error needs it
 
     state = "up to date" if result.get("up_to_date") else "done"

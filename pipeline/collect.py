@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from pipeline.reports.results import CollectResult
 from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.parts import unfinished
 from pipeline.rollouts.player import make_player
@@ -19,17 +19,11 @@ NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", 
 """Settings that do not change the shard, or are told otherwise."""
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> CollectResult:
     """Play ``collect.episodes`` episodes and publish them as one raw shard.
 
     The player is the expert, a checkpoint, or DAgger's mixture of both. Where the expert played,
     its button is the step's label already; the rest is for the label stage.
-
-    Returns:
-        The shard's path, frames, labels, success rate and mean length; ``up_to_date`` when such
-        a shard was there before; ``unfinished``, collections of the same name with other settings
-        that were interrupted and whose episodes still wait. With ``collect.keep_states``,
-        ``states``, the folder of the library, and how many are ``new_states``.
 
     Raises:
         PipelineError: see `make_player` and `record`. Every finished episode is kept and the same
@@ -62,17 +56,17 @@ def run(settings: Settings) -> dict[str, Any]:
     path, up_to_date = record(
         player, seeds.tolist(), header, folder, stem, workers=collect.workers, keep=keep
     )
-    told = {} if keep is None else {"states": str(keep.folder), "new_states": keep.count() - before}
     with Shard(path) as shard:
-        return {
-            "shard": str(path),
-            "up_to_date": up_to_date,
-            "episodes": shard.n_episodes,
-            "frames": shard.n_frames,
-            "labels": int(np.count_nonzero(shard.column("label_status") == 1)),
-            "success_rate": float(shard.success.mean()),
-            "length_mean": float(shard.lengths.mean()),
-            "return_mean": float(shard.returns.mean()),
-            "unfinished": unfinished(folder, stem, header),
-            **told,
-        }
+        return CollectResult(
+            shard=path,
+            up_to_date=up_to_date,
+            episodes=shard.n_episodes,
+            frames=shard.n_frames,
+            labels=int(np.count_nonzero(shard.column("label_status") == 1)),
+            success_rate=float(shard.success.mean()),
+            length_mean=float(shard.lengths.mean()),
+            return_mean=float(shard.returns.mean()),
+            unfinished=unfinished(folder, stem, header),
+            states=None if keep is None else keep.folder,
+            new_states=None if keep is None else keep.count() - before,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from time import perf_counter
-from typing import Any
 
 from tqdm import tqdm
 
@@ -13,9 +12,8 @@ from pipeline.games.loading import load_game
 from pipeline.games.subtask import subtask_in
 from pipeline.preprocessing.making import Maker, state_reader
 from pipeline.preprocessing.plan import planned, raw_shards, row_of, small_stem
-from pipeline.preprocessing.resize import (
-    resize_job,
-)
+from pipeline.preprocessing.resize import resize_job
+from pipeline.reports.results import PreprocessResult
 from pipeline.settings.fields import Settings
 from pipeline.shards.reader import check_shards
 from pipeline.shards.run_shards import refuse_same_stem, stem_here
@@ -26,7 +24,7 @@ JOBS_AHEAD = 16
 """Jobs under way for each worker: half a second of work, so that none waits for the writer."""
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> PreprocessResult:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
 
     With a subtask of the game (``milestone``, or ``from`` and ``to``), only the steps between its
@@ -40,10 +38,6 @@ def run(settings: Settings) -> dict[str, Any]:
     Every episode goes to the training or the validation split by the hash of its root, so that
     copies of it, whoever makes them, stay on their side. Memory: JOBS_AHEAD small jobs a
     worker. Interrupted, nothing half-written is left, and the same command carries on.
-
-    Returns:
-        ``shards`` (paths, one a raw shard), ``up_to_date``, episodes, frames, what was left out,
-        and ``by_shard`` with a row for each.
 
     Raises:
         PipelineError: no raw shard, one that is not valid or of another game, or a full disk;
@@ -85,7 +79,7 @@ def run(settings: Settings) -> dict[str, Any]:
         row_of(plan, plan.target if plan.done else path)
         for plan, path in zip(plans, paths, strict=True)
     ]
-    made = [row["shard"] for row in rows if row["shard"]]
+    made = tuple(row.shard for row in rows if row.shard)
     if not made and subtask is not None:
         raise PipelineError(
             f"{folder}: no raw shard has a step between '{subtask.start or 'the start'}' and "
@@ -97,14 +91,14 @@ def run(settings: Settings) -> dict[str, Any]:
             f"{folder}: every episode is broken, so nothing is left; "
             "set preprocess.drop_broken_episodes to false, or collect anew"
         )
-    return {
-        "up_to_date": all(row["up_to_date"] for row in rows),
-        "shards": made,
-        "episodes": sum(row["episodes"] for row in rows),
-        "frames": sum(row["frames"] for row in rows),
-        "validation_episodes": sum(row["validation_episodes"] for row in rows),
-        "dropped_episodes": sum(row["dropped_episodes"] for row in rows),
-        "dropped_steps": sum(row["dropped_steps"] for row in rows),
-        "frames_per_second": round(steps / seconds) if steps else None,
-        "by_shard": rows,
-    }
+    return PreprocessResult(
+        up_to_date=all(row.up_to_date for row in rows),
+        shards=made,
+        episodes=sum(row.episodes for row in rows),
+        frames=sum(row.frames for row in rows),
+        validation_episodes=sum(row.validation_episodes for row in rows),
+        dropped_episodes=sum(row.dropped_episodes for row in rows),
+        dropped_steps=sum(row.dropped_steps for row in rows),
+        frames_per_second=round(steps / seconds) if steps else None,
+        by_shard=tuple(rows),
+    )

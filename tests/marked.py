@@ -20,11 +20,12 @@ from pipeline.games.loading import load_game
 from pipeline.games.subtask import subtask_in
 from pipeline.labelling import plan as labelling_plan
 from pipeline.preprocessing.plan import planned
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import canonical_json
 from pipeline.shards.reader import Shard
 from pipeline.training.checkpoint import Checkpoint, save_checkpoint
 from pipeline.training.run_folder import inputs_of
+from tests.changed import change
 from tests.loading import made
 from tests.shards.factory import raw_shard
 from tests.training.test_checkpoint import checkpoint

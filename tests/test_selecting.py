@@ -15,13 +15,14 @@ from pipeline.agents.network import NetworkActor
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
 from pipeline.labelling.choosing import choose, decisive
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.writer import ShardWriter
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.uncertainty import Student, entropy, margin
+from tests.changed import change
 from tests.loading import made
 from tests.training.test_checkpoint import checkpoint, told
 
@@ -192,8 +193,8 @@ def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
     )
     rows, scores = choose(shard, np.arange(90), mine, game)
     done = label.run(mine)
-    assert (done["labels"], done["asked"]) == (20, 20)
-    with Shard(done["shards"][0]) as labelled:
+    assert (done.labels, done.asked) == (20, 20)
+    with Shard(done.shards[0]) as labelled:
         assert np.flatnonzero(labelled.column("label_status") == LabelStatus.LABELLED).tolist() == (
             rows.tolist()
         )
@@ -207,9 +208,9 @@ def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
     assert np.isnan(np.delete(kept["score"], rows)).all()
     assert (buttons == pressed.argmax(axis=1)[rows]).all()
     assert told["select"] == select
-    assert label.run(mine)["up_to_date"]
+    assert label.run(mine).up_to_date
     other = label.run(change(mine, label={"student": str(teacher)}))
-    assert not other["up_to_date"]  # another student is another choice
+    assert not other.up_to_date  # another student is another choice
 
 
 def test_what_decides_a_choice_is_told(settings: Settings) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.games.description import GameDescription
+from pipeline.reports.results import MilestoneFigures, PlayedGames
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.player import EXPERT, Player
 from pipeline.rollouts.recording import Outcome, outcomes_of, play, play_one, record
-from pipeline.settings.reading import Settings
+from pipeline.settings.fields import Evaluate, Settings
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -35,7 +37,8 @@ def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
 
 def play_games(
     settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
-) -> dict[str, Any]:
+) -> PlayedGames:
+    """Play one game a seed."""
     evaluate = settings.evaluate
     path = None
     folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"
@@ -47,17 +50,16 @@ def play_games(
         outcomes = outcomes_of(path)
     else:
         outcomes = play(player, seeds, header, workers=workers, keep=keep)
-    result = figures(outcomes, player.game)
-    if keep is not None:
-        result |= {"states": str(keep.folder), "new_states": keep.count() - before}
-    filmed = max(range(len(outcomes)), key=lambda number: outcomes[number].success)
-    result["filmed"] = filmed  # the first that succeeded, else the first
-    result["rollouts"] = None if path is None else str(path)
-    return result
+    return replace(
+        figures(outcomes, player.game),
+        states=None if keep is None else keep.folder,
+        new_states=None if keep is None else keep.count() - before,
+        rollouts=path,
+    )
 
 
-def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any]:
-    """What n episodes say: rates with intervals, means, and each milestone's count and step."""
+def figures(outcomes: Sequence[Outcome], game: GameDescription) -> PlayedGames:
+    """What n episodes say."""
     n = len(outcomes)
     successes = sum(outcome.success for outcome in outcomes)
     low, high = wilson_interval(successes, n)
@@ -67,40 +69,41 @@ def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any
     for i, milestone in enumerate(game.milestones):
         reached = steps[:, i][steps[:, i] >= 0]
         rows.append(
-            {
-                "milestone": milestone.name,
-                "reached": len(reached),
-                "rate": len(reached) / n,
-                "median_step": float(median(reached.tolist())) if len(reached) else None,
-            }
+            MilestoneFigures(
+                milestone=milestone.name,
+                reached=len(reached),
+                rate=len(reached) / n,
+                median_step=float(median(reached.tolist())) if len(reached) else None,
+            )
         )
-    return {
-        "episodes": n,
-        "success_rate": successes / n,
-        "success_low": low,
-        "success_high": high,
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
-        "length_mean": float(np.mean([outcome.length for outcome in outcomes])),
-        "milestones_mean": float((steps >= 0).sum(axis=1).mean()),
-        "milestones": rows,
-    }
+    return PlayedGames(
+        episodes=n,
+        success_rate=successes / n,
+        success_low=low,
+        success_high=high,
+        return_mean=float(returns.mean()),
+        return_std=float(returns.std()),
+        length_mean=float(np.mean([outcome.length for outcome in outcomes])),
+        milestones_mean=float((steps >= 0).sum(axis=1).mean()),
+        milestones=tuple(rows),
+        filmed=max(range(n), key=lambda number: outcomes[number].success),
+        rollouts=None,
+    )
 
 
 def film_of(
-    result: Mapping[str, Any],
+    games: PlayedGames,
     player: Player,
     seeds: Sequence[int],
     header: ShardHeader,
     target: Path,
 ) -> Path:
     """Film the first episode that succeeded; without rollouts it is played once more."""
-    chosen, rollouts = int(result["filmed"]), result["rollouts"]
-    if rollouts is not None:
-        _film(Path(rollouts), chosen, target)
+    if games.rollouts is not None:
+        _film(games.rollouts, games.filmed, target)
         return target
     with TemporaryDirectory() as folder:
-        _film(play_one(player, seeds, chosen, header, Path(folder)), 0, target)
+        _film(play_one(player, seeds, games.filmed, header, Path(folder)), 0, target)
     return target
 
 
@@ -110,7 +113,12 @@ def _film(rollouts: Path, episode: int, target: Path) -> None:
         write_gif(target, shard.read_frames(start, start + int(shard.lengths[episode])))
 
 
-def of_expert(name: str) -> dict[str, Any]:
+def of_expert(name: str) -> Evaluate:
     """The settings that let the expert be evaluated in place of the network."""
-    one = {"checkpoint": EXPERT, "name": f"{name}-expert"}
-    return {**one, "keep_rollouts": False, "keep_states": False, "video": False}
+    return Evaluate(
+        checkpoint=EXPERT,
+        name=f"{name}-expert",
+        keep_rollouts=False,
+        keep_states=False,
+        video=False,
+    )

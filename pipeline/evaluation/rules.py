@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.experts.opening import program_path
-from pipeline.reports.costs import cost_figures, program_dollars, spent_on
+from pipeline.reports.costs import costs_of, program_dollars, spent_on
+from pipeline.reports.results import Costs, PlayedGames, Rules
 from pipeline.rollouts.player import EXPERT, Player
 from pipeline.settings.reading import Settings
 from pipeline.shards.run_shards import entries_of_game
 
 
-def told_now(settings: Settings, player: Player, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told beside the figures, as it is now: prices, and who judges by what rules."""
-    costs = cost_figures(_dollars(settings, player), result)
-    same = {"mode": settings.evaluate.mode, "sticky": player.play.sticky}
-    return {**costs, **rules(player), **same}
+def costs(settings: Settings, player: Player, games: PlayedGames) -> Costs | None:
+    """What the player cost, by today's shards and program; None where nothing was paid."""
+    return costs_of(
+        _dollars(settings, player),
+        milestones_mean=games.milestones_mean,
+        success_rate=games.success_rate,
+    )
 
 
-def rules(player: Player) -> dict[str, Any]:
+def rules(player: Player) -> Rules:
     """What judges of a contest ask: what the player sees, what reaches the game, where it begins.
 
     That this is so is not taken on trust: `data replay` executes the rollouts' buttons again and
@@ -32,15 +33,22 @@ def rules(player: Player) -> dict[str, Any]:
     if place is not None:
         where = "" if place.address is None else f" to 0x{place.address:08X}"
         wrote = f"buttons only, after the episode's seed was written{where} at the reset"
-    told: dict[str, Any] = {"sees": _sees(player), "input": wrote}
-    if subtask is not None:
-        told["subtask"] = f"{subtask.start or 'start'} to {subtask.goal or 'end'}"
+    starts = None
     if player.states:
         unseen = all(one.purpose in ("evaluate", "select") for one in player.states)
-        told["starts"] = f"{len(player.states)} states of the library, " + (
+        starts = f"{len(player.states)} states of the library, " + (
             "in none of which anybody learns" if unseen else "in which trainings may begin, too"
         )
-    return told
+    return Rules(
+        sees=_sees(player),
+        input=wrote,
+        subtask=None
+        if subtask is None
+        else f"{subtask.start or 'start'} to {subtask.goal or 'end'}",
+        starts=starts,
+        mode=player.play.mode,
+        sticky=player.play.sticky,
+    )
 
 
 def _sees(player: Player) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
@@ -11,13 +10,14 @@ from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool, sample
 from pipeline.labelling.screens import screens_of
+from pipeline.reports.results import FreeForecast, ModelForecast, WayForecast
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 
 
 def forecast(
     sources: list[Path], settings: Settings, game: GameDescription, pool: ExpertPool
-) -> dict[str, Any]:
+) -> FreeForecast | ModelForecast:
     """What the labels would cost; nothing is asked or published."""
     questions, few = 0, None
     for source in sources:
@@ -32,10 +32,12 @@ def forecast(
             if few is None and len(todo):
                 few = _held(sample(shard, todo, gallery))
     if few is None or settings.expert.kind != "model":
-        return {"questions": questions, "dollars": 0.0}
+        return FreeForecast(questions=questions)
     from pipeline.experts.model.forecast import forecast_labels
 
-    return dict(forecast_labels(settings, game, questions, few))
+    found = forecast_labels(settings, game, questions, few)
+    ways = tuple(WayForecast(**way) for way in found["ways"])
+    return ModelForecast(**{**found, "ways": ways})
 
 
 def _held(questions: Questions) -> Questions:

@@ -18,6 +18,7 @@ from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import Plan, planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.screens import screens_of
+from pipeline.reports.results import LabelRow
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import told_rounds
@@ -32,7 +33,7 @@ from pipeline.system.errors import PipelineError
 
 def label_shard(
     source: Path, settings: Settings, game: GameDescription, pool: ExpertPool
-) -> dict[str, Any]:
+) -> LabelRow:
     pool.begin()
     expert = pool.expert
     plan = planned(source, settings, expert, game)
@@ -64,10 +65,14 @@ def label_shard(
     stopped = pool.stopped if left else None
     if stopped is None or labels.answered:
         begun = _publish(plan, labels, expert, stopped)
-    row = _row(begun, source, asked=labels.answered, stopped=stopped)
-    row["first_reason"] = next(iter(labels.reasons), None)
-    row["seconds"] = perf_counter() - started
-    return row
+    return _row(
+        begun,
+        source,
+        asked=labels.answered,
+        stopped=stopped,
+        first_reason=next(iter(labels.reasons), None),
+        seconds=perf_counter() - started,
+    )
 
 
 def _refuse_memory(source: Path, settings: Settings, expert: Expert) -> None:
@@ -132,22 +137,24 @@ def _row(
     up_to_date: bool = False,
     asked: int = 0,
     stopped: str | None = None,
-) -> dict[str, Any]:
+    first_reason: str | None = None,
+    seconds: float = 0.0,
+) -> LabelRow:
     facts = entries_of([target or source])[0].get()
     unlabelled = {
         kind: n
         for kind, n in facts.label_status.items()
         if n and kind != LabelStatus.LABELLED.name.lower()
     }
-    return {
-        "shard": str(target) if target else None,
-        "up_to_date": up_to_date,
-        "frames": facts.frames,
-        "labels": facts.labels if target else 0,
-        "asked": asked,
-        "unlabelled": ", ".join(f"{n} {kind}" for kind, n in unlabelled.items()) or None,
-        "first_reason": None,
-        "dollars": facts.dollars if target else 0.0,
-        "stopped": stopped,
-        "seconds": 0.0,
-    }
+    return LabelRow(
+        shard=target,
+        up_to_date=up_to_date,
+        frames=facts.frames,
+        labels=facts.labels if target else 0,
+        asked=asked,
+        unlabelled=", ".join(f"{n} {kind}" for kind, n in unlabelled.items()) or None,
+        first_reason=first_reason,
+        dollars=facts.dollars if target else 0.0,
+        stopped=stopped,
+        seconds=seconds,
+    )

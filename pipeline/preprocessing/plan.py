@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.games.decisive import read_in_play, read_of_ram
 from pipeline.games.description import GameDescription
 from pipeline.games.subtask import Subtask, recorded_subtask
+from pipeline.reports.results import PreprocessRow
 from pipeline.settings.fields import Preprocess, Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
@@ -103,18 +104,18 @@ def _reread(raw: Facts, game: GameDescription) -> list[Any]:
     return told if "game_yaml" in raw.provenance else [*told, read_in_play(game, None)]
 
 
-def row_of(plan: Plan, made: Path | None) -> dict[str, Any]:
+def row_of(plan: Plan, made: Path | None) -> PreprocessRow:
     """What is told of it: the shard made (None where no step stayed) and what was left out."""
     small = entries_of([made])[0].get() if made else None
     frames = small.frames if small else 0
     episodes = small.episodes if small else 0
-    return {
-        "raw": str(plan.source),
-        "shard": str(made) if made else None,
-        "up_to_date": plan.done,
-        "episodes": episodes,
-        "frames": frames,
-        "validation_episodes": small.split[VALIDATION] if small else 0,
-        "dropped_episodes": plan.raw.episodes - episodes,
-        "dropped_steps": plan.raw.frames - frames,
-    }
+    return PreprocessRow(
+        raw=plan.source,
+        shard=made,
+        up_to_date=plan.done,
+        episodes=episodes,
+        frames=frames,
+        validation_episodes=small.split[VALIDATION] if small else 0,
+        dropped_episodes=plan.raw.episodes - episodes,
+        dropped_steps=plan.raw.frames - frames,
+    )

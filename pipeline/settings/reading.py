@@ -20,7 +20,6 @@ __all__ = [
     "Dagger",
     "Mode",
     "Settings",
-    "change",
     "load_settings",
     "merge",
     "valid_keys",
@@ -120,34 +119,6 @@ def validated(tree: Mapping[str, Any], where: str) -> Settings:
         return Settings.model_validate(dict(tree))
     except ValidationError as error:
         raise PipelineError(_one_line(error, where)) from None
-
-
-def change(
-    settings: Settings,
-    run: str | None = None,
-    *,
-    subtask: tuple[str | None, str | None] | None = None,
-    owner: str | None = None,
-    **sections: dict[str, Any],
-) -> Settings:
-    """Settings with some keys of some sections replaced.
-
-    Args:
-        run: renames the run.
-        owner: the run that shards belong to.
-        subtask: the milestones from which and to which the game is played; (None, None) is all of
-        it.
-    """
-    tree = settings.model_dump()
-    for section, values in sections.items():
-        tree[section].update(values)
-    if subtask is not None:
-        tree |= {"milestone": None, "from_": subtask[0], "to": subtask[1]}
-    if run is not None:
-        tree["run"] = run
-    if owner is not None:
-        tree["owner"] = owner
-    return Settings.model_validate(tree)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
