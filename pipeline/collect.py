@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.games.task import task_of
 from pipeline.reports.results import CollectResult
 from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.parts import unfinished
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import record
 from pipeline.rollouts.seeds import episode_seeds
-from pipeline.settings.reading import Settings
+from pipeline.settings.fields import Settings
 from pipeline.shards.reader import Shard
 
 NOT_DECISIVE = {"name", "workers", "policy", "keep_states", "keep_states_most", "round"}
@@ -29,29 +30,18 @@ def run(settings: Settings) -> CollectResult:
         PipelineError: see `make_player` and `record`. Every finished episode is kept and the same
             command carries on.
     """
-    collect = settings.collect
-    player = make_player(
-        settings,
-        policy=collect.policy,
-        beta=collect.beta,
-        mode=collect.mode,
-        start_state=collect.start_state,
-        max_steps=collect.max_steps,
-        patience=collect.patience,
-        sticky=collect.sticky,
-        purpose="collect",
-    )
+    collect, task = settings.collect, task_of(settings)
+    player = make_player(task, collect, policy=collect.policy, beta=collect.beta, purpose="collect")
     seeds = episode_seeds("collect", collect.seed, collect.episodes, collect.first)
     decisive = collect.model_dump(mode="json", exclude=NOT_DECISIVE)
     header = player.header("collect", decisive)
     if collect.round is not None:
         told = {**header.provenance, "rounds": [collect.round]}
         header = replace(header, provenance=told)
-    folder, stem = settings.shard_folder(player.game.name), f"{player.named(collect.name)}-raw"
+    folder, stem = task.folders.shards, f"{player.named(collect.name)}-raw"
     keep = None
     if collect.keep_states:  # for all runs of the game
-        home = settings.game_folder(player.game.name)
-        keep = keep_of(home, header, stem, collect.keep_states_most)
+        keep = keep_of(task.folders.game, header, stem, collect.keep_states_most)
     before = 0 if keep is None else keep.count()
     path, up_to_date = record(
         player, seeds.tolist(), header, folder, stem, workers=collect.workers, keep=keep

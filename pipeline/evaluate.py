@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.evaluation.games import film_of, of_expert, play_games, refuse_trained_seeds
+from pipeline.evaluation.games import Games, of_expert, refuse_trained_seeds
 from pipeline.evaluation.report import read_report, write_report, write_subtasks
 from pipeline.evaluation.rules import costs, rules
-from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.reports.results import EvaluateResult, SubtaskRow, SubtasksResult
 from pipeline.reports.subtask_table import subtask_row
 from pipeline.rollouts.player import EXPERT, make_player, mark_of
@@ -47,11 +47,12 @@ def run(settings: Settings) -> EvaluateResult | SubtasksResult:
 
 def _each_subtask(settings: Settings) -> SubtasksResult:
     """The table of all subtasks, also as ``NAME-subtasks.json`` and ``.csv``."""
-    game, evaluate = load_game(settings.game), settings.evaluate
+    evaluate, task = settings.evaluate, task_of(change(settings, subtask=(None, None)))
+    game = task.game
     rows: list[SubtaskRow] = []
     start: str | None = None
     up_to_date = True
-    library = library_of(settings.game_folder(game.name))
+    library = library_of(task.folders.game)
     if not evaluate.keep_states:  # else each subtask leaves states to the next
         library.refuse_gaps([milestone.name for milestone in game.milestones[:-1]])
     for milestone in game.milestones:
@@ -61,53 +62,42 @@ def _each_subtask(settings: Settings) -> SubtasksResult:
         subtask = change(settings, subtask=(start, milestone.name))
         judged = once(subtask)
         expert = None
-        if settings.expert.kind == "program":
+        if task.expert.expert.kind == "program":
             expert = once(change(subtask, evaluate=of_expert(evaluate.name)))
         up_to_date &= judged.up_to_date
         rows.append(subtask_row(milestone.name, start, judged, expert))
         start = milestone.name
     if not rows:
         raise PipelineError(f"{game.name} has no milestones, so there are no subtasks to evaluate")
-    folder, name = settings.run_folder(), f"{evaluate.name}-subtasks"
-    return write_subtasks(folder, name, judged, rows, up_to_date=up_to_date)
+    name = f"{evaluate.name}-subtasks"
+    return write_subtasks(task.folders.networks, name, judged, rows, up_to_date=up_to_date)
 
 
 def once(settings: Settings) -> EvaluateResult:
     """One evaluation: of the whole game, or of one subtask."""
-    evaluate = settings.evaluate
-    policy = evaluate.checkpoint or str(settings.run_folder() / "final.pt")
-    player = make_player(
-        settings,
-        policy=policy,
-        beta=0.0,
-        mode=evaluate.mode,
-        start_state=evaluate.start_state,
-        max_steps=evaluate.max_steps,
-        patience=evaluate.patience,
-        sticky=evaluate.sticky,
-        purpose=evaluate.purpose,
-    )
+    evaluate, task = settings.evaluate, task_of(settings)
+    policy = evaluate.checkpoint or str(task.folders.networks / "final.pt")
+    player = make_player(task, evaluate, policy=policy, beta=0.0, purpose=evaluate.purpose)
     seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
     if policy != EXPERT:
         refuse_trained_seeds(Path(policy), seeds)
-    decisive = evaluate.model_dump(mode="json", exclude=NOT_DECISIVE)
-    header = player.header("evaluate", decisive)
+    header = player.header("evaluate", evaluate.model_dump(mode="json", exclude=NOT_DECISIVE))
+    games = Games(player, seeds.tolist(), header, evaluate, task.folders)
     mark = mark_of(header)
-    report = settings.run_folder() / f"{player.named(evaluate.name)}.json"
+    report = task.folders.networks / f"{games.name}.json"
     known = read_report(report, mark)
     fresh = known is None or (evaluate.keep_rollouts and known.rollouts is None)
     if known is None or fresh or (evaluate.keep_states and evaluate.keep_rollouts):
-        games = play_games(settings, player, seeds.tolist(), header)
-        games = replace(games, video=known.video if known else None)
+        played = replace(games.play(), video=known.video if known else None)
     else:
-        games = known
-    if evaluate.video and not (games.video and games.video.exists()):
+        played = known
+    if evaluate.video and not (played.video and played.video.exists()):
         fresh = True
-        film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
-        games = replace(games, video=film_of(games, player, seeds.tolist(), header, film))
+        played = replace(played, video=games.film(played))
     result = EvaluateResult(
-        **vars(games),
-        costs=costs(settings, player, games),
+        **vars(played),
+        # Checkpoints to choose from are not priced.
+        costs=None if evaluate.purpose == "select" else costs(player, task.folders.game, played),
         rules=rules(player),
         report=report,
         up_to_date=not fresh,

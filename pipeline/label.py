@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.games.loading import load_game
-from pipeline.games.subtask import subtask_in
 from pipeline.labelling.forecast import forecast
 from pipeline.labelling.plan import processed_shards, stem_of
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.shard import label_shard
+from pipeline.labelling.work import labelling_of
 from pipeline.reports.results import FreeForecast, LabelResult, LabelRow, ModelForecast
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import check_shards
@@ -38,16 +37,16 @@ def run(settings: Settings) -> LabelResult | FreeForecast | ModelForecast:
             a program that answers otherwise when it is asked again (its shard is then not
             published), or screens that are not there.
     """
-    game = load_game(settings.game)
-    subtask = subtask_in(settings, game)
-    sources = processed_shards(settings, game)
+    work = labelling_of(settings)
+    game, subtask = work.task.game, work.task.subtask
+    sources = processed_shards(work.task.folders, work.options.shards)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
     if len({source.parent for source in sources}) > 1:
-        refuse_same_stem("label", [(one, stem_of(one, settings, game)) for one in sources])
-    with ExpertPool(settings, game) as pool:
-        if settings.label.dry_run:
-            return forecast(sources, settings, game, pool)
-        rows = [label_shard(source, settings, game, pool) for source in sources]
+        refuse_same_stem("label", [(one, stem_of(one, work.task.folders)) for one in sources])
+    with ExpertPool(work.task.expert, game, work.options.workers) as pool:
+        if work.options.dry_run:
+            return forecast(sources, work, pool)
+        rows = [label_shard(source, work, pool) for source in sources]
     result = _result(rows)
     if subtask is not None and not result.shards and result.stopped is None:
         raise PipelineError(

@@ -7,9 +7,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from pipeline.games.identity import expected_sha1
-from pipeline.games.loading import load_game
-from pipeline.games.subtask import subtask_in
+from pipeline.games.task import task_of
 from pipeline.preprocessing.making import Maker, state_reader
 from pipeline.preprocessing.plan import planned, raw_shards, row_of, small_stem
 from pipeline.preprocessing.resize import resize_job
@@ -44,27 +42,26 @@ def run(settings: Settings) -> PreprocessResult:
             with ``reread_state``, one that cannot be played again as it was recorded, or no ROM.
     """
     started = perf_counter()
-    game = load_game(settings.game)
-    subtask = subtask_in(settings, game)
-    sources = raw_shards(settings, game)
+    task, options = task_of(settings), settings.preprocess
+    game, subtask, folder = task.game, task.subtask, task.folders.shards
+    sources = raw_shards(task.folders, options.shards)
     check_shards(
         sources,
         kind="raw",
         game=game.name,
-        rom_sha1=expected_sha1(game, settings.rom, unverified=settings.unverified_rom),
+        rom_sha1=task.rom_sha1(),
         actions=game.buttons,
         timing=game.timing.contract,
     )
-    stems = [(one, stem_here(settings, game.name, one, small_stem(one))) for one in sources]
+    stems = [(one, stem_here(task.folders, one, small_stem(one))) for one in sources]
     refuse_same_stem("preprocess", stems)
-    options, folder = settings.preprocess, settings.shard_folder(game.name)
     plans = list(planned(stems, folder, options, game, subtask))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
     with (
         array_executor(workers) as executor,
-        state_reader(settings, game, todo) as again,
+        state_reader(options, task, todo) as again,
         tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar,
     ):
         ahead = JOBS_AHEAD * workers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.loading.selection import select_shards
 from pipeline.reports.results import TrainResult
 from pipeline.settings.reading import Settings
@@ -16,6 +16,7 @@ from pipeline.training.machine import (
 )
 from pipeline.training.progress import result_of
 from pipeline.training.run_folder import (
+    Run,
     carry_on_from,
     finished,
     inputs_of,
@@ -36,13 +37,14 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> TrainResul
             device that is not there, or a run folder that holds another training; a training that
             breaks down (`pipeline.training.breakdown`), whose checkpoints stay as they were.
     """
-    train = settings.train
-    selection = select_shards(settings, load_game(settings.game))
+    train, task = settings.train, task_of(settings)
+    run = Run(settings.run, task.folders.networks, settings.model_dump(mode="json"), settings.track)
+    selection = select_shards(task, train)
     device = choose_device(train.device)
     dtype = choose_precision(train.precision, device)
     precision = str(dtype).removeprefix("torch.")
     inputs = inputs_of(train, selection.headers, precision, selection.subtask)
-    folder = settings.run_folder()
+    folder = run.folder
     before = carry_on_from(folder, inputs, train) if train.resume else None
     done = None if before is None else finished(folder, inputs, train)
     if done is not None:
@@ -50,7 +52,7 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> TrainResul
     remove_leftovers(folder)
     keep_freed_memory()
     with threads(train.threads), deterministic(train.deterministic):
-        training = Training(settings, selection, inputs, device, dtype, before)
+        training = Training(run, train, selection, inputs, device, dtype, before)
         try:
             training.updates(evaluator if train.evaluate_every else None)
             return training.finish()

@@ -12,6 +12,7 @@ import pytest
 from pipeline import collect, evaluate
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.loops import curriculum
 from pipeline.rollouts.keeping_states import Gathering, Keep, Moment, harvest, keep_of
 from pipeline.rollouts.parts import Parts
@@ -19,6 +20,7 @@ from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import Purpose, episode_seeds
 from pipeline.rollouts.start_states import Library, library_of
+from pipeline.settings.fields import Collect
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -74,9 +76,8 @@ def test_the_first_episodes_states_are_kept_whatever_the_workers(
 def test_an_interrupted_collection_keeps_the_same_states(alone: Path, tmp_path: Path) -> None:
     mine = settings(tmp_path, collect={**BRIEF, "workers": 2})
     player = make_player(
-        mine, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=3,
-        patience=0, sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(mine), Collect(max_steps=3), policy="expert", beta=1.0, purpose="collect"
+    )
     told = player.header("collect", {})
     with Shard(alone / "datasets/quest/collect-raw-v001.h5") as shard:
         header = shard.header

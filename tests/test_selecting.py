@@ -14,7 +14,9 @@ from pipeline import label
 from pipeline.agents.network import NetworkActor
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
-from pipeline.labelling.choosing import choose, decisive
+from pipeline.labelling import choosing
+from pipeline.labelling.choosing import Rows, Scores
+from pipeline.labelling.work import labelling_of
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
@@ -51,6 +53,18 @@ def settings(tmp_path: Path, game: GameDescription) -> Settings:
             "train": {"device": "cpu", "threads": 1},
         }
     )
+
+
+def choose(
+    shard: Shard, todo: Rows, settings: Settings, game: GameDescription
+) -> tuple[Rows, Scores]:
+    work = labelling_of(settings)
+    assert work.task.game == game
+    return choosing.choose(shard, todo, work)
+
+
+def decisive(settings: Settings) -> Any:
+    return choosing.decisive(labelling_of(settings))
 
 
 def source(settings: Settings, numbers: list[int], name: str = "a-84-v001.h5") -> Shard:

@@ -19,11 +19,13 @@ from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.rollouts.parts import Parts
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.rollouts.start_states import Library, begun_in, library_of
+from pipeline.settings.fields import Collect
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -142,9 +144,8 @@ def test_episodes_that_an_interrupted_run_had_finished_give_their_states_too(
 ) -> None:
     keeping = settings(tmp_path, collect={"keep_states": True})
     player = make_player(
-        keeping, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=60,
-        patience=0, sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(keeping), Collect(max_steps=60), policy="expert", beta=1.0, purpose="collect"
+    )
     with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
         header, seeds = replace(shard.header, shard_id=""), shard.seeds.tolist()
     with Parts(tmp_path / "datasets/quest", "collect-raw", header) as parts:

@@ -15,11 +15,13 @@ from pipeline.__main__ import main
 from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.reports.telling import told as tell
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import purpose_of
 from pipeline.rollouts.start_states import Library, library_of
+from pipeline.settings.fields import Collect, Evaluate
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.milestones import inside
 from pipeline.shards.format.schema import LabelStatus
@@ -243,9 +245,8 @@ def test_a_start_state_that_hides_what_is_reached_is_found_out(settings: Setting
     """The console itself says that the goal is reached, whatever is told of the state."""
     mine = change(settings, subtask=(None, SUBTASK), collect={"start_state": None})
     player = make_player(
-        mine, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=5, patience=0,
-        sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(mine), Collect(max_steps=5), policy="expert", beta=1.0, purpose="collect"
+    )
     kept = library(settings)
     one = kept.read(SUBTASK, kept.files(SUBTASK)[0])
     from pipeline.rollouts.episodes import Start
@@ -326,9 +327,8 @@ def test_only_buttons_reach_a_game_without_a_seed_in_its_ram(
         )
         told[name] = evaluate.run(mine).rules.input
         player = make_player(
-            mine, policy="expert", beta=0.0, mode="argmax", start_state=None, max_steps=5,
-            patience=0, sticky=None, purpose="evaluate",
-        )  # fmt: skip
+            task_of(mine), Evaluate(max_steps=5), policy="expert", beta=0.0, purpose="evaluate"
+        )
         written.clear()
         play_job(Job(player.play, {1: None, 2: None}, player.header("evaluate", {})))
         assert written == ([] if name == "none" else [0x0203FF00] * 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from pipeline.reports.video import write_gif
 from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.player import EXPERT, Player
 from pipeline.rollouts.recording import Outcome, outcomes_of, play, play_one, record
-from pipeline.settings.fields import Evaluate, Settings
+from pipeline.settings.fields import Evaluate
+from pipeline.settings.run_names import Folders
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -35,27 +36,54 @@ def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
         )
 
 
-def play_games(
-    settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
-) -> PlayedGames:
-    """Play one game a seed."""
-    evaluate = settings.evaluate
-    path = None
-    folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"
-    most, home = evaluate.keep_states_most, settings.game_folder(player.game.name)
-    keep = keep_of(home, header, stem, most) if evaluate.keep_states else None
-    before, workers = 0 if keep is None else keep.count(), evaluate.workers
-    if evaluate.keep_rollouts:
-        path, _ = record(player, seeds, header, folder, stem, workers=workers, keep=keep)
-        outcomes = outcomes_of(path)
-    else:
-        outcomes = play(player, seeds, header, workers=workers, keep=keep)
-    return replace(
-        figures(outcomes, player.game),
-        states=None if keep is None else keep.folder,
-        new_states=None if keep is None else keep.count() - before,
-        rollouts=path,
-    )
+@dataclass(frozen=True)
+class Games:
+    """The games of one evaluation, planned: one a seed."""
+
+    player: Player
+    seeds: list[int]
+    header: ShardHeader
+    options: Evaluate
+    folders: Folders
+
+    @property
+    def name(self) -> str:
+        """That of the evaluation, with that of the subtask: the stem of its files."""
+        return self.player.named(self.options.name)
+
+    def play(self) -> PlayedGames:
+        """Play them, as far as they are not there."""
+        options, player = self.options, self.player
+        workers, stem, path = options.workers, f"{self.name}-raw", None
+        keep = None
+        if options.keep_states:
+            keep = keep_of(self.folders.game, self.header, stem, options.keep_states_most)
+        before = 0 if keep is None else keep.count()
+        if options.keep_rollouts:
+            path, _ = record(
+                player, self.seeds, self.header, self.folders.shards, stem,
+                workers=workers, keep=keep,
+            )  # fmt: skip
+            outcomes = outcomes_of(path)
+        else:
+            outcomes = play(player, self.seeds, self.header, workers=workers, keep=keep)
+        return replace(
+            figures(outcomes, player.game),
+            states=None if keep is None else keep.folder,
+            new_states=None if keep is None else keep.count() - before,
+            rollouts=path,
+        )
+
+    def film(self, played: PlayedGames) -> Path:
+        """Film the first that succeeded; without rollouts it is played once more."""
+        target, number = self.folders.networks / f"{self.name}.gif", played.filmed
+        if played.rollouts is not None:
+            _film(played.rollouts, number, target)
+            return target
+        with TemporaryDirectory() as folder:
+            part = play_one(self.player, self.seeds, number, self.header, Path(folder))
+            _film(part, 0, target)
+        return target
 
 
 def figures(outcomes: Sequence[Outcome], game: GameDescription) -> PlayedGames:
@@ -89,22 +117,6 @@ def figures(outcomes: Sequence[Outcome], game: GameDescription) -> PlayedGames:
         filmed=max(range(n), key=lambda number: outcomes[number].success),
         rollouts=None,
     )
-
-
-def film_of(
-    games: PlayedGames,
-    player: Player,
-    seeds: Sequence[int],
-    header: ShardHeader,
-    target: Path,
-) -> Path:
-    """Film the first episode that succeeded; without rollouts it is played once more."""
-    if games.rollouts is not None:
-        _film(games.rollouts, games.filmed, target)
-        return target
-    with TemporaryDirectory() as folder:
-        _film(play_one(player, seeds, games.filmed, header, Path(folder)), 0, target)
-    return target
 
 
 def _film(rollouts: Path, episode: int, target: Path) -> None:

@@ -8,14 +8,17 @@ from pipeline.experts.opening import program_path
 from pipeline.reports.costs import costs_of, program_dollars, spent_on
 from pipeline.reports.results import Costs, PlayedGames, Rules
 from pipeline.rollouts.player import EXPERT, Player
-from pipeline.settings.reading import Settings
 from pipeline.shards.run_shards import entries_of_game
 
 
-def costs(settings: Settings, player: Player, games: PlayedGames) -> Costs | None:
-    """What the player cost, by today's shards and program; None where nothing was paid."""
+def costs(player: Player, home: Path, games: PlayedGames) -> Costs | None:
+    """What the player cost, by today's shards and program; None where nothing was paid.
+
+    Args:
+        home: where the shards of all runs of the game lie.
+    """
     return costs_of(
-        _dollars(settings, player),
+        _dollars(player, home),
         milestones_mean=games.milestones_mean,
         success_rate=games.success_rate,
     )
@@ -59,18 +62,15 @@ def _sees(player: Player) -> str:
     return sees(Path(player.play.policy))
 
 
-def _dollars(settings: Settings, player: Player) -> float:
+def _dollars(player: Player, home: Path) -> float:
     """What the player cost: the labels that it was trained on, as far as their shards are there,
-    and the program that gave them, or that plays itself. Checkpoints to choose from are not
-    priced."""
-    if settings.evaluate.purpose == "select":
-        return 0.0
-    program = program_path(settings, player.game)
+    and the program that gave them, or that plays itself."""
+    program = program_path(player.play.expert, player.game)
     if player.play.policy == EXPERT:
         return program_dollars(program)
     from pipeline.agents.policy import shard_ids
 
     trained = shard_ids(Path(player.play.policy))
-    entries = entries_of_game(settings.game_folder(player.game.name))
+    entries = entries_of_game(home)
     found = [entry.facts for entry in entries if entry.facts is not None]
     return spent_on([facts for facts in found if facts.shard_id in trained], program)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.experts import opening
 from pipeline.experts.protocol import Expert
-from pipeline.games.description import GameDescription
-from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
+from pipeline.games.subtask import Subtask, recorded_subtask
 from pipeline.labelling.new_labels import Labelling
-from pipeline.settings.reading import Settings
+from pipeline.labelling.work import LabelWork
+from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import Catalogue, entries_of
 from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.format.milestones import inside
@@ -70,12 +70,12 @@ class Plan:
         return max(found, key=lambda path: stem_and_version(path)[1], default=None)
 
 
-def processed_shards(settings: Settings, game: GameDescription) -> list[Path]:
-    named = named_shards(settings, settings.label.shards)
+def processed_shards(folders: Folders, shards: Sequence[str]) -> list[Path]:
+    named = named_shards(folders.from_run, shards)
     if named is not None:
         return named
     missing = "no processed shard to label; run 'collect' and 'preprocess' first"
-    chosen = choose(settings, game.name, settings.label.shards, _unlabelled, missing)
+    chosen = choose(folders, shards, _unlabelled, missing)
     print(chosen.line("label", "processed"), flush=True)
     return chosen.paths
 
@@ -85,51 +85,49 @@ def _unlabelled(folders: Sequence[Path]) -> list[Path]:
     return [path for path in found if "-labelled-v" not in path.name]
 
 
-def planned(source: Path, settings: Settings, expert: Expert, game: GameDescription) -> Plan:
-    decisive = settings.label.model_dump(include={"relabel", "limit"})
-    if settings.label.select != "all":
+def planned(source: Path, work: LabelWork, expert: Expert) -> Plan:
+    game = work.task.game
+    decisive = work.options.model_dump(include={"relabel", "limit"})
+    if work.options.select != "all":
         from pipeline.labelling import choosing as selecting
 
-        decisive |= selecting.decisive(settings)
+        decisive |= selecting.decisive(work)
     facts = entries_of([source])[0].get()
     source_id, own = facts.shard_id, recorded_subtask(game, facts.provenance)
-    subtask = subtask_in(settings, game)
-    subtask = None if subtask == own else subtask
+    subtask = None if work.task.subtask == own else work.task.subtask
     if subtask is not None:
         decisive |= {"subtask": subtask.told}
     begun = 0 if own is None else own.first
     place = None if subtask is None else [subtask.first, subtask.last, begun]
-    asked = opening.decisive(expert, settings, game)
+    asked = opening.decisive(expert, work.task.expert, game)
     mark = fingerprint("label", with_old_keys(unplaced(decisive)), asked, source_id, place)
-    stem = stem_of(source, settings, game)
+    stem = stem_of(source, work.task.folders)
     stem = f"{stem}-labelled" if subtask is None else f"{stem}-only-{subtask.name}-labelled"
-    folder = settings.shard_folder(game.name)
-    return Plan(source, decisive, mark, folder, stem, subtask, begun)
+    return Plan(source, decisive, mark, work.task.folders.shards, stem, subtask, begun)
 
 
-def stem_of(source: Path, settings: Settings, game: GameDescription) -> str:
+def stem_of(source: Path, folders: Folders) -> str:
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
-    return stem_here(settings, game.name, source, stem)
+    return stem_here(folders, source, stem)
 
 
 def steps_to_ask(
     shard: Shard,
     begun: Path | None,
     labels: Labelling,
-    settings: Settings,
-    game: GameDescription,
+    work: LabelWork,
     plan: Plan,
 ) -> NDArray[np.intp]:
     """The steps to ask about, ascending, but for those that are answered in ``begun``, which
     ``labels`` takes over; it notes why steps were chosen, too."""
-    label = settings.label
+    label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
     todo = np.flatnonzero(asked & plan.asks_about(shard))
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.labelling.choosing import choose  # imported late: it brings torch
 
-        todo, scores = choose(shard, todo, settings, game)
+        todo, scores = choose(shard, todo, work)
     elif 0 < label.limit < len(todo):
         todo = todo[np.linspace(0, len(todo) - 1, label.limit).round().astype(int)]
         scores = scores[: len(todo)]

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.experts import opening
 from pipeline.experts.protocol import Answers, Expert
-from pipeline.games.description import GameDescription
 from pipeline.games.subtask import subtask_ends
 from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import Plan, planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.screens import screens_of
+from pipeline.labelling.work import LabelWork
 from pipeline.reports.results import LabelRow
-from pipeline.settings.reading import Settings
+from pipeline.settings.expert_fields import Expert as ExpertOptions
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.catalog.names import publish_name
@@ -31,36 +31,36 @@ from pipeline.shards.repair.relabel import relabel
 from pipeline.system.errors import PipelineError
 
 
-def label_shard(
-    source: Path, settings: Settings, game: GameDescription, pool: ExpertPool
-) -> LabelRow:
+def label_shard(source: Path, work: LabelWork, pool: ExpertPool) -> LabelRow:
+    """Ask about one shard, and publish it with its labels."""
     pool.begin()
     expert = pool.expert
-    plan = planned(source, settings, expert, game)
+    plan = planned(source, work, expert)
     target, done = publish_name(plan.folder, plan.stem, plan.mark)
     if done:
         return _row(target, source, up_to_date=True)
     started = perf_counter()
     begun: Path | None = plan.left_off
-    home = settings.game_folder(game.name)
+    home = work.task.folders.game
     with Shard(source) as shard, screens_of(shard, expert.screens, home) as gallery:
         if not plan.asks_about(shard).any():
             return _row(None, source)
         labels = Labelling.of(shard)
-        todo = steps_to_ask(shard, begun, labels, settings, game, plan)
+        todo = steps_to_ask(shard, begun, labels, work, plan)
         who = expert_id(expert.identity)
 
         def take(rows: NDArray[np.intp], answers: Answers) -> None:
             labels.take(rows, answers, who, time())
 
         if len(todo):
-            _refuse_memory(source, settings, expert)
+            _refuse_memory(source, work.task.expert.expert, expert)
         breach = pool.ask(shard, todo, gallery, take)
         if breach is not None:
             episode = int(np.searchsorted(shard.starts, breach.row, side="right")) - 1
             step = breach.row - int(shard.starts[episode])
             where = f"step {step} of episode {episode} of {source}"
-            raise PipelineError(breach.told(str(opening.program_path(settings, game)), where))
+            program = opening.program_path(work.task.expert, work.task.game)
+            raise PipelineError(breach.told(str(program), where))
     left = len(todo) - labels.answered
     stopped = pool.stopped if left else None
     if stopped is None or labels.answered:
@@ -75,13 +75,13 @@ def label_shard(
     )
 
 
-def _refuse_memory(source: Path, settings: Settings, expert: Expert) -> None:
+def _refuse_memory(source: Path, chosen: ExpertOptions, expert: Expert) -> None:
     """Refuse to ask a program about steps that it did not come to by itself.
 
     Raises:
         PipelineError: its answers depend on what it was asked before.
     """
-    if settings.expert.kind == "program" and settings.expert.memory == "episode":
+    if chosen.kind == "program" and chosen.memory == "episode":
         raise PipelineError(
             f"{source}: expert.memory is 'episode', so that what {expert.identity['path']} answers "
             "depends on what it saw before in the episode, and it cannot label steps offline; the "

@@ -11,7 +11,8 @@ from pipeline.games.decisive import read_in_play, read_of_ram
 from pipeline.games.description import GameDescription
 from pipeline.games.subtask import Subtask, recorded_subtask
 from pipeline.reports.results import PreprocessRow
-from pipeline.settings.fields import Preprocess, Settings
+from pipeline.settings.fields import Preprocess
+from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.catalog.names import publish_name, stem_and_version
@@ -36,17 +37,17 @@ class Plan:
     """Milestones that count as reached where the episodes begin."""
 
 
-def raw_shards(settings: Settings, game: GameDescription) -> list[Path]:
+def raw_shards(folders: Folders, shards: Sequence[str]) -> list[Path]:
     """The raw shards named, or all of the run but evaluations and what others were made of.
 
     An evaluation's games must stay unseen, so that its rollouts are learnt from only by request;
     of a shard that was merged, split or filtered, the episodes chosen count, and only once.
     """
-    named = named_shards(settings, settings.preprocess.shards)
+    named = named_shards(folders.from_run, shards)
     if named is not None:
         return named
     missing = "no raw shard to preprocess; run 'collect' first, or name one in preprocess.shards"
-    chosen = choose(settings, game.name, settings.preprocess.shards, _recordings, missing)
+    chosen = choose(folders, shards, _recordings, missing)
     print(chosen.line("preprocess", "raw"), flush=True)
     return chosen.paths
 

@@ -17,7 +17,7 @@ from pipeline.loading.augment import Augmentation
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection
 from pipeline.reports.results import TrainResult
-from pipeline.settings.reading import Settings
+from pipeline.settings.fields import Train
 from pipeline.system.errors import PipelineError
 from pipeline.training.breakdown import NotFinite
 from pipeline.training.checkpoint import (
@@ -31,6 +31,7 @@ from pipeline.training.impala import ImpalaCNN
 from pipeline.training.optimising import Cloner, learning_rate, make_optimizer
 from pipeline.training.progress import LastUpdates, Progress, summary_of
 from pipeline.training.run_folder import (
+    Run,
     best_kept,
     remove_checkpoints,
 )
@@ -63,16 +64,16 @@ class Training:
 
     def __init__(
         self,
-        settings: Settings,
+        run: Run,
+        train: Train,
         selection: Selection,
         inputs: Inputs,
         device: torch.device,
         dtype: torch.dtype,
         before: Checkpoint | None,
     ) -> None:
-        self.settings, self.train = settings, settings.train
+        self.run, self.folder, self.train = run, run.folder, train
         self.selection, self.inputs, self.device = selection, inputs, device
-        self.folder = settings.run_folder()
         torch.manual_seed(self.train.seed)
         self.start = None if before else self._start()
         self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
@@ -97,9 +98,9 @@ class Training:
         self.last = LastUpdates(self.progress, self.train.log_every, device, actions)
         self.tracker = Tracker(
             self.folder,
-            settings.run,
-            settings.model_dump(mode="json"),
-            track=settings.track,
+            run.name,
+            run.settings,
+            track=run.track,
             step=self.progress.measured,
         )
 
@@ -354,7 +355,7 @@ class Training:
             timing=header.timing,
             goals=self.selection.goals,
             step=self.step,
-            settings=self.settings.model_dump(mode="json"),
+            settings=self.run.settings,
             inputs=self.inputs,
             shard_ids=tuple(one.shard_id for one in self.selection.headers),
             trained_seeds=np.unique(np.concatenate(seeds)),

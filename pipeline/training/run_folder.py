@@ -6,7 +6,8 @@ import filecmp
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +23,18 @@ from pipeline.training.progress import Best
 
 _WHERE_SET = ("goal_conditioned", "subtask", "version")
 """Inputs that only trainings with them have: those begun before they existed carry on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the networks of a training lie, and what is told of it."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, object]
+    """All of them, as JSON: checkpoints and curves tell them, nothing is decided by them."""
+    track: bool
+    """Log to Weights & Biases too."""
 
 
 def inputs_of(
