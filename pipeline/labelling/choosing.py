@@ -24,7 +24,7 @@ from pipeline.settings.fields import Label
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.format.frames import FrameContract, Frames
 from pipeline.shards.format.milestones import next_goals
-from pipeline.shards.format.provenance import VERSIONS
+from pipeline.shards.format.provenance import VERSIONS, Provenance
 from pipeline.shards.format.schema import TRAIN, LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.run_shards import entries_of_game
@@ -102,7 +102,7 @@ def choose(shard: Shard, todo: Rows, work: LabelWork) -> tuple[Rows, Scores]:
     return todo[places[order]], scores[order]
 
 
-def decisive(work: LabelWork) -> dict[str, Any]:
+def decisive(work: LabelWork) -> Provenance:
     """What a choice depends on beside shard and limit, as JSON; nothing where all are asked.
 
     Raises:
@@ -113,7 +113,7 @@ def decisive(work: LabelWork) -> dict[str, Any]:
         return {}
     path = work.student
     version = VERSIONS["select"]
-    told: dict[str, Any] = {"select": label.select, "student": _named(path, work)}
+    told: dict[str, object] = {"select": label.select, "student": _named(path, work)}
     told |= {"version": version} if version > 1 else {}
     if label.select == "uncertain":
         told["uncertainty"] = label.uncertainty

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import Catalogue, entries_of
 from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.format.milestones import inside
-from pipeline.shards.format.provenance import fingerprint
+from pipeline.shards.format.provenance import Provenance, fingerprint
 from pipeline.shards.format.schema import unplaced, with_old_keys
 from pipeline.shards.reader import Shard
 from pipeline.shards.run_shards import choose, named_shards, stem_here
@@ -31,7 +30,7 @@ class Plan:
     """A shard, and the labelled one that becomes of it or is there already."""
 
     source: Path
-    decisive: dict[str, Any]
+    decisive: Provenance
     mark: str
     folder: Path
     """Of the own run."""

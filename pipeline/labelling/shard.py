@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.catalog.names import publish_name
 from pipeline.shards.format.labels import expert_id, experts_of
-from pipeline.shards.format.provenance import fingerprint, provenance
+from pipeline.shards.format.provenance import Provenance, fingerprint, provenance
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.relabel import relabel
@@ -94,7 +93,7 @@ def _publish(plan: Plan, labels: Labelling, expert: Expert, stopped: str | None)
     """Publish the labelled shard; one that the expert left off is marked, so that it does not
     pass for what was asked for, and the next run finds it."""
     mark = plan.mark
-    more: dict[str, Any] = {}
+    more: Provenance = {}
     if stopped is not None:
         held = hashlib.sha256(labels.status.tobytes() + labels.buttons.tobytes()).hexdigest()
         mark = fingerprint("label", plan.mark, held)
@@ -121,7 +120,7 @@ def _publish(plan: Plan, labels: Labelling, expert: Expert, stopped: str | None)
     return target
 
 
-def _experts(before: Any, labels: Labelling, expert: Expert) -> dict[str, Any]:
+def _experts(before: Provenance, labels: Labelling, expert: Expert) -> Provenance:
     """Those that gave labels, or failed to, and the one that was asked now."""
     isolation = getattr(expert, "isolation", None)
     own = {**expert.identity, **({"isolation": isolation} if isolation else {})}

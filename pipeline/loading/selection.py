@@ -125,11 +125,24 @@ def select_shards(task: Task, train: Train) -> Selection:
     )
     if named:
         _warn_of_doubles(paths)
-    told: dict[str, Any] = {"rounds": train.rounds or None}
+    reached = None
     if subtask is not None or goals:
-        told |= _of_milestones(game, subtask, bool(goals), paths, headers)
-    steps = Steps(paths, split=TRAIN, max_labels=train.max_labels, weights=_weights(train), **told)
-    unseen = Steps(paths, split=VALIDATION, **told)
+        reached = _reached(game, paths, headers)
+
+    def steps_of(split: int, max_labels: int = 0, weights: Weights | None = None) -> Steps:
+        return Steps(
+            paths,
+            split=split,
+            rounds=train.rounds or None,
+            max_labels=max_labels,
+            weights=weights,
+            subtask=None if subtask is None else (subtask.first, subtask.last),
+            goals=bool(goals),
+            reached=reached,
+        )
+
+    steps = steps_of(TRAIN, train.max_labels, _weights(train))
+    unseen = steps_of(VALIDATION)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
         if subtask is not None and not len(unseen):
@@ -169,22 +182,16 @@ def _goals(game: GameDescription) -> tuple[str, ...]:
     return names
 
 
-def _of_milestones(
-    game: GameDescription,
-    subtask: Subtask | None,
-    goals: bool,
-    paths: list[Path],
-    headers: list[ShardHeader],
-) -> dict[str, Any]:
-    """What `Steps` must know of subtasks and goals; numbers are those of the game's milestones."""
+def _reached(game: GameDescription, paths: list[Path], headers: list[ShardHeader]) -> list[int]:
+    """Of each shard how many of the game's milestones are reached when its episodes begin.
+
+    Raises:
+        PipelineError: a shard's milestones are not the game's.
+    """
     names = [one.name for one in game.milestones]
     for path, header in zip(paths, headers, strict=True):
         check_milestones(path, header.milestones, names)
-    return {
-        "subtask": None if subtask is None else (subtask.first, subtask.last),
-        "goals": goals,
-        "reached": [reached_before(game, header) for header in headers],
-    }
+    return [reached_before(game, header) for header in headers]
 
 
 def reached_before(game: GameDescription, header: ShardHeader) -> int:

@@ -16,7 +16,7 @@ from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.catalog.names import publish_name, stem_and_version
-from pipeline.shards.format.provenance import fingerprint, recorded_by, versioned
+from pipeline.shards.format.provenance import Provenance, fingerprint, recorded_by, versioned
 from pipeline.shards.format.schema import VALIDATION, with_old_keys
 from pipeline.shards.run_shards import choose, named_shards
 from pipeline.shards.table import header_of, newest_shards
@@ -91,7 +91,7 @@ def planned(
         yield Plan(source, raw, target, mark, done, cut, begun)
 
 
-def decisive(options: Preprocess) -> dict[str, Any]:
+def decisive(options: Preprocess) -> Provenance:
     decisive = options.model_dump(mode="json", exclude={"shards", "workers", "reread_state"})
     return {**decisive, "reread_state": True} if options.reread_state else decisive
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from pipeline.rollouts.start_states import MILESTONE, KeptState, begun_in, libra
 from pipeline.settings.expert_fields import ExpertChoice, Mode
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.labels import expert_id
-from pipeline.shards.format.provenance import fingerprint, provenance, versioned
+from pipeline.shards.format.provenance import Provenance, fingerprint, provenance, versioned
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.system.errors import PipelineError
 
@@ -55,8 +55,8 @@ class Player:
 
     game: GameDescription
     play: Play
-    actor: dict[str, Any]
-    decisive: dict[str, Any]
+    actor: Provenance
+    decisive: Provenance
     """All that decides which buttons are pressed, the frames and states apart."""
     isolation: str | None = None
     """Where the expert's program runs: told, but no part of what decides the episodes."""
@@ -77,14 +77,14 @@ class Player:
             int(seed): Start(one.label, one.state) for seed, one in zip(seeds, chosen, strict=True)
         }
 
-    def _paid(self) -> dict[str, Any] | None:
+    def _paid(self) -> Provenance | None:
         """The expert whose buttons cost something: each tells what, in the shard."""
         expert = self.actor.get("expert")
-        if self.play.expert.expert.kind != "model" or expert is None:
+        if self.play.expert.expert.kind != "model" or not isinstance(expert, Mapping):
             return None
         return {expert_id(expert): expert}
 
-    def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
+    def header(self, stage: str, settings: Provenance) -> ShardHeader:
         """The header of the raw shard that this player fills.
 
         ``settings`` are those that decide the result; with the game and the player they make the
@@ -126,7 +126,7 @@ class Player:
             provenance=told,
         )
 
-    def _resolved(self) -> dict[str, Any]:
+    def _resolved(self) -> Provenance:
         """Settings that may be left to the game, or do not apply to who plays."""
         play = self.play
         who = {"mode": None, "beta": None}  # in `decisive`, where they matter
@@ -182,8 +182,8 @@ def make_player(
     states = _start_states(replace(task, game=game), start, purpose)
     if not states:
         check_start(game.start_states[start], rom, PLATFORMS[game.platform])
-    actor: dict[str, Any] = {}
-    decisive: dict[str, Any] = {}
+    actor: dict[str, object] = {}
+    decisive: dict[str, object] = {}
     isolation: str | None = None
     if policy == EXPERT or beta > 0:
         with open_expert(task.expert, game) as expert:
