@@ -244,7 +244,7 @@ def test_what_is_made_of_another_runs_shard_has_its_name_before_it(tmp_path: Pat
     raw_shard(home / "c/collect-raw-v001.h5", (6,))
     mine = on_tiny(tmp_path, run="c", preprocess={"shards": ["all"], "workers": 1})
     made_of = preprocess.run(mine).shards
-    assert made_of == [str(home / "c" / f"{n}-84-v001.h5") for n in ("a-b-collect", "collect")]
+    assert made_of == tuple(home / "c" / f"{n}-84-v001.h5" for n in ("a-b-collect", "collect"))
     shutil.copytree(home / "a/b", home / "a-b")
     assert error_of(lambda: preprocess.run(mine)) == (
         f"preprocess.shards: {raw} and {home / 'a-b/collect-raw-v001.h5'} would both become "

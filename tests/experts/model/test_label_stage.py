@@ -19,7 +19,7 @@ from pipeline import label, preprocess
 from pipeline.__main__ import main
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.loops.round import label_round
-from pipeline.settings.reading import Settings
+from pipeline.settings.fields import Collect, Settings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -260,7 +260,9 @@ def test_a_round_whose_labels_are_a_batch_is_told_as_such(
     monkeypatch.setattr("pipeline.loops.round.preprocess.run", lambda _: small)
     settings = change(settings, subtask=SUBTASKS["subtask"], model={"batch": True})
     with pytest.raises(PipelineError) as error:
-        label_round(settings, name="a", title="round 1", played={}, round_=0, checkpoint=None)
+        label_round(
+            settings, name="a", title="round 1", played=Collect(), round_=0, checkpoint=None
+        )
     [batch] = server.batches.made
     assert str(error.value) == (
         f"round 1: the expert stopped after 0 of 40 steps (batch {batch.id} with "
