@@ -59,6 +59,7 @@ def run(settings: Settings) -> LabelResult | FreeForecast | ModelForecast:
 
 
 def _result(rows: Sequence[LabelRow]) -> LabelResult:
+    """The figures of all shards together; ``rows`` has one a shard."""
     seconds = sum(row.seconds for row in rows)
     answers = sum(row.asked for row in rows)
     # Each shard may have a batch of its own; what stopped all of them is said once.

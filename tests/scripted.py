@@ -17,8 +17,10 @@ CENT = np.float32(0.01)
 
 @dataclass
 class Scripted:
-    """Presses button 1 everywhere, times out where ``x`` is ``late``, and stops when ``purse``
-    questions were asked; those that ``kept`` says are answered for nothing."""
+    """Presses button 1 everywhere, but times out where ``x`` is ``late``.
+
+    It stops when ``purse`` questions were asked. Those that ``kept`` says are answered for nothing.
+    """
 
     purse: int = 1 << 30
     late: int | None = None

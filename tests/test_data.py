@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -146,5 +145,5 @@ def test_diff_shows_agreement_by_action_and_by_milestone(data: Data) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_listed_all_the_same(data: Data) -> None:
-    os.mkdir(data.folder / ".catalogue")  # where it would be kept
+    (data.folder / ".catalogue").mkdir()  # where it would be kept
     assert data("ls").splitlines()[-1] == "3 of 3 files"

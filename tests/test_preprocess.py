@@ -144,7 +144,7 @@ def test_a_damaged_chunk_is_named_and_the_shards_before_it_are_made(
     write(broken, SMALL, episodes)
     with Shard(broken) as shard:
         frames = shard.stored("frames")
-    with open(broken, "r+b") as file:
+    with broken.open("r+b") as file:
         file.seek(int(frames.offsets[20]) + 40)
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)

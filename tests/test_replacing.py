@@ -31,8 +31,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(first: Any, *rest: Any, **options: Any) -> Any:
-            where = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else first
-            path = Path(where)
+            path = Path(f"/proc/self/fd/{first}" if isinstance(first, int) else first)
+            path = path.readlink() if isinstance(first, int) else path
             size = f" {path.stat().st_size}" if path.is_file() else ""
             shown = "FOLDER" if path.is_dir() else "TEMPORARY" if ".tmp-" in path.name else "FILE"
             made.append(f"{name} {shown}{size}")

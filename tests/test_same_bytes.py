@@ -1,5 +1,7 @@
-"""The same run gives the same bytes: in every round, whoever's processes, folders and interruptions
-they were."""
+"""The same run gives the same bytes in every round.
+
+Whoever's processes, folders and interruptions they were.
+"""
 
 from __future__ import annotations
 

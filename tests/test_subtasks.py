@@ -48,8 +48,7 @@ def error_of(settings: Settings, stage: Any) -> str:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of a folder with whole games and a subtask, played by the expert, and states of both
-    sides."""
+    """Of a folder with games and a subtask that the expert played, and states of both sides."""
     folder = tmp_path_factory.mktemp("subtasks")
     made = Settings.model_validate(
         {
@@ -224,8 +223,10 @@ def test_every_stage_names_the_nearest_milestone(stage: Any, subtask: Settings) 
 def test_a_goal_that_holds_at_the_start_is_refused(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A state put in by hand under an earlier milestone; first one that tells, then one that hides
-    what is reached in it."""
+    """A state put in by hand under an earlier milestone.
+
+    First one that tells what is reached in it, then one that hides it.
+    """
     mine = change(settings, paths={"datasets": tmp_path}, subtask=HERE)
     late = sorted(library(settings).files(SUBTASK))[0]
     states = tmp_path / "quest/states"

@@ -79,6 +79,7 @@ class NetworkActor:
             rngs: each game's own randomness; one number of it is drawn in mode ``sampled``.
             goals: number of each game's next milestone; looked at where the network is told it.
         """
+        del states
         probabilities = self.probabilities(frames, goals if self.told else None)
         if self.mode == "argmax":
             buttons = probabilities.argmax(axis=1)

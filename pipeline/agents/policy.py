@@ -46,8 +46,9 @@ def make_actor(path: Path, game: GameDescription, mode: Mode) -> Actor:
 
 
 def policy_sha256(path: Path) -> str:
-    """Identity of what plays: of a checkpoint its weights and contract, of a switching policy by
-    milestone those of its checkpoints; nothing of where the files lie or what else they hold.
+    """Identity of what plays: weights and contract, nothing of where the files lie.
+
+    Of a switching policy by milestone it has the identities of its checkpoints.
 
     Raises:
         PipelineError: a file that cannot be read.

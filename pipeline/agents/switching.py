@@ -39,8 +39,11 @@ class SwitchingPolicy:
     """Number of the first milestone among the game's."""
 
     def checkpoint_for(self, goal: int) -> Path:
-        """Who plays while milestone ``goal`` is next; before the first one its own network, after
-        the last one that one's."""
+        """Who plays while milestone ``goal`` is next.
+
+        Before the first milestone that has a network, it is the network of that one; after the last
+        one, the last network.
+        """
         return list(self.checkpoints.values())[
             min(max(goal - self.first, 0), len(self.checkpoints) - 1)
         ]

@@ -7,7 +7,6 @@ it under at least one, and the same command finishes. Nothing is overwritten.
 from __future__ import annotations
 
 import errno
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -41,8 +40,9 @@ def run_by_name(name: str, otherwise: str) -> str:
 
 
 def adopt(datasets: Path, run: str) -> list[dict[str, Any]]:
-    """Move shards that lie in a game's folder itself to the folders of their runs, and so the
-    finished episodes of interrupted collections.
+    """Move shards that lie directly in a game's folder to the folders of their runs.
+
+    Finished episodes of interrupted collections are moved, too.
 
     Args:
         run: of the shards that no loop named.
@@ -80,7 +80,7 @@ def _move(path: Path, target: Path) -> str:
     try:
         name_whole(path, target)
     except FileExistsError:
-        if not os.path.samefile(path, target):
+        if not path.samefile(target):
             return f"stays: {target} is there already"
         path.unlink()  # named before an interruption
     return "moved"

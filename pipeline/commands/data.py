@@ -337,7 +337,7 @@ ACTIONS = {
     "filter": Action("some of a shard's episodes", _filter_arguments, _filter),
     "adopt": Action(
         "shards that lie in DATASETS/GAME/ itself into the folders of their runs",
-        lambda parser: None,
+        lambda _parser: None,
         _adopt,
     ),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 OLDEST, NEWEST = (3, 10), (3, 14)
@@ -20,6 +21,14 @@ SONAME = "libmgba.so.0.10"
 DISK_GIB = 9
 """What an environment takes (6.0) and a default run (1), with room for the downloads."""
 MEMORY_GIB = 4
+LISTS = Path("/var/lib/apt/lists")
+"""What apt-get update fetched."""
+VECTORS = {
+    "x86_64": ("flags", ("avx2", "avx512f", "avx512_bf16", "amx_bf16")),
+    "aarch64": ("Features", ("asimd", "sve", "bf16")),
+}
+"""By architecture: how /proc/cpuinfo calls them, and those that matter. (An emulator of another
+architecture may show the host's file.)"""
 MONTY = "pip install pydantic-monty and --expert.isolation monty"
 """Where bubblewrap cannot run."""
 
@@ -101,19 +110,22 @@ def _venv() -> Row:
 
 
 def _libmgba() -> Row:
-    own = os.path.join(sys.prefix, "lib", "pokemon-il", SONAME)
+    own = str(Path(sys.prefix, "lib", "pokemon-il", SONAME))
     named = os.environ.get("POKEMON_IL_LIBMGBA")
     for path, how in ((named, "named in POKEMON_IL_LIBMGBA"), (own, "unpacked in .venv")):
         if path and os.path.exists(path):
-            return Row("libmgba", OK, f"{os.path.basename(os.path.realpath(path))} ({how})", "")
+            return Row("libmgba", OK, f"{Path(path).resolve().name} ({how})", "")
     cached = _output(["ldconfig", "-p"]) or _output(["/sbin/ldconfig", "-p"])
     match = re.search(rf"{re.escape(SONAME)} .*=> (\S+)", cached)
     if match:
-        return Row("libmgba", OK, os.path.basename(os.path.realpath(match.group(1))), "")
+        return Row("libmgba", OK, Path(match.group(1)).resolve().name, "")
     unpack = "make venv SUDO=no unpacks it into .venv"
     for package in ("libmgba0.10t64", "libmgba0.10"):
         if _output(["apt-cache", "show", package]):
             return Row("libmgba", GAP, "not found", f"{_apt(package)}; without root: {unpack}")
+    if not any(LISTS.glob("*_Packages*")):
+        first = "sudo apt-get update, then make doctor again"
+        return Row("libmgba", GAP, "not found, and no lists of packages", f"{first}; or {unpack}")
     return Row("libmgba", GAP, "not found", f"this system has no such package; {unpack}")
 
 
@@ -161,22 +173,27 @@ def _tools() -> list[Row]:
 
 def _processor() -> list[Row]:
     try:
-        with open("/proc/cpuinfo") as file:
-            text = file.read()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         text = ""
     named = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    flags = set((re.search(r"^flags\s*: (.*)$", text, re.MULTILINE) or [""])[0].split())
+    word, known = VECTORS.get(platform.machine(), ("flags", ()))
+    flags = set((re.search(rf"^{word}\s*: (.*)$", text, re.MULTILINE) or [""])[0].split())
     cores = len(os.sched_getaffinity(0))
     name = f"{named.group(1) if named else platform.processor()} ({platform.machine()})"
-    fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    fast = [flag for flag in known if flag in flags]
     state, advice = OK, ""
-    if not {"avx512_bf16", "amx_bf16"} & flags:
+    if not {"avx512_bf16", "amx_bf16"} & set(fast):
         state, advice = NOTE, "training runs in fp32, about three times slower than with bf16"
     return [
         Row("processor", OK, name, ""),
         Row("cores", OK, str(cores), ""),
-        Row("vector units", state, " ".join(fast) or "none of avx2, avx512", advice),
+        Row(
+            "vector units",
+            state,
+            " ".join(fast) or f"none of {' '.join(known) or 'those known'}",
+            advice,
+        ),
     ]
 
 
@@ -201,7 +218,7 @@ def _shared_memory() -> Row:
 def _disk() -> Row:
     gib = shutil.disk_usage(".").free / 2.0**30
     found = f"{gib:.1f} GiB free here"
-    if gib >= DISK_GIB or os.path.exists(os.path.join(".venv", ".installed")):
+    if gib >= DISK_GIB or os.path.exists(".venv/.installed"):
         return Row("disk", OK, found, "")
     return Row("disk", GAP, found, "the environment takes 6 GiB (torch), a run about 1; make room")
 
@@ -229,6 +246,7 @@ def _output(command: Sequence[str]) -> str:
 
 
 def main() -> int:
+    """Print the table; with ``--gaps`` only what is missing. Returns the exit code."""
     found = rows()
     gaps = [what for what, state, _, _ in found if state == GAP]
     if "--gaps" in sys.argv[1:]:

@@ -23,6 +23,8 @@ LARGEST_JOB = 8
 
 @dataclass(frozen=True)
 class Job:
+    """Some episodes of one shard, for one process with one emulator."""
+
     shard: Path
     game: GameDescription
     rom: Path

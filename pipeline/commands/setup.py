@@ -1,5 +1,7 @@
-"""What pip cannot install by itself: mGBA's module on Python 3.12 and later, its library without
-root. Then the emulator plays its known second. ``pokemon-il setup``, once an environment."""
+"""Installs what pip cannot: mGBA's module for Python 3.12 and later, its library without root.
+
+Then the emulator plays a second whose frames are known. ``pokemon-il setup``, once an environment.
+"""
 
 from __future__ import annotations
 

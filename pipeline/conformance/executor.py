@@ -89,7 +89,7 @@ class ExecutorConformance:
                 next(results)
                 results.close()
             # One is under way, and a pool may have fetched another.
-            assert len(os.listdir(folder)) <= 4
+            assert len([*Path(folder).iterdir()]) <= 4
 
     def test_closed_it_takes_no_jobs(self) -> None:
         with self.make(1) as executor:

@@ -23,8 +23,10 @@ class ExpertConformance:
         raise NotImplementedError
 
     def questions(self) -> Questions:
-        """At least three different states that it can be asked about, with the screens that it
-        asks for. Some of them may be such that it has no button for them."""
+        """At least three different states to ask about, with the screens that it asks for.
+
+        The expert may have no button for some of them.
+        """
         raise NotImplementedError
 
     def make_stopped(self) -> Expert | None:

@@ -86,15 +86,18 @@ class Board(Protocol):
 
 
 def open_board(mgba: Mgba, core: Any, platform: Platform, *, sound: bool = False) -> Board:
+    """The board of the console that ``platform`` names, in a core with a cartridge."""
     if platform is GBA:
         return GbaBoard(mgba, core, sound=sound)
     return GbBoard(mgba, core, platform)
 
 
 class _Channels:
-    """The sound channels: a save state of mGBA holds a part of them, and loading one leaves the
-    rest as the console played before had it (such as whether a length counter ends a sound, which
-    a game can read). So they are set back before a state is loaded."""
+    """The state of the sound channels that a save state of mGBA leaves out.
+
+    Loading a save state leaves it as it was when the console last played. A game can read a part of
+    it, such as whether a length counter ends a sound. So it is set back before a state is loaded.
+    """
 
     def __init__(self, mgba: Mgba, audio: Any) -> None:
         names = ("ch1", "ch2", "ch3", "ch4")

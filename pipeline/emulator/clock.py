@@ -36,7 +36,9 @@ def host_seconds(rtc_ms: int) -> int:
 
 
 def as_before(rtc_ms: int) -> int:
-    """The ``rtc_ms`` whose clock shows what one at ``rtc_ms`` showed on a host of this time zone
-    before clocks were in UTC."""
+    """The ``rtc_ms`` that shows the same time in UTC as ``rtc_ms`` did in this host's time zone.
+
+    Recordings from before clocks were in UTC showed the time of the host's zone.
+    """
     time.tzset()
     return calendar.timegm(time.localtime(rtc_ms // 1000)) * 1000

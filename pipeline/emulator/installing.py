@@ -167,7 +167,7 @@ def _planned(apt: Sequence[str]) -> list[str]:
 
 
 def _own_apt(room: Path) -> list[str]:
-    """apt with lists and archives of its own, which an ordinary user may write."""
+    """The command apt with lists and archives of its own, which an ordinary user may write."""
     for part in ("lists/partial", "cache/archives/partial"):
         (room / part).mkdir(parents=True)
     return [
@@ -180,7 +180,7 @@ def _own_apt(room: Path) -> list[str]:
 
 
 def _apt_of_debian_12(apt: Sequence[str], room: Path) -> list[str]:
-    """apt for Debian 12, as if nothing were installed."""
+    """The command apt for Debian 12, as if nothing were installed."""
     (room / "debian.list").write_text(
         f"deb [signed-by={DEBIAN_KEY}] http://deb.debian.org/debian bookworm main\n"
     )

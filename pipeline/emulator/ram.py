@@ -294,7 +294,7 @@ class _Window:
         self._mask = None if variable.mask is None else np.uint16(variable.mask)
         self._shift = np.uint16(variable.shift)
 
-    def read(self, raw: list[int], state: State) -> NDArray[Any]:
+    def read(self, _raw: list[int], state: State) -> NDArray[Any]:
         sight = self._sight
         if self._first:
             sight.look(state)
@@ -318,7 +318,7 @@ class _Computed:
     def __init__(self, when: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._condition = Condition(when, shapes)
 
-    def read(self, raw: list[int], state: State) -> int:
+    def read(self, _raw: list[int], state: State) -> int:
         return int(self._condition.holds(state))
 
 

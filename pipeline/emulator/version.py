@@ -6,8 +6,9 @@ from pipeline.emulator.mgba_library import load_mgba
 
 
 def emulator_version() -> str:
-    """Name and version of the system's library, which emulates; the Python package around it has a
-    version of its own.
+    """Name and version of the system's library, which is the emulator itself.
+
+    The Python package around it has a version of its own.
 
     Raises:
         PipelineError: it is not installed.

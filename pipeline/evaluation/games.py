@@ -26,6 +26,11 @@ from pipeline.system.errors import PipelineError
 
 
 def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
+    """Refuse games that the network was trained on.
+
+    Raises:
+        PipelineError: how many they are.
+    """
     from pipeline.agents.policy import trained_seeds
 
     common = np.intersect1d(trained_seeds(checkpoint), seeds)
@@ -52,7 +57,11 @@ class Games:
         return self.player.named(self.options.name)
 
     def play(self) -> PlayedGames:
-        """Play them, as far as they are not there."""
+        """Play them, as far as they are not there.
+
+        Raises:
+            PipelineError: the disk refuses, or a game fails.
+        """
         options, player = self.options, self.player
         workers, stem, path = options.workers, f"{self.name}-raw", None
         keep = None

@@ -26,9 +26,11 @@ _OF_THIS_CALL = ("new_states", "up_to_date")
 
 
 def read_report(path: Path, mark: str) -> PlayedGames | None:
-    """What the games came to, if the report is of games with this fingerprint; None where there is
-    none, or it is not ours: then it is written anew. What does not follow from the fingerprint
-    (prices, rules) is not read: each run tells what holds now."""
+    """What the games came to, if the report has the fingerprint ``mark`` and its rollouts exist.
+
+    What does not follow from the fingerprint (prices, rules) is not read: each run tells what holds
+    now.
+    """
     try:
         report = json.loads(path.read_text())
         if report["fingerprint"] != mark:
@@ -53,6 +55,11 @@ def _path(name: str | None) -> Path | None:
 
 
 def write_report(result: EvaluateResult, mark: str) -> None:
+    """Write the report, unless it is there already with the same content.
+
+    Raises:
+        PipelineError: the disk refuses.
+    """
     path = result.report
     every = told(result, whole=True)
     kept = {name: value for name, value in every.items() if name not in _OF_THIS_CALL}

@@ -63,8 +63,10 @@ def _sees(player: Player) -> str:
 
 
 def _dollars(player: Player, home: Path) -> float:
-    """What the player cost: the labels that it was trained on, as far as their shards are there,
-    and the program that gave them, or that plays itself."""
+    """What the player cost: its labels, and the program that gave them or plays itself.
+
+    Labels count as far as their shards are still there.
+    """
     program = program_path(player.play.expert, player.game)
     if player.play.policy == EXPERT:
         return program_dollars(program)

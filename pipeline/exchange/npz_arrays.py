@@ -265,6 +265,11 @@ def _bad(path: Path, what: str) -> PipelineError:
 
 
 def sha256_of(path: Path) -> str:
+    """Hex digits of a file's SHA-256.
+
+    Raises:
+        PipelineError: the file cannot be read.
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

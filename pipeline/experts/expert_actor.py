@@ -73,6 +73,12 @@ class ExpertActor:
         rngs: Sequence[np.random.Generator],
         goals: Sequence[int],
     ) -> list[Choice]:
+        """The expert's button for each of B games; an :class:`Agent` without randomness or goals.
+
+        Raises:
+            PipelineError: the expert has no button for one of them.
+        """
+        del rngs, goals
         screens = None if self._expert.screens == "none" else list(frames)
         answers = self._expert.answer(Questions(_stack(states), screens, len(states)))
         self._refuse_failures(answers)

@@ -36,7 +36,6 @@ _HINT = "; Monty runs a part of Python only: do without, or choose --expert.isol
 
 def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
     """Feed the tools and the program to an interpreter, and return what asks its ``act``."""
-
     # What comes out of the interpreter passes through this process: its memory has an end as well.
     room = setup["memory"] + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
@@ -48,7 +47,7 @@ def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
         "max_feed_duration_secs": setup["cpu"],
     }
 
-    def note(stream: str, text: str) -> None:
+    def note(_stream: str, text: str) -> None:
         notes.write(text)
 
     def fresh() -> monty.MontySession:
@@ -99,7 +98,7 @@ def understood(answer: str) -> tuple[str, str]:
     return "invalid", answer[:MAX_TEXT]
 
 
-def describe(error: BaseException, name: str) -> str:
+def describe(error: BaseException, _name: str) -> str:
     """One line: the error, the line of the program where it arose, and what Monty lacks."""
     if isinstance(error, monty.MontyCrashedError):
         return "Monty's interpreter died"

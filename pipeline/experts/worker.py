@@ -95,7 +95,7 @@ def serve(load: Callable[[dict[str, Any], Notes], Ask], describe: Callable[..., 
         answers.write(json.dumps([token, count, "end"]) + "\n")
 
 
-def load(setup: dict[str, Any], notes: Notes) -> Ask:
+def load(setup: dict[str, Any], _notes: Notes) -> Ask:
     """Run the tools' text and the program's, and return what asks its ``act``."""
     sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(__file__)]
     name = setup["name"]

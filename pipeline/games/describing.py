@@ -59,7 +59,7 @@ class Describer:
         return _following(self._which(self._plain(state), milestones))
 
     def _plain(self, state: State) -> dict[str, Any]:
-        """int for numbers, arrays of the variable's own type for the rest."""
+        """Numbers as ``int``, arrays of the variable's own type for the rest."""
         return {
             name: np.asarray(state[name], variable.dtype) if variable.shape else int(state[name])
             for name, variable in self._game.variables.items()

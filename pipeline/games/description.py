@@ -168,6 +168,8 @@ class StartState:
 
 @dataclass(frozen=True)
 class Milestone:
+    """A point of the game: reached once the condition ``when`` holds."""
+
     name: str
     when: str
     about: str = ""
@@ -176,6 +178,8 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Reward:
+    """What a step is worth: the sum of what happened in it."""
+
     milestone: float = 1.0
     success: float = 0.0
     failure: float = 0.0

@@ -193,8 +193,9 @@ def _pictures(
     look: Callable[[Frames, Goals | None], NDArray[Any]],
     goals: Goals | None,
 ) -> tuple[NDArray[Any], Rows, Rows]:
-    """What ``look`` says of frames (n,H,W,3) and ``goals`` (N,), those of all steps of the shard,
-    if it is told them; asked once about each picture among ``rows``.
+    """Ask ``look`` about frames (n,H,W,3), once about each different picture among ``rows``.
+
+    ``look`` is told the ``goals`` (N,) of all steps of the shard, if the network takes them.
 
     A student that stands before a wall sees the same picture again and again: in a round of the
     default game two steps in three repeat one.

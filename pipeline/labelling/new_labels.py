@@ -55,8 +55,11 @@ class Labelling:
         self.columns["score"][rows] = scores
 
     def carry_on(self, path: Path) -> NDArray[np.bool_]:
-        """Take over what ``path``, which began with the same labels, was answered since; which
-        steps (N,) those are."""
+        """Take over the answers that ``path`` got since it began with the same labels.
+
+        Returns:
+            The steps (N,) that were taken over, as a mask.
+        """
         with Shard(path) as shard:
             begun = Labelling.of(shard)
         time = begun.columns["time"]

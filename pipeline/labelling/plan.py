@@ -70,6 +70,11 @@ class Plan:
 
 
 def processed_shards(folders: Folders, shards: Sequence[str]) -> list[Path]:
+    """The processed shards to label: those named, or the newest of the run.
+
+    Raises:
+        PipelineError: there is none.
+    """
     named = named_shards(folders.from_run, shards)
     if named is not None:
         return named
@@ -85,6 +90,11 @@ def _unlabelled(folders: Sequence[Path]) -> list[Path]:
 
 
 def planned(source: Path, work: LabelWork, expert: Expert) -> Plan:
+    """What labelling a shard depends on, and what its result is called.
+
+    Raises:
+        PipelineError: the shard cannot be read, or does not fit the game or the expert.
+    """
     game = work.task.game
     decisive = work.options.model_dump(include={"relabel", "limit"})
     if work.options.select != "all":
@@ -106,6 +116,7 @@ def planned(source: Path, work: LabelWork, expert: Expert) -> Plan:
 
 
 def stem_of(source: Path, folders: Folders) -> str:
+    """The stem of a processed shard's name, without ``-84`` and ``-labelled``."""
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
     return stem_here(folders, source, stem)
 
@@ -117,8 +128,10 @@ def steps_to_ask(
     work: LabelWork,
     plan: Plan,
 ) -> NDArray[np.intp]:
-    """The steps to ask about, ascending, but for those that are answered in ``begun``, which
-    ``labels`` takes over; it notes why steps were chosen, too."""
+    """The steps to ask about, ascending, without those that ``begun`` has answers for.
+
+    ``labels`` takes those answers over. It also notes why steps were chosen.
+    """
     label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
     todo = np.flatnonzero(asked & plan.asks_about(shard))

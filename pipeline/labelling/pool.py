@@ -60,8 +60,10 @@ class ExpertPool:
         return next((e.stopped for e in self._experts if e.stopped is not None), None)
 
     def begin(self) -> None:
-        """Before a shard: an expert that stopped is opened anew, for what stopped it may be over,
-        or hold for the questions of the last shard alone."""
+        """Open an expert that stopped anew, before the next shard.
+
+        What stopped it may be over, or may have concerned only the questions of the last shard.
+        """
         if self.stopped is not None:
             self._stack.close()
             self._experts.clear()

@@ -73,7 +73,7 @@ def screens_of(shard: Shard, kind: Screens, game: Path | None = None) -> Iterato
             left out of it.
     """
     if kind == "none":
-        yield lambda rows: None
+        yield lambda _rows: None
     elif kind == "processed":
         yield lambda rows: StepScreens([shard], np.zeros(len(rows), np.intp), rows)
     else:

@@ -18,7 +18,7 @@ from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.screens import screens_of
 from pipeline.labelling.work import LabelWork
 from pipeline.reports.results import LabelRow
-from pipeline.settings.expert_fields import Expert as ExpertOptions
+from pipeline.settings import expert_fields
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.catalog.names import publish_name
@@ -31,7 +31,11 @@ from pipeline.system.errors import PipelineError
 
 
 def label_shard(source: Path, work: LabelWork, pool: ExpertPool) -> LabelRow:
-    """Ask about one shard, and publish it with its labels."""
+    """Label one processed shard, if its result is not there already.
+
+    Raises:
+        PipelineError: the shard cannot be read, or the disk refuses.
+    """
     pool.begin()
     expert = pool.expert
     plan = planned(source, work, expert)
@@ -74,7 +78,7 @@ def label_shard(source: Path, work: LabelWork, pool: ExpertPool) -> LabelRow:
     )
 
 
-def _refuse_memory(source: Path, chosen: ExpertOptions, expert: Expert) -> None:
+def _refuse_memory(source: Path, chosen: expert_fields.Expert, expert: Expert) -> None:
     """Refuse to ask a program about steps that it did not come to by itself.
 
     Raises:
@@ -90,8 +94,10 @@ def _refuse_memory(source: Path, chosen: ExpertOptions, expert: Expert) -> None:
 
 
 def _publish(plan: Plan, labels: Labelling, expert: Expert, stopped: str | None) -> Path:
-    """Publish the labelled shard; one that the expert left off is marked, so that it does not
-    pass for what was asked for, and the next run finds it."""
+    """Publish the labelled shard; mark it as partial if the expert stopped before its end.
+
+    So it does not pass for what was asked for, and the next run finds it.
+    """
     mark = plan.mark
     more: Provenance = {}
     if stopped is not None:

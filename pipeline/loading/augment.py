@@ -32,8 +32,9 @@ class Augmentation:
 
 
 def random_shift(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor:
-    """Move each frame by up to ``pixels`` in both directions, the border repeated (DrQ's shift,
-    Kostrikov et al. 2020).
+    """Move each frame by up to ``pixels`` in both directions, the border repeated.
+
+    The random shift of DrQ (Kostrikov et al. 2020).
 
     A pure function of its arguments, on any device: a resumed training sees the same shifts.
 
@@ -72,8 +73,10 @@ def _repeat_border(frames: Tensor, pixels: int) -> Tensor:
 
 
 def random_brightness(frames: Tensor, amount: float, *, seed: int, step: int) -> Tensor:
-    """Multiply each frame (B,H,W,3) u8 by a factor from 1 - amount to 1 + amount (torchvision's
-    ``adjust_brightness``, as in its ColorJitter)."""
+    """Multiply each frame (B,H,W,3) u8 by a factor from 1 - amount to 1 + amount.
+
+    It is torchvision's ``adjust_brightness``, as in its ColorJitter.
+    """
     if not amount:
         return frames
     from torchvision.transforms.v2 import functional  # takes half a second to import
@@ -88,8 +91,9 @@ def random_brightness(frames: Tensor, amount: float, *, seed: int, step: int) ->
 
 
 def cut_out(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor:
-    """Cover a square of ``pixels`` somewhere in each frame (B,H,W,3) with the frame's mean colour
-    (Cutout, DeVries and Taylor 2017; torchvision's ``erase``).
+    """Cover a square of ``pixels`` in each frame (B,H,W,3) with its mean colour (Cutout).
+
+    DeVries and Taylor 2017; torchvision's ``erase``.
 
     The square lies inside the frame. It can hide what the right button depends on: a quarter of
     the frame's width is much.

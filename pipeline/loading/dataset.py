@@ -27,8 +27,11 @@ MOST_GOALS = 255
 
 
 class Batch(NamedTuple):
-    """B steps. With ``window`` k, frames and buttons have a second axis of k steps; with ``stack``
-    k, frames alone have one, the newest frame last."""
+    """B steps.
+
+    With ``window`` k, frames and buttons have a second axis of k steps; with ``stack`` k, only
+    frames have one, the newest frame last.
+    """
 
     frames: Tensor
     """(B,H,W,3) or (B,k,H,W,3) u8. Rows may lie apart in memory (``contiguous()`` is a copy)."""

@@ -171,8 +171,11 @@ class Loader:
             yield from self._cut(block.rows, self._in_samples(frames))
 
     def _gathered(self, spans: Iterator[Span]) -> Iterator[Batch]:
-        """The batches of spans, gathered one at a time in this process; the rest of the work is
-        done for a span at a time, or it would take as long as the frames."""
+        """The batches of spans, gathered one at a time in this process.
+
+        All other work is done for a whole span at once; for each batch it would take as long as its
+        frames.
+        """
         assert self._uniform is not None
         assert self.decoded is not None
         size, context = self.batch_size, self.steps.context
@@ -225,8 +228,10 @@ class Loader:
             yield self.steps.answers(*waiting.take(len(waiting.rows)))
 
     def _of_window(self, block: Block, skip: int, waiting: _Waiting) -> Iterator[Batch]:
-        """A window's batches but the first ``skip``, and one of left over steps if there are
-        enough by then."""
+        """A window's batches after the first ``skip``.
+
+        After them one batch of left-over steps, if there are enough by then.
+        """
         assert block.groups is not None
         frames, rows = self._frames(block), block.rows
         kept, groups = len(rows) - block.rest, len(block.groups)

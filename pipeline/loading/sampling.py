@@ -220,8 +220,10 @@ class WindowOrder:
     def from_batch(
         self, first: int, epoch: int = 0, epochs: int | None = None
     ) -> Iterator[tuple[Window, int]]:
-        """This reader's windows from the one with its batch ``first`` on, and how many batches of
-        the window come before that; of the stream that begins with ``epoch``.
+        """This reader's windows from the one with batch ``first`` on.
+
+        Each comes with the number of its batches that come before ``first``. The stream begins with
+        ``epoch``.
 
         Args:
             epochs: stop after so many; None goes on for ever.
@@ -243,8 +245,10 @@ class WindowOrder:
             yield latest  # all but what it leaves over, which is the last batch
 
     def left_before(self, window: Window, epoch: int = 0) -> Iterator[Window]:
-        """This reader's windows whose left-over steps wait when a window begins, the nearest
-        first, until all that wait are found; in the stream that begins with ``epoch``."""
+        """This reader's windows whose left-over steps wait when a window begins, the nearest first.
+
+        It looks back until all that wait are found, in the stream that begins with ``epoch``.
+        """
         waiting = self.waiting_at(window, epoch)
         at, number = window
         while waiting > 0:

@@ -165,8 +165,11 @@ def _cloning(settings: Settings, seed: int, method: str) -> Iterator[CompareCell
 
 
 def _rounds(settings: Settings, seed: int, method: str) -> Iterator[CompareCell]:
-    """Labels of a few episodes a round: spread evenly over the student's (``dagger``) or the
-    expert's (``cloning_thinned``, ``cloning_thinned_cycles``), or chosen by ``method``."""
+    """Labels of a few episodes a round: spread evenly, or chosen by ``method``.
+
+    Evenly over the student's episodes (``dagger``) or over the expert's (``cloning_thinned``,
+    ``cloning_thinned_cycles``).
+    """
     compare = settings.compare
     thinned = method.startswith("cloning_thinned")
     shards = _demonstrations(settings, seed, "cloning")

@@ -89,7 +89,7 @@ def run(settings: Settings) -> CurriculumResult:
         subtasks.append(subtask)
         rows.append(_learn(subtask, learned))
         _write(settings, rows)
-    policy = _policy(settings, subtasks, learned)
+    policy = _policy(settings, learned)
     judged = tuple(
         CurriculumRow(judged=_judged(subtask, policy), learned=row)
         for subtask, row in zip(subtasks, rows, strict=True)
@@ -259,9 +259,8 @@ def _chosen(subtask: _Subtask, checkpoint: Path) -> float:
     return judged.success_rate
 
 
-def _policy(settings: Settings, subtasks: list[_Subtask], learned: _Learned) -> Path:
-    """What plays in the end: the one network, trained for ``last_steps`` more, or the switching
-    policy."""
+def _policy(settings: Settings, learned: _Learned) -> Path:
+    """What plays in the end: the switching policy, or one network, trained ``last_steps`` more."""
     options, folder = settings.curriculum, settings.run_folder()
     assert learned.checkpoint is not None
     if options.network == "each":

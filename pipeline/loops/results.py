@@ -103,6 +103,8 @@ class CurriculumFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumResult(CurriculumFigures):
+    """What a curriculum came to, and its table."""
+
     files: TableFiles = field(metadata=INLINE)
     seconds: float
     """For all of it."""
@@ -155,6 +157,8 @@ class CompareRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareResult:
+    """The table of all methods and budgets, and its curves."""
+
     table: Path
     """Rows and cells, as JSON."""
     plot: Path
@@ -234,6 +238,8 @@ class AuthorCost:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorCostRow:
+    """What the programs of one milestone would cost at most."""
+
     milestone: str
     cost: AuthorCost = field(metadata=INLINE)
 

@@ -13,8 +13,7 @@ from pipeline.system.errors import PipelineError
 
 
 def own_shards(settings: Settings, loop: str, part: str | None = None) -> Settings:
-    """Settings for the stages of a loop: whatever their networks are called, the shards belong to
-    the loop's run.
+    """Settings for the stages of a loop, whose shards all belong to the loop's run.
 
     Args:
         part: a folder in that of the run, for shards that no stage is to take by itself.

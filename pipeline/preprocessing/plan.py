@@ -65,6 +65,7 @@ def _recordings(folders: Sequence[Path]) -> list[Path]:
 
 
 def small_stem(source: Path) -> str:
+    """The stem of a raw shard's name, without ``-raw``."""
     return stem_and_version(source)[0].removesuffix("-raw")
 
 
@@ -92,13 +93,16 @@ def planned(
 
 
 def decisive(options: Preprocess) -> Provenance:
+    """The settings that decide what becomes of a raw shard."""
     decisive = options.model_dump(mode="json", exclude={"shards", "workers", "reread_state"})
     return {**decisive, "reread_state": True} if options.reread_state else decisive
 
 
 def _reread(raw: Facts, game: GameDescription) -> list[Any]:
-    """What a state that is read anew depends on: today's variables, and the emulator; of the rest
-    of the game on what the shard holds, or where it does not, on today's."""
+    """What a state that is read anew depends on: today's variables, and the emulator.
+
+    Also the rest of today's game, where the shard does not hold a description of its own.
+    """
     from pipeline.emulator.version import emulator_version  # imported late, as what uses it
 
     told: list[Any] = [read_of_ram(game), emulator_version(), *versioned("emulator")]

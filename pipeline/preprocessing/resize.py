@@ -90,6 +90,7 @@ def resize_job(job: ResizeJob) -> list[EncodedChunk]:
 
 
 def null_jobs(raw: Shard) -> Iterator[NullJob]:
+    """A shard in pieces of :data:`STEPS_PER_NULL_JOB` steps."""
     for low in range(0, raw.n_frames, STEPS_PER_NULL_JOB):
         yield NullJob(raw, low, min(low + STEPS_PER_NULL_JOB, raw.n_frames))
 

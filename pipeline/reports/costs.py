@@ -43,7 +43,12 @@ def program_dollars(program: Path, among: Iterable[Any] | None = None) -> float:
 
 
 def costs_of(dollars: float, *, milestones_mean: float, success_rate: float) -> Costs | None:
-    """What was had for so many dollars, by the means of an episode; None where nothing was paid."""
+    """Dollars for a milestone and for a percentage point of success; None where nothing was paid.
+
+    Args:
+        milestones_mean: milestones that an episode reaches.
+        success_rate: in [0, 1].
+    """
     if not dollars > 0:
         return None
     return Costs(

@@ -245,8 +245,11 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedGames:
-    """What the games of an evaluation came to: of the same seeds and the same player always the
-    same, so that a report on disk is not made anew."""
+    """What the games of an evaluation came to.
+
+    Of the same seeds and the same player it is always the same, so that a report on disk is not
+    made anew.
+    """
 
     episodes: int
     success_rate: float
@@ -335,8 +338,11 @@ class SubtaskRow:
 
 
 def shown(rows: Sequence[object]) -> list[dict[str, object]]:
-    """Rows of subtasks (`SubtaskRow`, or with more columns) as they are printed: the interval in
-    one column, the same in all left out."""
+    """Rows of subtasks as they are printed: the interval in one column, no number of episodes.
+
+    Args:
+        rows: of `SubtaskRow`, or of one with more columns.
+    """
     out = []
     for row in map(told, rows):
         low, high = row.pop("success_low"), row.pop("success_high")

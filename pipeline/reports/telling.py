@@ -27,8 +27,12 @@ def called(key: str) -> Mapping[str, str]:
 def inline(
     *, prefix: str = "", only: Sequence[str] = (), without: Sequence[str] = ()
 ) -> Mapping[str, object]:
-    """As `INLINE`, with a prefix before each name; ``only`` some of them, in that order, or all
-    ``without`` some."""
+    """As `INLINE`, with a prefix before each name.
+
+    Args:
+        only: names of fields, in the order in which they are told; () takes all.
+        without: names of fields that are not told.
+    """
     return {**INLINE, "prefix": prefix, "only": tuple(only), "without": tuple(without)}
 
 

@@ -39,8 +39,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Keep:
-    """Where states are kept, how many of a milestone and purpose at most (0: no bound), and what is
-    told of all of them."""
+    """Where states are kept, how many of a milestone and purpose at most, and what is noted of all.
+
+    A bound of 0 is none.
+    """
 
     folder: Path
     most: int
@@ -172,8 +174,10 @@ class Gathering:
         return max(0, most - self._library(name).others.get(purpose, 0)) if most else None
 
     def _first(self, name: str, purpose: Purpose | None, places: Iterable[int]) -> list[int]:
-        """The first of these episodes whose states there is room for, an unknown one counted as a
-        state of its own."""
+        """The first of these episodes whose states there is room for.
+
+        An unknown state counts as one more.
+        """
         there, room = self._library(name), self._room(name, purpose)
         held = self._held.get((name, purpose), {})
         seen: set[str] = set()

@@ -204,7 +204,7 @@ def _locked(file: Path) -> int:
         return -1
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_ino != os.stat(file).st_ino:
+        if os.fstat(handle).st_ino != file.stat().st_ino:
             raise FileNotFoundError
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)

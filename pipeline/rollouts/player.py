@@ -15,7 +15,7 @@ from pipeline.experts.opening import open_expert
 from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS
-from pipeline.games.save_files import check_start
+from pipeline.games.states import check_start
 from pipeline.games.subtask import Subtask, ending_with
 from pipeline.games.task import Task
 from pipeline.rollouts.episodes import Start

@@ -38,6 +38,8 @@ LOCKSTEP = 8
 
 @dataclass(frozen=True)
 class Job:
+    """Some episodes for one process, which plays them side by side."""
+
     play: Play
     parts: dict[int, Path | None]
     """By seed, where the episode becomes durable; None keeps its outcome alone."""

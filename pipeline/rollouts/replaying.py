@@ -65,8 +65,9 @@ class Difference:
 
 
 def play_again(env: GBAEnv, start: bytes, seed: int, actions: NDArray[np.uint8]) -> Iterator[Step]:
-    """Execute (T,) actions from a save state; after the last step, ``env.emulator.screen()`` is the
-    final frame.
+    """Execute (T,) actions from a save state.
+
+    After the last step, ``env.emulator.screen()`` is the final frame.
 
     Args:
         env: without stickiness; the idle frames before step 0 are drawn from the seed as ever.

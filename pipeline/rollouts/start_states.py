@@ -25,7 +25,7 @@ import numpy as np
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
-from pipeline.games.save_files import note_of, with_note, without_note
+from pipeline.games.states import note_of, with_note, without_note
 from pipeline.games.subtask import known_milestone
 from pipeline.rollouts.seeds import Purpose, purpose_of
 from pipeline.system.errors import PipelineError
@@ -88,16 +88,21 @@ class Library:
     def add(
         self, milestone: str, state: bytes, about: Mapping[str, Any], *, most: int = 0
     ) -> Path | None:
-        """Publish a PNG state; None if its RAM is there already, or ``most`` states of its purpose
-        (0: no bound), see :meth:`add_several`."""
+        """Publish a PNG state.
+
+        None if a state with its RAM is there already, or ``most`` states of its purpose. A bound of
+        0 is none, see :meth:`add_several`.
+        """
         added = self.add_several(milestone, [(state, about)], most=most)
         return added[0] if added else None
 
     def add_several(
         self, milestone: str, states: Sequence[tuple[bytes, Mapping[str, Any]]], *, most: int = 0
     ) -> list[Path]:
-        """Publish PNG states, in their order, but those whose RAM is there already, and those
-        beyond ``most`` (0: no bound).
+        """Publish PNG states, in their order.
+
+        Those whose RAM is there already and those beyond ``most`` are left out. A bound of 0 is
+        none.
 
         Each purpose has a bound of its own, and so have the states that were put in by hand: who
         collects never takes the places of those who judge.
@@ -176,8 +181,11 @@ class Library:
             )
 
     def passes(self, milestone: str, goal: str) -> bool:
-        """Whether ``goal`` is known to be reached in all states of ``milestone``: in the game as
-        it was played they come together, or in another order, and nothing lies between."""
+        """Whether ``goal`` is known to be reached in all states of ``milestone``.
+
+        It is where the game as it was played reaches both at once, or in the other order, and
+        reaches nothing in between.
+        """
         states = [self.read(milestone, file) for file in self.files(milestone)]
         return bool(states) and all(one.has_reached(goal) for one in states)
 

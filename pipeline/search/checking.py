@@ -195,8 +195,10 @@ def _broken_start_states(env: GBAEnv, start: str | None) -> Iterator[str]:
 def _play(
     env: GBAEnv, start: str | None, state: Path | None, steps: int
 ) -> tuple[list[State], dict[str, list[int]], list[int]]:
-    """The states before each step and after the last, what each pointer held, and where the
-    processor was."""
+    """The states before each step and after the last one, and what belongs to them.
+
+    That is what each pointer held, and where the processor was.
+    """
     saved = saved_state(env, start, state)
     info = env.reset(seed=0, options={"state": saved})[1]
     pointers: dict[str, list[int]] = {name: [] for name in env.game.pointers}

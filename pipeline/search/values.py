@@ -50,12 +50,12 @@ class _Rule:
 
 
 COMPARISONS: Mapping[str, _Rule] = {
-    "equal": _Rule(True, lambda before, after, n: after == n, "it is N now"),
-    "not": _Rule(True, lambda before, after, n: after != n, "it is not N now"),
-    "changed": _Rule(False, lambda before, after, n: after != before, "it is another now"),
-    "unchanged": _Rule(False, lambda before, after, n: after == before, "it is the same still"),
-    "greater": _Rule(False, lambda before, after, n: after > before, "it grew"),
-    "less": _Rule(False, lambda before, after, n: after < before, "it fell"),
+    "equal": _Rule(True, lambda _before, after, n: after == n, "it is N now"),
+    "not": _Rule(True, lambda _before, after, n: after != n, "it is not N now"),
+    "changed": _Rule(False, lambda before, after, _n: after != before, "it is another now"),
+    "unchanged": _Rule(False, lambda before, after, _n: after == before, "it is the same still"),
+    "greater": _Rule(False, lambda before, after, _n: after > before, "it grew"),
+    "less": _Rule(False, lambda before, after, _n: after < before, "it fell"),
     "by": _Rule(True, lambda before, after, n: after - before == n, "it grew by N (-1: fell by 1)"),
 }
 

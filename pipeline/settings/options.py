@@ -165,8 +165,9 @@ def kind_of_key(key: str) -> Any:
 
 
 def full_key(stage: str, name: str, own: Sequence[str] = ()) -> str:
-    """The whole key of a setting that may be written without the stage's own section, and by an
-    older name.
+    """The whole key of a setting.
+
+    The stage's own section may be left out, and the name may be an older one.
 
     Args:
         own: other options that the command has, with their dashes.
@@ -221,7 +222,7 @@ def typed(key: str, words: list[str]) -> Any:
 
 
 def _plain(kind: Any) -> Any:
-    """str of Annotated[str, ...]."""
+    """The ``str`` of ``Annotated[str, ...]``."""
     return getattr(kind, "__origin__", kind)
 
 
@@ -267,8 +268,10 @@ def _pairs(text: str) -> Any:
 
 
 def _flow(text: str) -> Any:
-    """YAML whose words all stay words (the loader builds str, list and dict alone): what they
-    are, the field says."""
+    """YAML in which every word stays a word; the field says what type it is.
+
+    The loader builds str, list and dict only.
+    """
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  builds nothing but text
     except yaml.YAMLError:

@@ -81,8 +81,7 @@ def _docstrings(section: type[BaseModel]) -> dict[str, str]:
 
 
 def help_text(stage: str) -> str:
-    """The settings of a stage, of the expert that it asks, and of the top level, for a terminal of
-    100 columns."""
+    """A stage's settings, its expert's and the top level's, for a terminal of 100 columns."""
     parts = []
     asks = ["expert"] if stage in ("collect", "label", "dagger", "curriculum") else []
     for section in (stage, *asks, ""):

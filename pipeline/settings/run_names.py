@@ -17,8 +17,10 @@ STATES = "states"
 
 
 class Section(BaseModel):
-    """A group of settings: immutable; a key it does not know is an error, and so is a number that
-    is not finite (NaN passes every bound, and an infinite budget is none)."""
+    """A group of settings: immutable, without unknown keys and without numbers that are not finite.
+
+    NaN passes every bound, and an infinite budget is none.
+    """
 
     model_config = ConfigDict(
         extra="forbid",

@@ -52,8 +52,10 @@ class Family:
         self._stale: dict[_Key, str] = self._find_stale()
 
     def find(self, parent: Parent, child: Path | None = None) -> Entry | None:
-        """The file of that identity, if it is there; of several, one that lies beside ``child``,
-        and of the name that is recorded."""
+        """The file of that identity, if it is there.
+
+        Of several, it is one that lies beside ``child`` and has the recorded name.
+        """
         found = self._by_id.get(parent.shard_id, [])
         if child is not None:
             found = [one for one in found if _place(one.path) == _place(child)] or found

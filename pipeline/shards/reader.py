@@ -30,8 +30,10 @@ from pipeline.system.errors import PipelineError
 
 
 class Transition(NamedTuple):
-    """(s, a, r, s', done): ``done`` is true at the last step of an episode that ended itself or
-    was truncated."""
+    """(s, a, r, s', done).
+
+    ``done`` is true at the last step of an episode that ended by itself or was truncated.
+    """
 
     frame: Frames
     action: int
@@ -162,8 +164,10 @@ class Shard:
 
     @property
     def recordings(self) -> list[str]:
-        """(E,) the recording that each episode descends from; empty where nobody knows: in
-        processed files before schema version 4."""
+        """(E,) the recording that each episode descends from; empty where nobody knows.
+
+        Nobody knows it of processed files before schema version 4.
+        """
         if "recording" in self._checked().episodes:
             return [one.decode() for one in self._episode_column("recording").tolist()]
         if self.header.kind == "processed":
@@ -201,8 +205,10 @@ class Shard:
         return self._read("frames", start, stop)
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> Array:
-        """A column with one number a step: actions, expert_actions, label_status, rewards,
-        terminated or truncated."""
+        """A column with one number a step.
+
+        One of actions, expert_actions, label_status, rewards, terminated, truncated.
+        """
         if name not in STEP_COLUMNS:
             raise KeyError(f"{name} is none of {', '.join(STEP_COLUMNS)}")
         return self._read(name, start, self.n_frames if stop is None else stop)
@@ -214,8 +220,9 @@ class Shard:
         return self._read(RAM_CRC32, start, self.n_frames if stop is None else stop)
 
     def labels(self, start: int = 0, stop: int | None = None) -> Labels | None:
-        """Who gave each label and what it cost, each of LABEL_COLUMNS; None in a recording, and in
-        files before schema version 3.
+        """Who gave each label and what it cost, each of LABEL_COLUMNS.
+
+        None in a recording, and in files before schema version 3.
 
         Raises:
             PipelineError: what is there cannot be: it is looked at only now.

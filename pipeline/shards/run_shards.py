@@ -163,8 +163,11 @@ def named_shards(from_run: str | None, named: Sequence[str]) -> list[Path] | Non
 
 
 def stem_here(folders: Folders, source: Path, stem: str) -> str:
-    """The stem of what the own run makes of a shard: what comes from another run is named so, but
-    for one in whose folder the own one lies. So neither is a version of the other."""
+    """The stem of what the own run makes of a shard.
+
+    What is made of another run's shard has that run in its name, but for a run in whose folder the
+    own one lies. So neither is a version of the other.
+    """
     run, own = run_of(source.parent, folders.game), folders.shards_run
     if run is None or f"{own}/".startswith(f"{run}/") or stem.startswith(f"{run}-"):
         return stem

@@ -324,8 +324,10 @@ def write_header(
     written: Mapping[str, Written],
     version: int = SCHEMA_VERSION,
 ) -> str:
-    """Write /checksums and the root attributes; return the shard_id: the header's own, where it is
-    that of this content already (a migrated shard keeps the one that it was made with).
+    """Write /checksums and the root attributes; return the shard_id.
+
+    It is the header's own where that is the id of this content already: a migrated shard keeps the
+    id that it was made with.
 
     Args:
         written: every dataset of the file by its path, none else.

@@ -155,7 +155,7 @@ def _place() -> str:
     """Eight digits of this boot and this PID namespace; none where the system tells neither."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        space = os.readlink("/proc/self/ns/pid")
+        space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         boot = space = ""
     return sha256(f"{boot.strip()} {space}".encode()).hexdigest()[:8]

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 
 def expanded(value: Any) -> Any:
-    """A path with its ``~``, ``$NAME`` and ``${NAME}`` filled in; a file that is there under the
-    name as it is written keeps it, and what is no path is let through.
+    """A path with its ``~``, ``$NAME`` and ``${NAME}`` filled in.
+
+    A file that exists under the name as written keeps it. What is no path is let through.
 
     Raises:
         PydanticCustomError: a variable that is not set.

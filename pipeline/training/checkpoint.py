@@ -108,8 +108,10 @@ class Checkpoint:
 
     @property
     def optimizer_sha256(self) -> str:
-        """Of what a training takes over that goes on with the optimizer (``keep_optimizer``): rate
-        and decay are those of its own settings."""
+        """The part of it that a training with ``keep_optimizer`` takes over.
+
+        Learning rate and weight decay are those of the training's own settings.
+        """
         groups = [
             {name: value for name, value in group.items() if name not in ("lr", "weight_decay")}
             for group in self.optimizer.get("param_groups", [])
@@ -328,8 +330,11 @@ def _tensors(content: Any) -> Iterator[Tensor]:
 
 
 def _alike(value: Any) -> Any:
-    """The same content, of which torch writes the same bytes: it writes a text, a container or a
-    tensor's memory only once that is the very same object twice."""
+    """The same content, such that torch writes the same bytes for it.
+
+    torch writes a text, a container or a tensor's memory only once where it is the very same object
+    twice.
+    """
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()  # its strides are kept: sums depend on them
     if isinstance(value, str):

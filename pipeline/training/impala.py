@@ -1,5 +1,4 @@
-"""The network of the plan: the residual convolutional network of IMPALA, ending in one logit a
-button."""
+"""IMPALA's residual convolutional network, ending in one logit a button."""
 
 from __future__ import annotations
 
@@ -104,8 +103,9 @@ class ImpalaCNN(nn.Module):
             )
 
     def forward(self, frames: Tensor, goals: Tensor | None = None) -> Tensor:
-        """Logits (N, actions) of frames (N,H,W,3) or (N,3,H,W), uint8 or float in 0..1, and of
-        goals (N,) i64 where the network is told them.
+        """Logits (N, actions) of frames, and of goals (N,) i64 where the network is told them.
+
+        Frames are (N,H,W,3) or (N,3,H,W), uint8 or float in 0..1.
 
         Frames as (N,H,W,3) cost nothing to turn: seen as (N,3,H,W) they already lie in the
         channels_last order that convolutions are fastest with.

@@ -59,8 +59,11 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def has_blocked_bf16(device: torch.device) -> bool:
-    """Whether oneDNN's own layout (channels in blocks of a vector register's width, which torch
-    calls ``mkldnn``) has fast bfloat16 kernels on the device: an x86 processor that has_bf16."""
+    """Whether oneDNN's own layout has fast bfloat16 kernels on the device.
+
+    It has on an x86 processor that has_bf16. The layout, which torch calls
+    ``mkldnn``, has channels in blocks of a vector register's width.
+    """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     able = torch.cpu.get_capabilities()

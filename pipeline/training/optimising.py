@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -71,8 +73,10 @@ class Cloner:
         weights: Tensor | None = None,
         goals: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One update, each sample's loss times its weight (B,); returns loss and number of right
-        answers before it, both still on the device, so that nobody waits for them.
+        """One update, each sample's loss times its weight (B,).
+
+            Returns: Loss and number of right answers before the update, both still on the device,
+            so that nobody waits for them.
 
         Raises:
             NotFinite: the loss or the norm of the gradient is not finite; nothing is updated. Not
@@ -107,8 +111,10 @@ class Cloner:
     def agreement(
         self, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]]
     ) -> dict[str, float]:
-        """``loss`` and ``agreement`` (share of steps where the likeliest button is the expert's)
-        over batches of frames, buttons and, for a network that is told them, goals."""
+        """``loss`` and ``agreement`` over batches of frames, buttons and, if told them, goals.
+
+        Agreement is the share of steps where the likeliest button is the expert's.
+        """
         loss = right = count = 0.0
         self.network.eval()
         with torch.inference_mode():
@@ -126,10 +132,24 @@ class Cloner:
 def make_optimizer(
     network: nn.Module, *, decoupled: bool, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), or with ``decoupled`` weight decay AdamW (Loshchilov and Hutter
-    2019); fused: one pass over the weights instead of ten."""
+    """Adam (Kingma and Ba 2015), or with ``decoupled`` AdamW (Loshchilov and Hutter 2019).
+
+    Fused: one pass over the weights instead of ten.
+    """
+    _name_the_user()
     kind: Any = torch.optim.AdamW if decoupled else torch.optim.Adam
     made: torch.optim.Optimizer = kind(
         network.parameters(), lr=rate, weight_decay=weight_decay, fused=True
     )
     return made
+
+
+def _name_the_user() -> None:
+    """A part of torch that the first optimizer loads names a folder after the user.
+
+    In a container (``docker run --user 1000``) the user may have no name.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"

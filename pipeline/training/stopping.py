@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def leave_interrupts(worker: int) -> None:
+def leave_interrupts(_worker: int) -> None:
     """Ctrl-C reaches the loader's processes too, but theirs is to serve the step that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -23,7 +23,7 @@ def finish_the_step() -> Iterator[threading.Event]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def handle(number: int, frame: object) -> None:
+    def handle(_number: int, _frame: object) -> None:
         asked.set()
         for one, handler in before.items():
             signal.signal(one, handler)  # the second is obeyed at once

@@ -1,5 +1,7 @@
-"""One measurement of the loading benchmark, in the process that it is about: time, processor
-time, memory, randomness."""
+"""One measurement of the loading benchmark: time, processor time, memory, randomness.
+
+It runs in the process that it is about.
+"""
 
 from __future__ import annotations
 

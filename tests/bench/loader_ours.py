@@ -36,8 +36,10 @@ class Opened:
         """Frames that are mixed at a time; 0: all of them."""
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, (64,84,84,3) u8 and (64,) i64, each step once; a smaller last
-        one is left out."""
+        """The batches of an epoch, (64,84,84,3) u8 and (64,) i64, each step once.
+
+        A smaller last batch is left out.
+        """
         for batch in self._loader.epoch(number):
             if len(batch.buttons) == BATCH:
                 yield batch.frames, batch.buttons

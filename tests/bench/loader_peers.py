@@ -178,7 +178,7 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _peers_of_robomimic() -> dict[str, Peer]:
-    """robomimic by what it keeps in RAM and how its file is stored."""
+    """Sequences of robomimic by what it keeps in RAM and how its file is stored."""
     found = {}
     for cache, gzip in (("all", False), ("low_dim", False), (None, False), (None, True)):
         name = f"robomimic_{cache or 'none'}{'_gzip' if gzip else ''}"

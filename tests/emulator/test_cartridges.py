@@ -14,7 +14,7 @@ from pipeline.games.cartridge import read_cartridge
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB, GBA
-from pipeline.games.save_files import check_state, with_note
+from pipeline.games.states import check_state, with_note
 from pipeline.games.template import write_game
 from pipeline.search.checking import _of_code
 from pipeline.system.errors import PipelineError
@@ -127,7 +127,7 @@ def test_a_header_that_is_cut_off_says_how_long_it_is(
 
 
 def test_a_state_of_another_game_with_a_blank_header_is_refused(tmp_path: Path) -> None:
-    """mGBA itself takes it: the header says the same of both."""
+    """The emulator itself takes it: the header says the same of both."""
     ours = write_cartridge(tmp_path / "ours.gba", STANDING, title=b"")
     other = write_cartridge(tmp_path / "other.gba", COUNTING, title=b"")
     emulator = Emulator(other)

@@ -129,7 +129,7 @@ def test_the_clock_of_a_game_boy_knows_no_time_zone(tmp_path: Path, live_in: Set
 
 
 def test_a_state_that_set_the_clock_does_not_move_it(tmp_path: Path) -> None:
-    """mGBA keeps in a state by how much its player had set the clock."""
+    """A state of mGBA keeps in a state by how much its player had set the clock."""
     rom = write_clock(tmp_path / "clock.gba")
     emulator = Emulator(rom, milliseconds("2024-07-15T13:45:59"))
     emulator._board._gba.memory.hw.rtc.offset = 86_400  # type: ignore[attr-defined]

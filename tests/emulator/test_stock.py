@@ -37,7 +37,7 @@ def test_a_sounding_game_is_that_of_a_stock_mgba(make_game: MakeGame, sound: boo
 
 
 def test_a_loaded_state_does_not_depend_on_what_was_played_before(sounding: Path) -> None:
-    """mGBA's states do not hold all of the sound channels; the game sums up what it reads there."""
+    """A state of mGBA holds a part of the sound channels; the game sums up what it reads there."""
     played, fresh = Emulator(sounding), Emulator(sounding)
     played.run(3)
     state = played.save_state()

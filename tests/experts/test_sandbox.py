@@ -242,7 +242,7 @@ def test_an_ordinary_user_is_isolated_too(tmp_path: Path) -> None:
     source = "import os\ndef act(state):\n    print(os.getuid())\n    os.fork()\n"
     with tempfile.TemporaryDirectory() as readable:
         # The clone may lie where only root may look; so may the packages, which are loaded before.
-        os.chmod(readable, 0o755)
+        Path(readable).chmod(0o755)
         shutil.copytree(ROOT / "pipeline", f"{readable}/pipeline")
         program = Path(readable, "ordinary.py")
         program.write_text(source)

@@ -47,8 +47,10 @@ def header(**changes: Any) -> ShardHeader:
 
 
 def frame_of(button: int, number: int, size: int = 84) -> Array:
-    """A frame (size,size,3) u8: a bright square at the button's place; `number` is written in its
-    first pixels, so that every frame is known again."""
+    """A frame (size,size,3) u8: a bright square at the button's place.
+
+    ``number`` is written in its first pixels, so that every frame is known again.
+    """
     frame = np.full((size, size, 3), 40 + number % 7, np.uint8)
     row, column = divmod(button, 4)
     edge = size // 4
@@ -73,7 +75,9 @@ def episode(
     reached: tuple[int, ...] = (),
 ) -> Episode:
     """Steps numbered from ``first``; one in ``every`` is labelled, with (number * 7) % 10.
-    ``reached`` are the steps at which it came to each milestone."""
+
+    ``reached`` are the steps at which it came to each milestone.
+    """
     numbers = np.arange(first, first + length)
     right = (numbers * 7 % len(BUTTONS)).astype(np.uint8)
     labelled = numbers % every == 0
@@ -129,8 +133,10 @@ def shard(
 
 
 def tiled_shard(path: Path, steps: int, block: int = 512) -> Path:
-    """A shard of so many labelled steps whose frames are maps of tiles, like a game's; the same
-    ``block`` of frames over and over, so that large ones are made quickly."""
+    """A shard of so many labelled steps whose frames are maps of tiles, like a game's.
+
+    The same ``block`` of frames over and over, so that large shards are made quickly.
+    """
     frames = screens(block, (84, 84), np.random.default_rng(0))
     with ShardWriter(path, header()) as writer:
         for seed, start in enumerate(range(0, steps, block)):

@@ -18,6 +18,10 @@ from pipeline.system.errors import PipelineError
 from tests.loading import made
 
 
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
 def numbers_of(steps: Steps) -> list[int]:
     return [made.number_of(steps[i][0]) for i in range(len(steps))]
 
@@ -323,8 +327,8 @@ def test_hundreds_of_shards_are_read_with_few_open_files(tmp_path: Path) -> None
     for n in range(1, 300):
         os.link(first, tmp_path / f"{n:04d}.h5")
     steps = Steps(sorted(tmp_path.glob("*.h5")))
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     assert numbers_of(steps) == [0, 1, 2] * 300
-    assert len(os.listdir("/proc/self/fd")) - before <= 256
+    assert open_files() - before <= 256
     steps.close()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_files() <= before

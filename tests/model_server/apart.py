@@ -1,5 +1,7 @@
-"""The server in a process of its own, where its time must not count: ``python -m
-tests.model_server.apart`` prints its address and serves until its input ends."""
+"""The server in a process of its own, where its time must not count.
+
+``python -m tests.model_server.apart`` prints its address and serves until its input ends.
+"""
 
 from __future__ import annotations
 

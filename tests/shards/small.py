@@ -17,8 +17,10 @@ ROOTS = [f"power_on-{seed:08x}" for seed in range(len(LENGTHS))]
 
 
 def small_shard(path: Path, kind: str = "raw") -> Path:
-    """A shard of three episodes: raw (with start states, one an episode), processed, or labelled
-    (with who gave the labels)."""
+    """A shard of three episodes: raw, processed, or labelled (with who gave the labels).
+
+    A raw one has start states, one an episode.
+    """
     contract = FrameContract(*SIZE, "none" if kind == "raw" else "bilinear")
     header = make_header(
         kind="raw" if kind == "raw" else "processed", frame_contract=contract, stage=kind

@@ -109,7 +109,7 @@ def test_another_file_of_the_same_name_is_examined_again(tmp_path: Path) -> None
     assert only(tmp_path).get().frames == 5
     time_of = path.stat().st_mtime_ns
     other = raw_shard(tmp_path / "elsewhere" / "a.h5", (7,))
-    os.replace(other, path)
+    other.replace(path)
     os.utime(path, ns=(time_of, time_of))
     assert only(tmp_path).get().frames == 7
     path.unlink()

@@ -51,7 +51,7 @@ def test_a_forked_process_opens_the_file_for_itself(tmp_path: Path) -> None:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def test_one_descriptor_is_open_while_a_shard_is_and_none_after(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_file_that_was_replaced_is_checked_again(tmp_path: Path) -> None:
     shard = Shard(path)
     assert shard.n_frames == 28
     shard.close()
-    os.replace(raw_shard(tmp_path / "b.h5", (4,)), path)
+    raw_shard(tmp_path / "b.h5", (4,)).replace(path)
     assert shard.read_frames(0, 4).shape == (4, 160, 240, 3)
     assert shard.n_frames == 4
     shard.close()

@@ -327,7 +327,7 @@ def test_what_hdf5_does_not_protect_is_compared_too(tmp_path: Path, change: Chan
 
 
 def test_a_type_that_was_changed_in_its_place_is_noticed(tmp_path: Path) -> None:
-    """x is i2; were it read as u2, no CRC32 would tell."""
+    """The variable x is i2; were it read as u2, no CRC32 would tell."""
     path = changed(tmp_path, lambda file: None)
     with Shard(path) as shard:
         values = shard.state("x")

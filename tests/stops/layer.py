@@ -40,8 +40,10 @@ class Content(NamedTuple):
 
 @dataclass
 class Layer:
-    """Counts the calls; with ``stop`` ends the process before (even) or after (odd) one of them:
-    point 2k is before the k-th call, 2k + 1 after it."""
+    """Counts the calls; with ``stop`` ends the process before (even) or after (odd) one of them.
+
+    Point 2k is before the k-th call, 2k + 1 after it.
+    """
 
     stop: int | None = None
     calls: list[str] = field(default_factory=list)

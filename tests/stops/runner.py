@@ -125,8 +125,10 @@ class Workplace:
         return None
 
     def again_and_again(self, name: str, step: int) -> tuple[int, str | None]:
-        """Stop a command at its point ``step``, run it again and stop it at point ``2 * step``, and
-        so on until it ends before it comes to be stopped; how many stops, and what is wrong then.
+        """Stop a command at its point ``step``, run it and stop it at ``2 * step``, until it ends.
+
+        Returns:
+            How many stops, and what is wrong then.
         """
         before, words = COMMANDS[name]
         _, whole = self.whole(name)

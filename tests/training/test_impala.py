@@ -1,5 +1,7 @@
-"""The network: its size, what it takes, that all kinds of input mean the same, and that the layout
-it is trained in changes neither its answers nor its gradients."""
+"""The network: its size, what it takes, that all kinds of input mean the same.
+
+The layout that it is trained in changes neither its answers nor its gradients.
+"""
 
 from __future__ import annotations
 

@@ -131,6 +131,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, told: Mapping[str, Any]) -> None:
+    """Write strict JSON, whole and durably, in place of an older file.
+
+    Raises:
+        PipelineError: the disk refuses.
+    """
     write_file(path, (json_text(told, indent=2) + "\n").encode())
 
 
@@ -147,6 +152,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sha256(data: bytes | str) -> str:
+    """Hex digits of the SHA-256 of bytes, or of a text in UTF-8."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 

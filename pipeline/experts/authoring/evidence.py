@@ -1,5 +1,6 @@
-"""What a retry is shown: the best attempt and the last one, with all that is known of how they
-failed, and a line on each other.
+"""What a retry is shown: the best attempt and the last one, and a line on each other one.
+
+Of the two it has all that is known of how they failed.
 """
 
 from __future__ import annotations

@@ -87,6 +87,11 @@ def write_expert(
 
 
 def joined_source(parts: Mapping[str, Judged], game: GameDescription) -> str:
+    """One program of the programs of all milestones.
+
+    Raises:
+        PipelineError: a file holds another program than the one that was tried.
+    """
     return join({name: source_of(kept) for name, kept in parts.items()}, game)
 
 

@@ -221,6 +221,7 @@ def state_text(state: Mapping[str, Any]) -> str:
 
 
 def text_block(text: str) -> Block:
+    """A part of a message: text."""
     return {"type": "text", "text": text}
 
 

@@ -39,6 +39,7 @@ class Judged:
 
 
 def best(judged: Sequence[Judged]) -> Judged | None:
+    """The one of the highest rank; None if there is none."""
     return max(judged, key=lambda one: one.rank, default=None)
 
 

@@ -26,8 +26,8 @@ from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Expert, Questions
 from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
+from pipeline.settings import expert_fields
 from pipeline.settings.changing import change
-from pipeline.settings.expert_fields import Expert as ExpertSettings
 from pipeline.settings.fields import Settings
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.provenance import versioned
@@ -247,7 +247,7 @@ def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
 def _open(job: _Job, env: GBAEnv) -> Expert:
     settings = change(
         job.course.settings,
-        expert=ExpertSettings(kind="program", path=job.program, memory="function"),
+        expert=expert_fields.Expert(kind="program", path=job.program, memory="function"),
     )
     return open_expert(settings, env.game)
 

@@ -80,5 +80,6 @@ class Verdict:
 
 
 def verdict(tries: Sequence[Try]) -> Verdict:
+    """What the episodes that tried a program say together."""
     steps = [one.steps for one in tries if one.reached]
     return Verdict(len(tries), len(steps), float(median(steps)) if steps else None)

@@ -136,8 +136,11 @@ class Batching:
             self._under_way.collected(submitted.name)
 
     async def _find_out(self, submitted: Submitted) -> None:
-        """Of a batch only the intention is known: whether it arrived, by its size and time, and by
-        its questions once it is over. Where the provider has none of it, they are free again."""
+        """Settle a batch of which only the intention to submit it is recorded.
+
+        Its size and time tell whether it arrived, and once it is over its questions do. Where the
+        provider has no such batch, its questions are free again.
+        """
         for batch in await self._listed(submitted):
             if batch.processing_status != "ended":
                 self._told.add(submitted.name)

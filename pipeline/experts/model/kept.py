@@ -140,8 +140,7 @@ class KeptAnswers:
         )
 
     def mean_usage(self) -> Usage | None:
-        """Tokens of an answer of this model to these instructions, one by one; None if none is
-        kept."""
+        """Tokens of each kept answer of this model to these instructions; None if none is kept."""
         sql = (
             "SELECT count(*), avg(input_tokens), avg(output_tokens), avg(cache_write_tokens), "
             "avg(cache_read_tokens) FROM answers WHERE model = ? AND prompt = ? AND batch = 0"

@@ -38,8 +38,10 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     def hold(self) -> None:
-        """Take the lease, where it is not held, and renew it until the end; call it before
-        anything is written down in the name of this run."""
+        """Take the lease, where it is not held, and renew it until the end.
+
+        Call it before anything is written in the name of this run.
+        """
         if self._thread is None:
             self.renew()
             self._thread = threading.Thread(target=self._renewing, name="lease", daemon=True)
@@ -53,8 +55,11 @@ class Leases:
             self.renew()
 
     def held(self, run: str) -> bool:
-        """Whether a run may still be at work: its process lives, or nobody knows and its lease is
-        not over. A run without a lease, of a former version, gets one now."""
+        """Whether a run may still be at work.
+
+        It may if its process lives, or if nobody knows and its lease is not over. A run of an older
+        version, which has no lease, gets one now.
+        """
         if run == self.run:
             return True
         alive = lives(run)

@@ -14,6 +14,8 @@ from pipeline.system.errors import printable
 
 @dataclass(frozen=True)
 class Meaning:
+    """What a reply means: a status, and the button if it gives one."""
+
     status: LabelStatus
     button: str | None
     note: str

@@ -80,8 +80,9 @@ class UnderWay:
         )
 
     def is_ours(self, name: str) -> bool:
-        """Whether the batch is still ours to submit; ask just before each try. False where this
-        process stood still so long that another one took its questions over.
+        """Whether the batch is still ours to submit; ask just before each try.
+
+        False where this process stood still so long that another one took its questions over.
 
         Raises:
             PipelineError: nobody can know, as the file is lost.

@@ -120,7 +120,7 @@ def _walls() -> list[str]:
         walls += ["--ro-bind", str(path), str(path)]
     for folder in ("/lib", "/lib64"):
         link = Path(folder)
-        walls += ["--symlink", os.readlink(link), folder] if link.is_symlink() else []
+        walls += ["--symlink", str(link.readlink()), folder] if link.is_symlink() else []
     for hidden in sorted(Path(os.__file__).resolve().parent.glob("*-packages")):
         walls += ["--tmpfs", str(hidden), "--remount-ro", str(hidden)]
     return [*walls, "--ro-bind", str(WORKER), "/worker.py", "--chdir", "/", "--remount-ro", "/"]

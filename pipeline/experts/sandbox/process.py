@@ -75,8 +75,10 @@ class Process:
         return self._tail.decode("utf-8", "replace").strip()
 
     def fresh(self) -> bool:
-        """Whether it lives and nothing that it wrote is waiting: what comes next answers what is
-        sent next."""
+        """Whether it lives and none of its output waits to be read.
+
+        Then what it writes next answers what is sent to it next.
+        """
         with contextlib.suppress(Flood, Endless):
             self._wait(0)
         alive = self._process.poll() is None and not self._over

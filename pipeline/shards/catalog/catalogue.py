@@ -202,7 +202,7 @@ class Catalogue:
     def files(self, prefix: str = "") -> list[Path]:
         """Every ``PREFIX*.h5`` that is not hidden, sorted; none where there is no folder."""
         try:
-            names = os.listdir(self.folder)
+            names = [path.name for path in self.folder.iterdir()]
         except OSError:
             return []
         names = [n for n in names if n.startswith(prefix) and n.endswith(".h5") and n[0] != "."]

@@ -223,8 +223,7 @@ def told_rounds(parents: Iterable[tuple[Mapping[str, Any], Path]]) -> dict[str, 
 
 
 def identity(who: Any, role: str) -> str:
-    """``expert.py sha256 1234...`` of what a provenance says of a program or a checkpoint; of a
-    model its name."""
+    """``expert.py sha256 1234...`` of a provenance's program or checkpoint; the name of a model."""
     if isinstance(who, str) and who:
         return f"{role} sha256 {who}"
     if isinstance(who, Mapping) and "sha256" in who:

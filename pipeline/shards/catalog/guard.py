@@ -196,8 +196,10 @@ class _Child:
 
 
 def serve(function: str, memory: str, arguments: str, alive: str) -> None:
-    """The child: answer on standard output, one line of JSON for each path read from standard
-    input, until that ends or the caller is gone."""
+    """The child process: one line of JSON on standard output for each path on standard input.
+
+    It ends when its input ends or its parent is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     for deadly in (signal.SIGALRM, signal.SIGIO):
         signal.signal(deadly, signal.SIG_DFL)

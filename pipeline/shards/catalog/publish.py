@@ -61,11 +61,17 @@ def publish(temporary: Path, target: Path) -> None:
 
 
 def refuse_existing(target: Path) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        PipelineError: something lies there.
+    """
     if target.exists():
         raise already_there(target)
 
 
 def already_there(target: Path) -> PipelineError:
+    """The one line for a name that is taken."""
     return PipelineError(
         f"{target}: exists already, and a published shard is never overwritten; "
         "choose another name, or remove it first"

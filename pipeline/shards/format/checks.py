@@ -272,8 +272,10 @@ def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_columns(datasets: dict[str, StoredDataset], handle: int) -> dict[str, Array]:
-    """Every column with a number a step or a row an episode, but for the CRC32 of RAM and /labels,
-    which no training reads."""
+    """Every column with a number a step or a row an episode, without the RAM's CRC32 and /labels.
+
+    No training reads those two.
+    """
     names = [*STEP_COLUMNS, *(f"episodes/{name}" for name in (*EPISODE_COLUMNS, "root"))]
     names += ["episodes/recording"] if "episodes/recording" in datasets else []
     return {name: datasets[name].read(handle, 0, datasets[name].rows) for name in names}

@@ -35,8 +35,10 @@ _MOST_REASONS = 12
 
 
 def expert_id(identity: Mapping[str, Any]) -> str:
-    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256. What a
-    checkpoint's file is called does not matter."""
+    """The name of an expert in ``/labels/expert``: 16 hex digits of its identity's sha256.
+
+    The name of a checkpoint's file does not matter.
+    """
     known_by = unplaced(identity) if identity.get("kind") == "policy" else dict(identity)
     return hashlib.sha256(canonical_json(known_by).encode()).hexdigest()[:16]
 
@@ -109,8 +111,10 @@ def experts_of(provenance: Mapping[str, Any]) -> Identities:
 def _told_experts(
     provenance: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Who was asked, and who of them gave labels, as the versions before told it; an empty
-    identity is somebody unknown."""
+    """Who was asked, and which of them gave labels, as schema versions before 3 recorded it.
+
+    An empty identity is an unknown expert.
+    """
     shares = provenance.get("labels")
     told = [one for one in shares if isinstance(one, Mapping)] if isinstance(shares, list) else []
     if told:
@@ -133,8 +137,10 @@ def _identity(who: Any) -> dict[str, Any]:
 
 
 def told_labels(provenance: Mapping[str, Any], status: NDArray[np.uint8]) -> Labels:
-    """What a provenance alone tells of labels of this ``status`` (n,): whose they are, where only
-    one can have given them, or failed to."""
+    """What the provenance alone tells of labels with this ``status`` (n,): whose they are.
+
+    It tells where only one expert can have given them, or failed to.
+    """
     columns = no_labels(len(status))
     labelled = status == LabelStatus.LABELLED
     failed = ~labelled & (status != LabelStatus.UNLABELLED)
@@ -154,9 +160,11 @@ def name_of(identity: Mapping[str, Any]) -> str:
 def by_expert(
     columns: Labels, status: NDArray[np.uint8], experts: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A row an expert: ``expert`` (its id), ``kind``, ``isolation`` of a program, ``name``,
-    ``labels``, ``failures``, tokens, ``dollars``, ``dollars_per_label`` and ``last`` (when it
-    answered last, UTC)."""
+    """A row an expert, with what it labelled, failed at and cost.
+
+    ``expert`` (its id), ``kind``, ``isolation`` of a program, ``name``, ``labels``, ``failures``,
+    tokens, ``dollars``, ``dollars_per_label`` and ``last`` (when it answered last, UTC).
+    """
     rows = []
     asked = status != LabelStatus.UNLABELLED
     for who in np.unique(columns["expert"][asked]).tolist():
@@ -195,8 +203,10 @@ def _last(times: NDArray[np.float64]) -> str | None:
 
 
 def by_failure(columns: Labels, status: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """The commonest reasons for which there is no label: ``expert``, ``status``, ``reason``,
-    ``steps``."""
+    """The commonest reasons for which there is no label.
+
+    Each with ``expert``, ``status``, ``reason``, ``steps``.
+    """
     failed = (status != LabelStatus.UNLABELLED) & (status != LabelStatus.LABELLED)
     failed |= (status == LabelStatus.UNLABELLED) & (columns["reason"] != b"")
     keys = zip(

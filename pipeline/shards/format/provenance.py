@@ -54,8 +54,11 @@ def fingerprint(stage: str, *decisive: Any) -> str:
 
 
 def versioned(name: str) -> list[Any]:
-    """A key of VERSIONS, and its version; version 1 is not written, as it was not before there
-    were any, so that what was made then is still up to date."""
+    """A key of VERSIONS, and its version.
+
+    Version 1 is left out: nothing was written before there were versions, and what was made then is
+    still up to date.
+    """
     version = VERSIONS.get(name, 1)
     return [name] if version == 1 else [name, version]
 

@@ -20,7 +20,7 @@ class Remarks:
         self._files.setdefault(("note", what), []).append(path)
 
     def lines(self) -> list[str]:
-        """``warning: FILE and 3 more: ...``"""
+        """``warning: FILE and 3 more: ...``, one line for each remark."""
         return [
             f"{kind}: {files[0]}{f' and {len(files) - 1} more' if files[1:] else ''}: {what}"
             for (kind, what), files in self._files.items()

@@ -175,8 +175,7 @@ class ShardHeader:
     shard_id: str = ""
 
     def attributes(self, version: int = SCHEMA_VERSION) -> dict[str, Any]:
-        """The root attributes in a file of a schema version, ``shard_id`` and ``complete`` left
-        out."""
+        """The root attributes of a schema version, without ``shard_id`` and ``complete``."""
         return {
             "format": FORMAT,
             "schema_version": version,

@@ -77,8 +77,9 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
 def _matched(
     one: Shard, two: Shard
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
-    """The rows of the steps that both have, (n,) each, the last milestone before each step, and
-    how many episodes of ``one`` are of a game that ``two`` has other recordings of alone.
+    """The rows (n,) of the steps that both have, in each, and the last milestone before each step.
+
+    And how many episodes of ``one`` are of a game of which ``two`` has other recordings only.
 
     Raises:
         PipelineError: no recording in common, or one with other steps.

@@ -264,8 +264,9 @@ class _Seen(NamedTuple):
 
 
 def _each_recording_once(paths: Sequence[Path], keep: Keep | None) -> tuple[list[Pick], int]:
-    """All episodes, but of several of one recording only the first or the last; and how many are
-    all. Two recordings of one game, such as the expert's and the student's, both stay.
+    """The episodes to take, one of each recording, and how many there are in all.
+
+    Two recordings of one game, such as the expert's and the student's, both stay.
 
     Raises:
         PipelineError: a recording twice, and nothing to ``keep``.

@@ -89,8 +89,9 @@ def _dataset_paths(file: h5py.File) -> list[str]:
 def identity_problems(
     file: h5py.File, header: ShardHeader, found: Mapping[str, Examined]
 ) -> dict[str, str]:
-    """Which of the two identities, ``shard_id`` and ``stored_sha256``, are not those of the header
-    and the datasets, each with a line about it.
+    """Which identities, ``shard_id`` and ``stored_sha256``, do not fit, each with a line about it.
+
+    They are compared with the header and the datasets.
 
     Both cover the header and the rows, and only the second one (from version 2 on) also the types
     and shapes, where a start state ends, and what the labels cost.
@@ -188,8 +189,10 @@ def _compare_rows(
 def _hash_stored(
     stored: StoredDataset, handle: int, pool: ThreadPoolExecutor
 ) -> tuple[str, dict[int, str]]:
-    """SHA-256 of the stored bytes, in a thread beside the one that reads; and the chunks whose
-    CRC32 is another."""
+    """SHA-256 of the stored bytes, and the chunks whose CRC32 is another.
+
+    It runs in a thread beside the one that reads.
+    """
     digest = hashlib.sha256()
 
     def update(parts: list[NDArray[np.uint8]]) -> None:

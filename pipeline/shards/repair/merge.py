@@ -36,8 +36,7 @@ def merge_parts(
     *,
     delete: bool = False,
 ) -> ShardHeader:
-    """Publish ``target`` with the episodes of ``parts``, in their order; the parts are deleted
-    after it if asked.
+    """Publish ``target`` with the episodes of ``parts``, in their order; delete the parts if asked.
 
     The result has the bytes that one writer would have given for the same episodes. Start states
     are kept once each. Memory: 256 frames and the columns of one episode.

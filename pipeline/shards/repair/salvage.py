@@ -99,8 +99,10 @@ def save(path: Path, *, stem: str) -> dict[str, Any]:
 
 @contextmanager
 def _whole_length(path: Path) -> Iterator[Path]:
-    """The file, or where it is cut short a copy with zeros up to its length: HDF5 opens that, and
-    the chunks that are not there do not match their checksums."""
+    """The file, or where it is cut short a copy with zeros up to its length.
+
+    HDF5 opens that, and the chunks that are missing do not match their checksums.
+    """
     try:
         open_file(path).close()
     except PipelineError:
@@ -119,8 +121,10 @@ def _whole_length(path: Path) -> Iterator[Path]:
 
 
 def _recorded_length(path: Path) -> int | None:
-    """Bytes that the file had when it was closed, after the superblock that h5py writes for files
-    of the earliest version (HDF5 file format specification, superblock version 0)."""
+    """Bytes that the file had when it was closed, by the superblock that h5py writes.
+
+    HDF5 file format specification, superblock version 0.
+    """
     start = b""
     with suppress(OSError):
         if path.is_file():  # to open a named pipe would hang

@@ -122,6 +122,7 @@ def examine(path: Path, *, deep: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def descriptor(path: Path) -> Iterator[int]:
+    """A file, open for reading, by its number."""
     handle = os.open(path, os.O_RDONLY)
     try:
         yield handle

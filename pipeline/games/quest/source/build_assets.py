@@ -173,9 +173,9 @@ def ground(m: maps.Map, letter: str, x: int, y: int) -> Canvas:
             return tiles.pool()
         if letter == "m":
             return tiles.mat() if y == len(m.rows) - 1 else tiles.stairs()
-        return tiles.floor(x, y) if style == "home" else tiles.tiled_floor(x, y)
+        return tiles.floor(x) if style == "home" else tiles.tiled_floor(x, y)
     if letter in "#":
-        return tiles.tree(x, y, letter_at(m, x, y + 1) == "#", tiles.grass(x, y))
+        return tiles.tree(letter_at(m, x, y + 1) == "#", tiles.grass(x, y))
     if letter in ":D":
         return tiles.path(x, y, beside(":D=mh<>v") if letter == ":" else 0)
     if letter == "~":

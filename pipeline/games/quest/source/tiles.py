@@ -56,7 +56,7 @@ def tall_grass() -> Canvas:
     return c
 
 
-def tree(x: int, y: int, below: bool, ground: Canvas) -> Canvas:
+def tree(below: bool, ground: Canvas) -> Canvas:
     """A round crown with light from the upper left; the trunk shows where no tree is below."""
     c = ground
     if below:
@@ -137,7 +137,7 @@ def ledge(letter: str, x: int, y: int) -> Canvas:
     return c
 
 
-def floor(x: int, y: int) -> Canvas:
+def floor(x: int) -> Canvas:
     c = Canvas(16, 16, 0xE8C890)
     for j in (0, 8):
         c.rect(0, j, 16, 1, 0xC8A068).rect(0, j + 1, 16, 1, 0xF8E0B0)

@@ -60,6 +60,7 @@ def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``states`` takes on the command line."""
     parser.add_argument("what", choices=("ls", "add", "check"), help="list, put in, load each one")
     parser.add_argument(
         "files", nargs="*", type=Path, default=[],
@@ -166,7 +167,7 @@ def _add_file(
     file: Path, known: argparse.Namespace, game: GameDescription, env: GBAEnv, library: Library
 ) -> dict[str, Any]:
     from pipeline.emulator.starting import begin, load_file, warning_of
-    from pipeline.games.save_files import without_note
+    from pipeline.games.states import without_note
     from pipeline.rollouts.start_states import ram_sha256, summary
 
     if Path(file.name.lower().removesuffix(".gz")).suffix in _SAVES:
