@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline.settings.options import (
     VALUES,
@@ -26,6 +26,9 @@ from pipeline.settings.reading import Settings, load_settings, tell_renamed
 from pipeline.system.errors import PipelineError
 from pipeline.system.streams import prepare_streams
 from pipeline.system.strict_json import json_text
+
+if TYPE_CHECKING:
+    from pipeline.commands.data import Action
 
 PLACES = {
     **dict.fromkeys(("dagger", "curriculum", "compare", "author"), "pipeline.loops"),
@@ -100,9 +103,9 @@ def _run(arguments: list[str]) -> None:
         raise _Told(error)
 
 
-def _actions(command: str) -> dict[str, Any]:
+def _actions(command: str) -> Mapping[str, Action]:
     """Imported late: stages need none of what they need, and help is a fifth of a second faster."""
-    actions: dict[str, Any] = importlib.import_module(f"pipeline.commands.{command}").ACTIONS
+    actions: Mapping[str, Action] = importlib.import_module(f"pipeline.commands.{command}").ACTIONS
     return actions
 
 
@@ -110,19 +113,24 @@ class _Told(PipelineError):
     """An error of a command that has a result, which is told already."""
 
 
-def _stage(name: str, settings: Settings) -> dict[str, Any]:
+def _stage(name: str, settings: Settings) -> dict[str, object]:
+    """Run a stage, or a loop of them; what is told of its result."""
     # Imported late: each stage brings only what it needs (train no emulator, collect no torch).
     module = importlib.import_module(f"{PLACES.get(name, 'pipeline')}.{name}")
     if name == "train" and settings.train.evaluate_every:
         from pipeline.loops.judge import evaluator
 
-        result: dict[str, Any] = module.run(settings, evaluator=evaluator(settings))
+        result = module.run(settings, evaluator=evaluator(settings))
     else:
         result = module.run(settings)
-    return result
+    if isinstance(result, dict):
+        return result  # setup and doctor
+    from pipeline.reports.telling import told
+
+    return told(result)
 
 
-def _headline(command: str, result: dict[str, Any]) -> str:
+def _headline(command: str, result: Mapping[str, Any]) -> str:
     from pipeline.reports.summary import summary_table  # no help and no error needs it
 
     state = "up to date" if result.get("up_to_date") else "done"
@@ -135,7 +143,7 @@ def _headline(command: str, result: dict[str, Any]) -> str:
     return f"{command}: {state}\n{summary_table(shown)}"
 
 
-def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
+def read_overrides(stage: str, words: Sequence[str]) -> dict[str, object]:
     """``--section.key value``, ``--key=value``, ``--flag``: dotted keys and their values.
 
     A key without a section is one of the stage's own section (``evaluate --episodes 40`` is
@@ -149,7 +157,7 @@ def read_overrides(stage: str, words: Sequence[str]) -> dict[str, Any]:
     return _settings_of(stage, taken)
 
 
-def _settings_of(stage: str, taken: Words) -> dict[str, Any]:
+def _settings_of(stage: str, taken: Words) -> dict[str, object]:
     given: dict[str, list[str]] = {}
     for name, values in taken.settings:
         key = full_key(stage, name)
@@ -165,7 +173,7 @@ def _none_alone(taken: Words) -> None:
         raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
 
 
-def _read(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+def _read(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, object]]:
     """The command, its own arguments, and settings by their dotted keys."""
     main_parser, leaves = _parsers([one for one in COMMANDS if one in arguments])
     named = _commands_in(arguments, leaves)

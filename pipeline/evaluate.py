@@ -6,18 +6,20 @@ milestone before, and is put beside the expert.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from pipeline.evaluation.games import film_of, of_expert, play_games, refuse_trained_seeds
-from pipeline.evaluation.report import read_report, write_report
-from pipeline.evaluation.rules import told_now
-from pipeline.games.loading import load_game
-from pipeline.reports.subtask_table import shown, subtask_row, write_table
+from pipeline.evaluation.games import Games, of_expert, refuse_trained_seeds
+from pipeline.evaluation.report import read_report, write_report, write_subtasks
+from pipeline.evaluation.rules import costs, rules
+from pipeline.games.task import task_of
+from pipeline.reports.results import EvaluateResult, SubtaskRow, SubtasksResult
+from pipeline.reports.subtask_table import subtask_row
 from pipeline.rollouts.player import EXPERT, make_player, mark_of
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.rollouts.start_states import library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Settings
 from pipeline.system.errors import PipelineError
 
 ALL = "all"
@@ -27,7 +29,7 @@ NOT_DECISIVE = {
 """Settings that do not change the rollouts, or are told otherwise."""
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> EvaluateResult | SubtasksResult:
     """Play ``evaluate.episodes`` unseen games and report how it went.
 
     With a subtask of the game (``milestone``, or ``from`` and ``to``) each begins in a start state
@@ -37,26 +39,20 @@ def run(settings: Settings) -> dict[str, Any]:
     The seeds come from a set that no other stage plays; were one of them trained on all the same
     (rollouts of an evaluation can be labelled), the evaluation is refused.
 
-    Returns:
-        ``episodes, success_rate, success_low, success_high`` (Wilson, 95 %), ``return_mean,
-        return_std, length_mean, milestones_mean, milestones``; for who judges ``sees, input,
-        starts`` (see `rules`); where labels or the program were paid for, ``dollars,
-        dollars_per_milestone, dollars_per_success_point``; and where report, rollouts (a raw shard)
-        and video lie. Of all subtasks ``subtasks``, a row each, and where their table lies.
-
     Raises:
         PipelineError: see `make_player`; seeds that were trained on.
     """
-    return _each_subtask(settings) if settings.milestone == ALL else _evaluate(settings)
+    return _each_subtask(settings) if settings.milestone == ALL else once(settings)
 
 
-def _each_subtask(settings: Settings) -> dict[str, Any]:
+def _each_subtask(settings: Settings) -> SubtasksResult:
     """The table of all subtasks, also as ``NAME-subtasks.json`` and ``.csv``."""
-    game, evaluate = load_game(settings.game), settings.evaluate
-    rows: list[dict[str, Any]] = []
+    evaluate, task = settings.evaluate, task_of(change(settings, subtask=(None, None)))
+    game = task.game
+    rows: list[SubtaskRow] = []
     start: str | None = None
     up_to_date = True
-    library = library_of(settings.game_folder(game.name))
+    library = library_of(task.folders.game)
     if not evaluate.keep_states:  # else each subtask leaves states to the next
         library.refuse_gaps([milestone.name for milestone in game.milestones[:-1]])
     for milestone in game.milestones:
@@ -64,55 +60,47 @@ def _each_subtask(settings: Settings) -> dict[str, Any]:
             start = milestone.name  # nothing lies between
             continue
         subtask = change(settings, subtask=(start, milestone.name))
-        judged = _evaluate(subtask)
+        judged = once(subtask)
         expert = None
-        if settings.expert.kind == "program":
-            expert = _evaluate(change(subtask, evaluate=of_expert(evaluate.name)))
-        up_to_date &= judged["up_to_date"]
+        if task.expert.expert.kind == "program":
+            expert = once(change(subtask, evaluate=of_expert(evaluate.name)))
+        up_to_date &= judged.up_to_date
         rows.append(subtask_row(milestone.name, start, judged, expert))
         start = milestone.name
     if not rows:
         raise PipelineError(f"{game.name} has no milestones, so there are no subtasks to evaluate")
-    same = ("episodes", "mode", "sticky", "sees", "input")
-    told = {name: judged[name] for name in same}
-    files = write_table(settings.run_folder(), f"{evaluate.name}-subtasks", told, rows)
-    return {"up_to_date": up_to_date, **told, **files, "subtasks": shown(rows)}
+    name = f"{evaluate.name}-subtasks"
+    return write_subtasks(task.folders.networks, name, judged, rows, up_to_date=up_to_date)
 
 
-def _evaluate(settings: Settings) -> dict[str, Any]:
-    evaluate = settings.evaluate
-    policy = evaluate.checkpoint or str(settings.run_folder() / "final.pt")
-    player = make_player(
-        settings,
-        policy=policy,
-        beta=0.0,
-        mode=evaluate.mode,
-        start_state=evaluate.start_state,
-        max_steps=evaluate.max_steps,
-        patience=evaluate.patience,
-        sticky=evaluate.sticky,
-        purpose=evaluate.purpose,
-    )
+def once(settings: Settings) -> EvaluateResult:
+    """One evaluation: of the whole game, or of one subtask."""
+    evaluate, task = settings.evaluate, task_of(settings)
+    policy = evaluate.checkpoint or str(task.folders.networks / "final.pt")
+    player = make_player(task, evaluate, policy=policy, beta=0.0, purpose=evaluate.purpose)
     seeds = episode_seeds(evaluate.purpose, evaluate.seed, evaluate.episodes)
     if policy != EXPERT:
         refuse_trained_seeds(Path(policy), seeds)
-    decisive = evaluate.model_dump(mode="json", exclude=NOT_DECISIVE)
-    header = player.header("evaluate", decisive)
+    header = player.header("evaluate", evaluate.model_dump(mode="json", exclude=NOT_DECISIVE))
+    games = Games(player, seeds.tolist(), header, evaluate, task.folders)
     mark = mark_of(header)
-    report = settings.run_folder() / f"{player.named(evaluate.name)}.json"
+    report = task.folders.networks / f"{games.name}.json"
     known = read_report(report, mark)
-    fresh = known is None or (evaluate.keep_rollouts and not known["rollouts"])
+    fresh = known is None or (evaluate.keep_rollouts and known.rollouts is None)
     if known is None or fresh or (evaluate.keep_states and evaluate.keep_rollouts):
-        played = play_games(settings, player, seeds.tolist(), header)
-        result = {**played, "video": known["video"] if known else None}
+        played = replace(games.play(), video=known.video if known else None)
     else:
-        result = known
-    result |= told_now(settings, player, result)
-    if evaluate.video and not (result["video"] and Path(result["video"]).exists()):
+        played = known
+    if evaluate.video and not (played.video and played.video.exists()):
         fresh = True
-        film = settings.run_folder() / f"{player.named(evaluate.name)}.gif"
-        result["video"] = str(film_of(result, player, seeds.tolist(), header, film))
-    result["report"] = str(report)
-    write_report(report, result, mark)
-    del result["filmed"]
-    return {**result, "up_to_date": not fresh}
+        played = replace(played, video=games.film(played))
+    result = EvaluateResult(
+        **vars(played),
+        # Checkpoints to choose from are not priced.
+        costs=None if evaluate.purpose == "select" else costs(player, task.folders.game, played),
+        rules=rules(player),
+        report=report,
+        up_to_date=not fresh,
+    )
+    write_report(result, mark)
+    return result

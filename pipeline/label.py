@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from pipeline.games.loading import load_game
-from pipeline.games.subtask import subtask_in
 from pipeline.labelling.forecast import forecast
 from pipeline.labelling.plan import processed_shards, stem_of
 from pipeline.labelling.pool import ExpertPool
 from pipeline.labelling.shard import label_shard
+from pipeline.labelling.work import labelling_of
+from pipeline.reports.results import FreeForecast, LabelResult, LabelRow, ModelForecast
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import check_shards
 from pipeline.shards.run_shards import refuse_same_stem
 from pipeline.system.errors import PipelineError
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> LabelResult | FreeForecast | ModelForecast:
     """Label processed shards; each gives a new shard with the same frames.
 
     No emulator takes part: the expert is asked about the RAM state stored with each step, and
@@ -37,18 +37,18 @@ def run(settings: Settings) -> dict[str, Any]:
             a program that answers otherwise when it is asked again (its shard is then not
             published), or screens that are not there.
     """
-    game = load_game(settings.game)
-    subtask = subtask_in(settings, game)
-    sources = processed_shards(settings, game)
+    work = labelling_of(settings)
+    game, subtask = work.task.game, work.task.subtask
+    sources = processed_shards(work.task.folders, work.options.shards)
     check_shards(sources, kind="processed", game=game.name, actions=game.buttons)
     if len({source.parent for source in sources}) > 1:
-        refuse_same_stem("label", [(one, stem_of(one, settings, game)) for one in sources])
-    with ExpertPool(settings, game) as pool:
-        if settings.label.dry_run:
-            return forecast(sources, settings, game, pool)
-        rows = [label_shard(source, settings, game, pool) for source in sources]
-    result = result_of(rows)
-    if subtask is not None and not result["shards"] and "stopped" not in result:
+        refuse_same_stem("label", [(one, stem_of(one, work.task.folders)) for one in sources])
+    with ExpertPool(work.task.expert, game, work.options.workers) as pool:
+        if work.options.dry_run:
+            return forecast(sources, work, pool)
+        rows = [label_shard(source, work, pool) for source in sources]
+    result = _result(rows)
+    if subtask is not None and not result.shards and result.stopped is None:
         raise PipelineError(
             f"{', '.join(map(str, sources))}: no step between '{subtask.start or 'the start'}' and "
             f"'{subtask.goal or 'the end'}'; collect and preprocess some with the same "
@@ -58,25 +58,20 @@ def run(settings: Settings) -> dict[str, Any]:
     return result
 
 
-def result_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(rows: Sequence[LabelRow]) -> LabelResult:
     """The figures of all shards together; ``rows`` has one a shard."""
-    seconds = sum(row.pop("seconds") for row in rows)
-    answers = sum(row["asked"] for row in rows)
-    dollars = sum(row["dollars"] or 0 for row in rows)
+    seconds = sum(row.seconds for row in rows)
+    answers = sum(row.asked for row in rows)
     # Each shard may have a batch of its own; what stopped all of them is said once.
-    stopped = list(dict.fromkeys(row["stopped"] for row in rows if row["stopped"]))
-    return {
-        "up_to_date": all(row["up_to_date"] for row in rows),
-        "shards": [row["shard"] for row in rows if row["shard"]],
-        "frames": sum(row["frames"] for row in rows),
-        "labels": sum(row["labels"] for row in rows),
-        "asked": answers,
-        "labels_per_second": answers / seconds if answers else None,
-        **({"dollars": dollars} if dollars else {}),
-        **({"stopped": "; ".join(stopped)} if stopped else {}),
-        "by_shard": rows if stopped or dollars else [_free(row) for row in rows],
-    }
-
-
-def _free(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("dollars", "stopped")}
+    stopped = list(dict.fromkeys(row.stopped for row in rows if row.stopped))
+    return LabelResult(
+        up_to_date=all(row.up_to_date for row in rows),
+        shards=tuple(row.shard for row in rows if row.shard),
+        frames=sum(row.frames for row in rows),
+        labels=sum(row.labels for row in rows),
+        asked=answers,
+        labels_per_second=answers / seconds if answers else None,
+        dollars=sum(row.dollars for row in rows) or None,
+        stopped="; ".join(stopped) or None,
+        by_shard=tuple(rows),
+    )

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from time import perf_counter
-from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.games.identity import expected_sha1
-from pipeline.games.loading import load_game
-from pipeline.games.subtask import subtask_in
+from pipeline.games.task import task_of
 from pipeline.preprocessing.making import Maker, state_reader
 from pipeline.preprocessing.plan import planned, raw_shards, row_of, small_stem
-from pipeline.preprocessing.resize import (
-    resize_job,
-)
+from pipeline.preprocessing.resize import resize_job
+from pipeline.reports.results import PreprocessResult
 from pipeline.settings.fields import Settings
 from pipeline.shards.reader import check_shards
 from pipeline.shards.run_shards import refuse_same_stem, stem_here
@@ -26,7 +22,7 @@ JOBS_AHEAD = 16
 """Jobs under way for each worker: half a second of work, so that none waits for the writer."""
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> PreprocessResult:
     """Make of each raw shard one with frames of ``preprocess.size``, its episodes split.
 
     With a subtask of the game (``milestone``, or ``from`` and ``to``), only the steps between its
@@ -41,36 +37,31 @@ def run(settings: Settings) -> dict[str, Any]:
     copies of it, whoever makes them, stay on their side. Memory: JOBS_AHEAD small jobs a
     worker. Interrupted, nothing half-written is left, and the same command carries on.
 
-    Returns:
-        ``shards`` (paths, one a raw shard), ``up_to_date``, episodes, frames, what was left out,
-        and ``by_shard`` with a row for each.
-
     Raises:
         PipelineError: no raw shard, one that is not valid or of another game, or a full disk;
             with ``reread_state``, one that cannot be played again as it was recorded, or no ROM.
     """
     started = perf_counter()
-    game = load_game(settings.game)
-    subtask = subtask_in(settings, game)
-    sources = raw_shards(settings, game)
+    task, options = task_of(settings), settings.preprocess
+    game, subtask, folder = task.game, task.subtask, task.folders.shards
+    sources = raw_shards(task.folders, options.shards)
     check_shards(
         sources,
         kind="raw",
         game=game.name,
-        rom_sha1=expected_sha1(game, settings.rom, unverified=settings.unverified_rom),
+        rom_sha1=task.rom_sha1(),
         actions=game.buttons,
         timing=game.timing.contract,
     )
-    stems = [(one, stem_here(settings, game.name, one, small_stem(one))) for one in sources]
+    stems = [(one, stem_here(task.folders, one, small_stem(one))) for one in sources]
     refuse_same_stem("preprocess", stems)
-    options, folder = settings.preprocess, settings.shard_folder(game.name)
     plans = list(planned(stems, folder, options, game, subtask))
     todo = [plan.source for plan in plans if not plan.done]
     steps = sum(plan.raw.frames for plan in plans if not plan.done)
     workers = options.workers or cores()
     with (
         array_executor(workers) as executor,
-        state_reader(settings, game, todo) as again,
+        state_reader(options, task, todo) as again,
         tqdm(total=steps, desc="preprocess", unit="step", disable=None) as bar,
     ):
         ahead = JOBS_AHEAD * workers
@@ -85,7 +76,7 @@ def run(settings: Settings) -> dict[str, Any]:
         row_of(plan, plan.target if plan.done else path)
         for plan, path in zip(plans, paths, strict=True)
     ]
-    made = [row["shard"] for row in rows if row["shard"]]
+    made = tuple(row.shard for row in rows if row.shard)
     if not made and subtask is not None:
         raise PipelineError(
             f"{folder}: no raw shard has a step between '{subtask.start or 'the start'}' and "
@@ -97,14 +88,14 @@ def run(settings: Settings) -> dict[str, Any]:
             f"{folder}: every episode is broken, so nothing is left; "
             "set preprocess.drop_broken_episodes to false, or collect anew"
         )
-    return {
-        "up_to_date": all(row["up_to_date"] for row in rows),
-        "shards": made,
-        "episodes": sum(row["episodes"] for row in rows),
-        "frames": sum(row["frames"] for row in rows),
-        "validation_episodes": sum(row["validation_episodes"] for row in rows),
-        "dropped_episodes": sum(row["dropped_episodes"] for row in rows),
-        "dropped_steps": sum(row["dropped_steps"] for row in rows),
-        "frames_per_second": round(steps / seconds) if steps else None,
-        "by_shard": rows,
-    }
+    return PreprocessResult(
+        up_to_date=all(row.up_to_date for row in rows),
+        shards=made,
+        episodes=sum(row.episodes for row in rows),
+        frames=sum(row.frames for row in rows),
+        validation_episodes=sum(row.validation_episodes for row in rows),
+        dropped_episodes=sum(row.dropped_episodes for row in rows),
+        dropped_steps=sum(row.dropped_steps for row in rows),
+        frames_per_second=round(steps / seconds) if steps else None,
+        by_shard=tuple(rows),
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.loading.selection import select_shards
+from pipeline.reports.results import TrainResult
 from pipeline.settings.reading import Settings
 from pipeline.training.cloning import Evaluator, Training
 from pipeline.training.machine import (
@@ -15,7 +14,9 @@ from pipeline.training.machine import (
     keep_freed_memory,
     threads,
 )
+from pipeline.training.progress import result_of
 from pipeline.training.run_folder import (
+    Run,
     carry_on_from,
     finished,
     inputs_of,
@@ -23,7 +24,7 @@ from pipeline.training.run_folder import (
 )
 
 
-def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, Any]:
+def run(settings: Settings, *, evaluator: Evaluator | None = None) -> TrainResult:
     """Train a network on labelled shards; write ``CHECKPOINTS/RUN/``.
 
     ``final.pt`` is the network after the last step, ``best.pt`` the one that played best
@@ -31,35 +32,31 @@ def run(settings: Settings, *, evaluator: Evaluator | None = None) -> dict[str, 
     the validation split, ``step-NNNNNN.pt`` periodic ones, ``last.pt`` where to carry on:
     training that was stopped and carried on gives the same bits on a CPU.
 
-    Returns:
-        ``checkpoint`` (final.pt), ``best``, ``steps, labels, shards, loss, accuracy`` (of the
-        last ``train.log_every`` updates), ``validation_agreement, samples_per_second`` ...;
-        ``up_to_date`` when all was there before.
-
     Raises:
         PipelineError: no labelled shards, shards that do not fit one another or the game, a
             device that is not there, or a run folder that holds another training; a training that
             breaks down (`pipeline.training.breakdown`), whose checkpoints stay as they were.
     """
-    train = settings.train
-    selection = select_shards(settings, load_game(settings.game))
+    train, task = settings.train, task_of(settings)
+    run = Run(settings.run, task.folders.networks, settings.model_dump(mode="json"), settings.track)
+    selection = select_shards(task, train)
     device = choose_device(train.device)
     dtype = choose_precision(train.precision, device)
     precision = str(dtype).removeprefix("torch.")
     inputs = inputs_of(train, selection.headers, precision, selection.subtask)
-    folder = settings.run_folder()
+    folder = run.folder
     before = carry_on_from(folder, inputs, train) if train.resume else None
     if before is not None:
         selection.plan(train, device.type, before.inputs.get("order"))  # refuses another order
     done = None if before is None else finished(folder, inputs, train)
     if done is not None:
-        return {**done.metrics["summary"], "up_to_date": True}
+        return result_of(done.metrics)
     remove_leftovers(folder)
     keep_freed_memory()
     with threads(train.threads), deterministic(train.deterministic):
-        training = Training(settings, selection, inputs, device, dtype, before)
+        training = Training(run, train, selection, inputs, device, dtype, before)
         try:
             training.updates(evaluator if train.evaluate_every else None)
-            return {**training.finish(), "up_to_date": False}
+            return training.finish()
         finally:
             training.close()

@@ -19,12 +19,14 @@ from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
 from pipeline.games.subtask import subtask_in
 from pipeline.labelling import plan as labelling_plan
+from pipeline.labelling.work import labelling_of
 from pipeline.preprocessing.plan import planned
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import canonical_json
 from pipeline.shards.reader import Shard
 from pipeline.training.checkpoint import Checkpoint, save_checkpoint
 from pipeline.training.run_folder import inputs_of
+from tests.changed import change
 from tests.loading import made
 from tests.shards.factory import raw_shard
 from tests.training.test_checkpoint import checkpoint
@@ -93,10 +95,10 @@ class World:
 
     def _label(self, _: Patch) -> str:
         settings = self.settings
-        game = load_game(settings.game)
+        work = labelling_of(settings)
         source = Path(settings.label.shards[0])
-        with opening.open_expert(settings, game) as expert:
-            return labelling_plan.planned(source, settings, expert, game).mark
+        with opening.open_expert(work.task.expert, work.task.game) as expert:
+            return labelling_plan.planned(source, work, expert).mark
 
     def _train(self, _: Patch) -> str:
         settings, train = self.settings, self.settings.train

@@ -18,8 +18,9 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.loops import author
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.model_server import ModelServer, error, late, says
 from tests.quest_author.conversation import STARES, SYNTAX_ERROR, WANDERS, Conversation, right
 
@@ -76,12 +77,12 @@ def test_the_third_program_succeeds_after_evidence_of_two_failures(
 ) -> None:
     server = serve()
     first = author.run(settings)
-    assert (first["asked"], first["milestones"][0]["program"]) == (2, "attempt-02")
+    assert (first.asked, first.milestones[0].program) == (2, "attempt-02")
     done = author.run(change(settings, author={"milestone": "left_home"}))
-    row = done["milestones"][0]
-    assert (row["program"], row["attempts"], row["success_rate"]) == ("attempt-03", 3, 1.0)
-    assert row["interval"] == "0.34-1.00"
-    assert (done["asked"], done["plays"], done["whole_success_rate"]) == (
+    row = done.milestones[0]
+    assert (row.program, row.attempts, row.success_rate) == ("attempt-03", 3, 1.0)
+    assert str(row.interval) == "0.34-1.00"
+    assert (done.asked, done.plays, done.whole.success_rate) == (
         3, "2 of 10 milestones", 1.0,
     )  # fmt: skip
     again = {name: result_of(settings, f"left_home/attempt-0{name}") for name in (1, 2, 3)}
@@ -104,7 +105,7 @@ def test_the_third_program_succeeds_after_evidence_of_two_failures(
     # The same again asks nothing, and needs no key.
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     same = author.run(change(settings, author={"milestone": "left_home"}))
-    assert (same["up_to_date"], same["asked"], len(server.asked)) == (True, 0, 5)
+    assert (same.up_to_date, same.asked, len(server.asked)) == (True, 0, 5)
 
 
 def test_every_attempt_is_on_record_and_the_joined_program_says_what_it_cost(
@@ -125,7 +126,7 @@ def test_every_attempt_is_on_record_and_the_joined_program_says_what_it_cost(
         "step 0: failed: KeyError: 'scene', line 2"
     )
     told = json.loads((folder(settings) / "expert.json").read_text())
-    assert told["dollars"] == pytest.approx(done["dollars"])
+    assert told["dollars"] == pytest.approx(done.dollars)
     assert told["dollars"] == pytest.approx(
         sum(result_of(settings, f"game_started/attempt-0{n}")["dollars"] for n in (1, 2))
     )
@@ -133,7 +134,7 @@ def test_every_attempt_is_on_record_and_the_joined_program_says_what_it_cost(
     assert (told["milestones"][0]["milestone"], told["milestones"][0]["attempts"]) == (
         "game_started", 2,
     )  # fmt: skip
-    assert done["use"] == f"--expert.path {folder(settings) / 'expert.py'}"
+    assert done.use == f"--expert.path {folder(settings) / 'expert.py'}"
     # And the key is nowhere.
     assert KEY in str(server.requests[0].headers)
     files = [path for path in settings.paths.checkpoints.rglob("*") if path.is_file()]
@@ -145,7 +146,7 @@ def test_of_several_candidates_the_best_is_kept(settings: Settings, serve: Open)
     server = serve(Conversation({"game_started": (STARES,)}))
     several = change(settings, author={"candidates": 2}, model={"cache": False})
     done = author.run(several)
-    assert (done["asked"], done["attempts"]) == (2, 2)
+    assert (done.asked, done.attempts) == (2, 2)
     assert server.asked[0].body == server.asked[1].body
     both = [result_of(settings, f"game_started/{n}") for n in ("attempt-01", "attempt-01-2")]
     assert sorted(one["success_rate"] for one in both) == [0.0, 1.0]
@@ -156,15 +157,15 @@ def test_what_failed_attempts_cost_is_told_beside_the_program(
     settings: Settings, serve: Open
 ) -> None:
     serve(Conversation({"left_home": (SYNTAX_ERROR,) * 9}))
-    before = author.run(settings)["dollars"]
+    before = author.run(settings).dollars
     failed = author.run(change(settings, author={"milestone": "left_home", "attempts": 2}))
-    assert failed["error"] == (
+    assert failed.error == (
         "no program for 'left_home' in 2 attempts: the best could not be tried (the program "
         f"cannot be used: line 1: expected ':'), and author.accept is 0.8; look into "
         f"{folder(settings) / 'left_home'}, and raise author.attempts to go on"
     )
     told = json.loads((folder(settings) / "expert.json").read_text())
-    assert told["dollars"] == pytest.approx(before + failed["dollars"])
+    assert told["dollars"] == pytest.approx(before + failed.dollars)
     assert [row["milestone"] for row in told["milestones"]] == ["game_started"]
 
 
@@ -174,7 +175,7 @@ def test_other_trials_try_the_answers_again_and_ask_nothing(
     server = serve()
     author.run(settings)
     done = author.run(change(settings, author={"episodes": 3}))
-    assert (done["up_to_date"], done["asked"], len(server.asked)) == (False, 0, 2)
+    assert (done.up_to_date, done.asked, len(server.asked)) == (False, 0, 2)
     assert result_of(settings, "game_started/attempt-02")["episodes"] == 3
 
 
@@ -210,10 +211,10 @@ def test_a_budget_stops_before_the_question_that_might_go_beyond_it(
     assert re.fullmatch(
         r"budget.tokens is 80000: 4\d+ are spent and the next question may take \d+; "
         "'game_started' has no program yet",
-        done["error"],
+        done.error,
     )
-    assert (len(server.asked), done["asked"], done["program"]) == (1, 1, None)
-    assert author.run(settings)["milestones"][0]["program"] == "attempt-02"
+    assert (len(server.asked), done.asked, done.program) == (1, 1, None)
+    assert author.run(settings).milestones[0].program == "attempt-02"
     assert len(server.asked) == 2
 
 
@@ -227,14 +228,14 @@ def test_what_it_would_cost_is_said_before_anything_is_asked(
         budget={"dollars": 0.5},
     )
     told = author.run(dry)
-    assert (server.requests, told["questions"]) == ([], 60)
-    assert told["output_tokens"] == 60 * 2000
-    assert told["dollars"] > 60 * 2000 * 15 / 1e6
-    assert told["stopped_by"].startswith("budget.dollars is 0.5: 0.0000 are spent and the next")
+    assert (server.requests, told.total.questions) == ([], 60)
+    assert told.total.output_tokens == 60 * 2000
+    assert told.total.dollars > 60 * 2000 * 15 / 1e6
+    assert told.stopped_by.startswith("budget.dollars is 0.5: 0.0000 are spent and the next")
     author.run(settings)
-    assert author.run(dry)["questions"] == 54
+    assert author.run(dry).total.questions == 54
     # What was really paid is within what was said for it.
-    assert author.run(settings)["dollars"] < told["milestones"][0]["dollars"]
+    assert author.run(settings).dollars < told.milestones[0].cost.dollars
 
 
 def test_a_service_that_gives_no_answer_ends_the_run_and_is_asked_again_later(
@@ -242,7 +243,7 @@ def test_a_service_that_gives_no_answer_ends_the_run_and_is_asked_again_later(
 ) -> None:
     serve(error(500, "api_error", "Internal server error"))
     once = change(settings, model={"retries": 0})
-    assert author.run(once)["error"] == (
+    assert author.run(once).error == (
         "the model gave no answer (500 api_error: Internal server error); 'game_started' has no "
         "program yet"
     )
@@ -250,8 +251,8 @@ def test_a_service_that_gives_no_answer_ends_the_run_and_is_asked_again_later(
     serve(says(f"```python\n{right('game_started')}```"))
     unpriced = change(once, model={"prices": None})
     done = author.run(unpriced)
-    assert done["milestones"][0]["program"] == "attempt-01"
-    assert (done["dollars"], done["output_tokens"] > 0) == (None, True)
+    assert done.milestones[0].program == "attempt-01"
+    assert (done.dollars, done.output_tokens > 0) == (None, True)
 
 
 def start(settings: Settings, *words: str) -> subprocess.Popen[bytes]:
@@ -284,7 +285,7 @@ def test_after_a_kill_a_paid_answer_is_tried_and_not_asked_for_again(
     wait_for(attempt / "answer.json")
     kill(process)
     assert not (attempt / "result.json").exists()
-    assert author.run(settings)["milestones"][0]["program"] == "attempt-01"
+    assert author.run(settings).milestones[0].program == "attempt-01"
     assert len(server.asked) == 1
 
 
@@ -299,7 +300,7 @@ def test_after_a_kill_while_the_model_answers_the_same_attempt_is_asked_for_agai
     assert not (attempt / "answer.json").exists()
     server.script = says(f"```python\n{right('game_started')}```")
     done = author.run(settings)
-    assert (done["asked"], done["milestones"][0]["program"]) == (1, "attempt-01")
+    assert (done.asked, done.milestones[0].program) == (1, "attempt-01")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from pipeline import collect, evaluate, train
 from pipeline.__main__ import main
 from pipeline.agents.policy import check_policy
 from pipeline.games.loading import load_game
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.training import checkpoint as checkpoints
 from pipeline.training import cloning
 from pipeline.training.breakdown import NotFinite, limit_of
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.changed import change
 from tests.trained import error_of, settings_in
 from tests.training.test_checkpoint import checkpoint
 from tests.training.test_optimising import batch, cloner

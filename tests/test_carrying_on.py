@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline import train
-from pipeline.settings.reading import Settings, change
+from pipeline.reports.results import TrainResult
+from pipeline.reports.telling import told
+from pipeline.settings.reading import Settings
 from pipeline.training import cloning
 from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.cloning import Evaluator, Judged
 from pipeline.training.run_folder import copy_checkpoint
-from tests.trained import same_training, settings_in
+from tests.changed import change
+from tests.trained import figures, same_training, settings_in
 
 _OWN = ("checkpoint", "best", "seconds", "samples_per_second")
 
@@ -26,20 +29,20 @@ def settings(tmp_path: Path) -> Settings:
     return settings_in(tmp_path)
 
 
-def figures(result: dict[str, Any]) -> dict[str, Any]:
+def figures_of(result: TrainResult) -> dict[str, object]:
     """A summary without paths and times."""
-    return {key: value for key, value in result.items() if key not in _OWN}
+    return {key: value for key, value in told(result).items() if key not in _OWN}
 
 
-def judge(stopped_at: int = 0) -> Callable[[Path], dict[str, Any]]:
+def judge(stopped_at: int = 0) -> Evaluator:
     """An evaluation that Ctrl-C reaches at a step."""
 
-    def play(path: Path) -> dict[str, Any]:
+    def play(path: Path) -> Judged:
         step = load_checkpoint(path).step
         if step == stopped_at:
             raise KeyboardInterrupt
         rate = {10: 0.5, 20: 0.75}.get(step, 0.25)
-        return {"success_rate": rate, "milestones_mean": 1.0, "return_mean": 0.0}
+        return figures(success_rate=rate)
 
     return play
 
@@ -61,11 +64,11 @@ def test_stopped_between_its_last_step_and_final_it_ends_with_the_same_figures(
     (folder / "step-000030.pt").rename(folder / "last.pt")
     (folder / "final.pt").unlink()
     result = train.run(stopped)
-    assert figures(result) == figures(expected)
-    assert result["up_to_date"] is False
+    assert figures_of(result) == figures_of(expected)
+    assert result.up_to_date is False
     for name in ("final.pt", "last.pt", "best.pt"):
         assert same_training(folder / name, whole.run_folder() / name)
-    assert train.run(stopped)["up_to_date"] is True
+    assert train.run(stopped).up_to_date is True
 
 
 @pytest.mark.parametrize("step", [10, 20, 30])
@@ -81,7 +84,7 @@ def test_ctrl_c_in_an_evaluation_carries_on_with_that_evaluation(
     folder = stopped.run_folder()
     assert load_checkpoint(folder / "last.pt").step == step
     assert not (folder / "final.pt").exists()
-    assert figures(train.run(stopped, evaluator=judge())) == figures(expected)
+    assert figures_of(train.run(stopped, evaluator=judge())) == figures_of(expected)
     for name in ("final.pt", "last.pt", "best.pt"):
         assert same_training(folder / name, whole.run_folder() / name)
     assert steps_shown(folder) == [10, 20, 30]
@@ -98,7 +101,7 @@ def test_the_final_of_fewer_steps_is_never_that_of_more(settings: Settings) -> N
     folder = longer.run_folder()
     assert [load_checkpoint(folder / n).step for n in ("final.pt", "last.pt")] == [15, 30]
     result = train.run(longer, evaluator=judge())
-    assert (result["steps"], result["up_to_date"]) == (30, False)
+    assert (result.steps, result.up_to_date) == (30, False)
     final = load_checkpoint(folder / "final.pt")
     assert (final.step, final.metrics["summary"]["steps"]) == (30, 30)
     whole = load_checkpoint(settings.paths.checkpoints / "whole/final.pt")
@@ -110,7 +113,7 @@ def test_somebody_elses_final_is_replaced_by_that_of_the_run(settings: Settings)
     train.run(mine)
     train.run(other)
     copy_checkpoint(other.run_folder() / "final.pt", mine.run_folder() / "final.pt")
-    assert train.run(mine)["up_to_date"] is False
+    assert train.run(mine).up_to_date is False
     assert same_training(mine.run_folder() / "final.pt", mine.run_folder() / "last.pt")
 
 
@@ -131,7 +134,7 @@ def test_a_best_from_ahead_is_known_or_removed(settings: Settings) -> None:
         copy_checkpoint(folder / "step-000020.pt", mine.run_folder() / "best.pt")
         copy_checkpoint(folder / "step-000010.pt", mine.run_folder() / "last.pt")
         result = train.run(mine)
-        assert result["best_step"] == best
+        assert result.best_step == best
         assert load_checkpoint(mine.run_folder() / "best.pt").step == best
 
 
@@ -146,7 +149,7 @@ def test_a_checkpoint_of_an_older_pipeline_at_the_last_step_is_finished(settings
     torch.save(content, last)
     (folder / "final.pt").unlink()
     result = train.run(change(settings, train=keys))
-    assert (result["steps"], result["loss"], result["accuracy"]) == (30, None, None)
+    assert (result.steps, result.loss, result.accuracy) == (30, None, None)
     assert load_checkpoint(folder / "final.pt").step == 30
 
 

@@ -13,6 +13,7 @@ from pipeline import label, preprocess, train
 from pipeline.loops import compare
 from pipeline.loops.thinning import thin
 from pipeline.reports.plots import plot_comparison
+from pipeline.reports.telling import told
 from pipeline.settings.reading import Settings, load_settings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
@@ -52,7 +53,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def result(settings: Settings) -> dict[str, Any]:
-    return compare.run(settings)
+    return told(compare.run(settings))
 
 
 def test_chosen_labels_are_compared_with_as_many_spread_evenly(result: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ def test_no_stage_makes_new_versions_of_what_was_compared(
             f"{home / 'small'}: {missing}, or take those of another run with --from_run "
             "(small/compare, small/compare/even-10, small/compare/novel-10)"
         )
-    assert compare.run(settings)["rows"] == result["rows"]
+    assert told(compare.run(settings))["rows"] == result["rows"]
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*.h5")} == before
 
 

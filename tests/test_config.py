@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import STAGES, read_overrides
-from pipeline.settings.reading import Settings, change, load_settings
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Collect, Settings, Train
+from pipeline.settings.reading import load_settings
 from pipeline.system.errors import PipelineError
 
 
@@ -159,15 +161,23 @@ def test_a_wrong_option_says_what_would_be_right(words: list[str], message: str)
     assert str(caught.value) == message
 
 
+def test_of_a_changed_section_only_what_was_given_is_taken() -> None:
+    old = load_settings(None, {"collect.sticky": 0.5, "collect.episodes": 9, "train.steps": 5})
+    new = change(old, collect=Collect(sticky=None, beta=0.5), subtask=("a", "b"), owner="whose")
+    assert new.collect == Collect(sticky=None, beta=0.5, episodes=9)
+    assert (new.train, new.from_, new.to, new.owner) == (old.train, "a", "b", "whose")
+    assert change(old) == old
+
+
 def test_changed_settings_leave_the_old_ones_alone() -> None:
     old = Settings()
-    new = change(old, run="other", train={"steps": 5})
+    new = change(old, run="other", train=Train(steps=5))
     assert (new.run, new.train.steps, new.train.batch_size) == ("other", 5, 64)
     assert (old.run, old.train.steps) == ("default", 10_000)
 
 
 @pytest.mark.parametrize("subtask", [{"from": "left_home", "to": "orb_found"}, {"milestone": "a"}])
 def test_changed_settings_keep_the_subtask(subtask: dict[str, str]) -> None:
-    new = change(load_settings(None, subtask), run="other", train={"steps": 5})
+    new = change(load_settings(None, subtask), run="other", train=Train(steps=5))
     kept = {"milestone": new.milestone, "from": new.from_, "to": new.to}
     assert kept == {"milestone": None, "from": None, "to": None, **subtask}

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import evaluate
+from pipeline import evaluate, label
 from pipeline.games.loading import load_game
 from pipeline.loops import dagger
-from pipeline.settings.reading import Settings, change
+from pipeline.loops.round import labelled
+from pipeline.reports.results import FreeForecast
+from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.scripted import Scripted, put_in
 
 
@@ -40,14 +43,14 @@ def test_the_rounds_cost_what_their_labels_and_the_program_cost(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = dagger.run(settings)
-    assert [row["dollars"] for row in written["rounds"]] == [pytest.approx(0.4)]
-    assert written["dollars"] == pytest.approx(0.4)
-    assert written["dollars_per_milestone"] is None or written["milestones_mean"] > 0
-    assert written["dollars_per_success_point"] is None  # after one update nothing is won
+    assert [row.dollars for row in written.rounds] == [pytest.approx(0.4)]
+    assert written.costs.dollars == pytest.approx(0.4)
+    assert written.costs.dollars_per_milestone is None or written.evaluation.milestones_mean > 0
+    assert written.costs.dollars_per_success_point is None  # after one update nothing is won
     report = json.loads((settings.run_folder() / "paid-evaluate.json").read_text())
     assert report["dollars"] == pytest.approx(0.4)
     alone = evaluate.run(change(settings, evaluate={"checkpoint": "expert", "name": "itself"}))
-    assert alone["dollars"] == pytest.approx(0.4)
+    assert alone.costs.dollars == pytest.approx(0.4)
 
 
 def test_the_loop_ends_where_the_expert_stops_and_is_carried_on(
@@ -62,5 +65,17 @@ def test_the_loop_ends_where_the_expert_stops_and_is_carried_on(
         "and the same command carries on from there"
     )
     put_in(monkeypatch, Scripted(purse=9))
-    (row,) = dagger.run(mine)["rounds"]
-    assert row["dollars"] == pytest.approx(0.12)
+    (row,) = dagger.run(mine).rounds
+    assert row.dollars == pytest.approx(0.12)
+
+
+def test_a_loop_refuses_to_ask_only_what_its_labels_would_cost(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label, "run", lambda _: FreeForecast(questions=3))
+    with pytest.raises(PipelineError) as error:
+        labelled(settings)
+    assert str(error.value) == (
+        "label.dry_run: a loop cannot go on without labels; leave it out, or give it to the label "
+        "stage alone"
+    )

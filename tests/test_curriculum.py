@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 
 from pipeline.loops import curriculum
-from pipeline.reports.subtask_table import shown, write_table
+from pipeline.loops.results import CurriculumResult
+from pipeline.reports.subtask_table import write_table
+from pipeline.reports.telling import told as tell
 from pipeline.rollouts.start_states import library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint
+from tests.changed import change
 from tests.trained import same_training
 
 ROOT = Path(__file__).parent.parent
@@ -60,8 +63,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path) -> dict[str, Any]:
+def result(folder: Path) -> CurriculumResult:
     return curriculum.run(settings_in(folder))
+
+
+@pytest.fixture(scope="module")
+def told(result: CurriculumResult) -> dict[str, Any]:
+    return tell(result)
 
 
 def shards(folder: Path) -> dict[str, str]:
@@ -74,7 +82,7 @@ def shards(folder: Path) -> dict[str, str]:
 
 
 def test_each_subtask_has_a_row_with_the_expert_beside_the_network(
-    told: dict[str, Any], folder: Path
+    result: CurriculumResult, told: dict[str, Any], folder: Path
 ) -> None:
     first, second = told["subtasks"]
     assert [first["milestone"], second["milestone"]] == GOALS
@@ -89,7 +97,7 @@ def test_each_subtask_has_a_row_with_the_expert_beside_the_network(
     assert told["labels"] == first["labels"] + second["labels"]
     assert told["updates"] == first["updates"] + second["updates"]
     written = json.loads(Path(told["json"]).read_text())
-    assert shown(written["subtasks"]) == told["subtasks"]
+    assert written["subtasks"] == [tell(row) for row in result.subtasks]
     assert written["success_rate"] == told["success_rate"]
     with Path(told["csv"]).open() as file:
         rows = list(csv.DictReader(file))
@@ -124,7 +132,7 @@ def test_one_network_learns_from_all_subtasks(told: dict[str, Any], folder: Path
 def test_the_same_command_has_nothing_to_do_again(told: dict[str, Any], folder: Path) -> None:
     before = shards(folder)
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")}
-    again = curriculum.run(settings_in(folder))
+    again = tell(curriculum.run(settings_in(folder)))
     keep = {key: value for key, value in told.items() if key != "seconds"}
     assert {key: value for key, value in again.items() if key != "seconds"} == keep
     assert shards(folder) == before
@@ -137,13 +145,13 @@ def test_the_same_command_has_nothing_to_do_again(told: dict[str, Any], folder: 
 def test_a_network_for_each_milestone_is_a_switching_policy(tmp_path: Path) -> None:
     mine = settings_in(tmp_path, curriculum={"network": "each", "rounds": 1})
     made = curriculum.run(mine)
-    switching = json.loads(Path(made["policy"]).read_text())
+    switching = json.loads(Path(made.policy).read_text())
     assert list(switching["checkpoints"]) == GOALS
-    networks = [load_checkpoint(Path(made["policy"]).parent / p)
+    networks = [load_checkpoint(Path(made.policy).parent / p)
                 for p in switching["checkpoints"].values()]  # fmt: skip
     assert [len(network.shard_ids) for network in networks] == [1, 1]
     assert networks[0].shard_ids != networks[1].shard_ids
-    assert [row["milestone"] for row in made["subtasks"]] == GOALS
+    assert [row.learned.milestone for row in made.subtasks] == GOALS
 
 
 def test_milestones_that_come_together_are_one_subtask(
@@ -160,10 +168,10 @@ def test_milestones_that_come_together_are_one_subtask(
     settings = Settings.model_validate(mine)
     settings = change(settings, curriculum={"network": "each", "rounds": 1, "target": 0.0})
     told = curriculum.run(settings)
-    assert [row["milestone"] for row in told["subtasks"]] == ["game_started"]
+    assert [row.judged.milestone for row in told.subtasks] == ["game_started"]
     said = "awake: is reached with game_started or before it; nothing lies between"
     assert said in capsys.readouterr().out
-    switching = json.loads(Path(told["policy"]).read_text())
+    switching = json.loads(Path(told.policy).read_text())
     assert len(set(switching["checkpoints"].values())) == 1
     assert list(switching["checkpoints"]) == ["game_started", "awake"]
 

@@ -74,9 +74,7 @@ def test_the_training_goes_the_same_way(settings: Settings) -> None:
 
 def test_the_evaluation_counts_the_same(settings: Settings) -> None:
     result = evaluate.run(settings)
-    reached = {
-        row["milestone"]: (row["reached"], row["median_step"]) for row in result["milestones"]
-    }
+    reached = {row.milestone: (row.reached, row.median_step) for row in result.milestones}
     assert reached["game_started"] == (4, 1.0)
-    assert result["success_rate"] == 0.0
-    assert result["length_mean"] == 80.0
+    assert result.success_rate == 0.0
+    assert result.length_mean == 80.0

@@ -139,7 +139,7 @@ def shard(mover: Path) -> Path:
         "expert": {"path": mover / "walk.py"},
     }
     (mover / "walk.py").write_text('def act(state):\n    return "RIGHT"\n')
-    return Path(collect.run(Settings.model_validate(settings))["shard"])
+    return Path(collect.run(Settings.model_validate(settings)).shard)
 
 
 def test_a_recorded_episode_is_searched_step_by_step(

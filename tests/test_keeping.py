@@ -12,6 +12,7 @@ import pytest
 from pipeline import collect, evaluate
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.loops import curriculum
 from pipeline.rollouts.keeping_states import Gathering, Keep, Moment, harvest, keep_of
 from pipeline.rollouts.parts import Parts
@@ -19,9 +20,11 @@ from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import Purpose, episode_seeds
 from pipeline.rollouts.start_states import Library, library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.fields import Collect
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 
 QUEST = load_game("quest")
 EPISODES = 10
@@ -58,7 +61,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one worker keeps, four of ten."""
     folder = tmp_path_factory.mktemp("alone")
-    assert collect.run(settings(folder, collect={**BRIEF, "workers": 1}))["new_states"] == 4
+    assert collect.run(settings(folder, collect={**BRIEF, "workers": 1})).new_states == 4
     return folder
 
 
@@ -73,9 +76,8 @@ def test_the_first_episodes_states_are_kept_whatever_the_workers(
 def test_an_interrupted_collection_keeps_the_same_states(alone: Path, tmp_path: Path) -> None:
     mine = settings(tmp_path, collect={**BRIEF, "workers": 2})
     player = make_player(
-        mine, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=3,
-        patience=0, sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(mine), Collect(max_steps=3), policy="expert", beta=1.0, purpose="collect"
+    )
     told = player.header("collect", {})
     with Shard(alone / "datasets/quest/collect-raw-v001.h5") as shard:
         header = shard.header
@@ -87,7 +89,7 @@ def test_an_interrupted_collection_keeps_the_same_states(alone: Path, tmp_path: 
     # Killed while the states were put into the library: some are there.
     for file in library(tmp_path).files("game_started")[:3]:
         file.unlink()
-    assert collect.run(mine)["new_states"] == 3
+    assert collect.run(mine).new_states == 3
     assert files(tmp_path) == files(alone)
 
 
@@ -119,7 +121,7 @@ def test_each_purpose_has_places_of_its_own(alone: Path, tmp_path: Path) -> None
     for purpose, most in bounds:
         own = {"purpose": purpose, "name": purpose, "keep_states_most": most}
         told = evaluate.run(change(mine, evaluate={**few, **own}))
-        assert told["new_states"] == most
+        assert told.new_states == most
         states = library(tmp_path).states_for(QUEST, "game_started", purpose)
         assert [one.purpose for one in states] == [purpose] * most
         assert set(episode_seeds(purpose, 0, most).tolist()) < set(seeds(tmp_path))

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import label
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.diff import diff
+from tests.changed import change
 from tests.shards.factory import processed_shard, write_game
 
 
@@ -35,21 +36,21 @@ def test_another_expert_gives_a_new_shard_and_the_first_one_gives_the_first_agai
 ) -> None:
     first = label.run(settings)
     second = label.run(change(settings, expert={"path": tmp_path / "second.py"}))
-    assert [Path(r["shards"][0]).name for r in (first, second)] == [
+    assert [Path(r.shards[0]).name for r in (first, second)] == [
         "a-labelled-v001.h5",
         "a-labelled-v002.h5",
     ]
-    assert second["labels"] == second["frames"] == 28
-    assert 0 < first["labels"] < 28
-    with Shard(first["shards"][0]) as one, Shard(second["shards"][0]) as two:
+    assert second.labels == second.frames == 28
+    assert 0 < first.labels < 28
+    with Shard(first.shards[0]) as one, Shard(second.shards[0]) as two:
         assert (two.column("expert_actions") == 2).all()
         assert not (one.column("expert_actions") == 2).any()
-    told = diff(Path(first["shards"][0]), Path(second["shards"][0]))
-    assert (told["both"], told["agreement"]) == (first["labels"], 0.0)
-    assert (told["only_a"], told["only_b"]) == (0, 28 - first["labels"])
+    told = diff(Path(first.shards[0]), Path(second.shards[0]))
+    assert (told["both"], told["agreement"]) == (first.labels, 0.0)
+    assert (told["only_a"], told["only_b"]) == (0, 28 - first.labels)
     again = label.run(settings)
-    assert again["up_to_date"]
-    assert again["labels"] == first["labels"]
+    assert again.up_to_date
+    assert again.labels == first.labels
 
 
 def test_labels_are_added_where_there_are_none_and_kept_where_there_are(
@@ -57,19 +58,19 @@ def test_labels_are_added_where_there_are_none_and_kept_where_there_are(
 ) -> None:
     first = label.run(settings)
     second = change(
-        settings, label={"shards": first["shards"]}, expert={"path": tmp_path / "second.py"}
+        settings, label={"shards": first.shards}, expert={"path": tmp_path / "second.py"}
     )
     added = label.run(second)
-    assert Path(added["shards"][0]).name == "a-labelled-v002.h5"
-    assert added["asked"] == 28 - first["labels"]
-    told = diff(Path(first["shards"][0]), Path(added["shards"][0]))
-    assert (told["agreement"], told["only_b"]) == (1.0, added["asked"])
-    by = facts(added["shards"][0]).experts
+    assert Path(added.shards[0]).name == "a-labelled-v002.h5"
+    assert added.asked == 28 - first.labels
+    told = diff(Path(first.shards[0]), Path(added.shards[0]))
+    assert (told["agreement"], told["only_b"]) == (1.0, added.asked)
+    by = facts(added.shards[0]).experts
     assert [(who.split()[0], n) for who, n in by.items()] == [
-        ("second.py", added["asked"]),
-        ("expert.py", first["labels"]),
+        ("second.py", added.asked),
+        ("expert.py", first.labels),
     ]
-    assert label.run(second)["up_to_date"]
+    assert label.run(second).up_to_date
 
 
 def test_labels_are_replaced_on_request(settings: Settings, tmp_path: Path) -> None:
@@ -77,13 +78,13 @@ def test_labels_are_replaced_on_request(settings: Settings, tmp_path: Path) -> N
     replaced = label.run(
         change(
             settings,
-            label={"shards": first["shards"], "relabel": True},
+            label={"shards": first.shards, "relabel": True},
             expert={"path": tmp_path / "second.py"},
         )
     )
-    assert Path(replaced["shards"][0]).name == "a-labelled-v002.h5"
-    assert replaced["asked"] == 28
-    assert list(facts(replaced["shards"][0]).experts.values()) == [28]
+    assert Path(replaced.shards[0]).name == "a-labelled-v002.h5"
+    assert replaced.asked == 28
+    assert list(facts(replaced.shards[0]).experts.values()) == [28]
 
 
 def test_of_labels_that_were_replaced_in_part_the_rest_still_has_its_expert(
@@ -94,14 +95,14 @@ def test_of_labels_that_were_replaced_in_part_the_rest_still_has_its_expert(
     part = label.run(
         change(
             settings,
-            label={"shards": whole["shards"], "relabel": True, "limit": 10},
+            label={"shards": whole.shards, "relabel": True, "limit": 10},
             expert={"path": tmp_path / "third.py"},
         )
     )
-    by = facts(part["shards"][0]).experts
+    by = facts(part.shards[0]).experts
     assert [(who.split()[0], n) for who, n in by.items()] == [("third.py", 10), ("second.py", 18)]
-    again = {"shards": part["shards"], "relabel": True, "limit": 5}
-    last = facts(label.run(change(settings, label=again))["shards"][0])
+    again = {"shards": part.shards, "relabel": True, "limit": 5}
+    last = facts(label.run(change(settings, label=again)).shards[0])
     # Asked were the first, the last and three between them: each label still has its expert.
     assert {who.split()[0]: n for who, n in last.experts.items()} == {
         "expert.py": last.labels - 23,

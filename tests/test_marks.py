@@ -21,9 +21,10 @@ import torch
 from pipeline.emulator import version
 from pipeline.experts import opening
 from pipeline.rollouts import player
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format import provenance
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.changed import change
 from tests.marked import STAGES, Patch, World, make_world, network, tree
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import pytest
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.evaluation import games, rules
 from pipeline.loops import compare, dagger
-from pipeline.settings.reading import Settings, change
+from pipeline.reports.telling import told
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint
+from tests.changed import change
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,18 +48,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def raw(settings: Settings) -> dict[str, Any]:
-    return collect.run(settings)
+    return told(collect.run(settings))
 
 
 @pytest.fixture(scope="module")
 def labelled(settings: Settings, raw: dict[str, Any]) -> dict[str, Any]:
     preprocess.run(settings)
-    return label.run(settings)
+    return told(label.run(settings))
 
 
 @pytest.fixture(scope="module")
 def trained(settings: Settings, labelled: dict[str, Any]) -> dict[str, Any]:
-    return train.run(settings)
+    return told(train.run(settings))
 
 
 def test_collect_writes_what_the_player_saw_and_did(
@@ -75,24 +78,24 @@ def test_collect_writes_what_the_player_saw_and_did(
 
 def test_a_stage_that_has_nothing_to_do_says_so(settings: Settings, raw: dict[str, Any]) -> None:
     again = collect.run(settings)
-    assert again["up_to_date"] is True
-    assert again["shard"] == raw["shard"]
+    assert again.up_to_date is True
+    assert str(again.shard) == raw["shard"]
 
 
 def test_other_settings_give_the_next_version_beside_it(tmp_path: Path, settings: Settings) -> None:
     mine = change(settings, paths={"datasets": tmp_path}, collect={"episodes": 1, "max_steps": 5})
     first = collect.run(mine)
     second = collect.run(change(mine, collect={"seed": 5}))
-    assert Path(first["shard"]).name == "collect-raw-v001.h5"
-    assert Path(second["shard"]).name == "collect-raw-v002.h5"
-    assert Path(first["shard"]).exists()
+    assert Path(first.shard).name == "collect-raw-v001.h5"
+    assert Path(second.shard).name == "collect-raw-v002.h5"
+    assert Path(first.shard).exists()
 
 
 def test_the_same_settings_give_the_same_bytes_however_many_processes(
     tmp_path: Path, settings: Settings, raw: dict[str, Any]
 ) -> None:
     other = collect.run(change(settings, paths={"datasets": tmp_path}, collect={"workers": 1}))
-    assert Path(other["shard"]).read_bytes() == Path(raw["shard"]).read_bytes()
+    assert Path(other.shard).read_bytes() == Path(raw["shard"]).read_bytes()
 
 
 def test_labels_come_from_the_program_and_failures_have_none(
@@ -101,44 +104,44 @@ def test_labels_come_from_the_program_and_failures_have_none(
     assert labelled["labels"] == labelled["frames"] == raw["frames"]
     program = tmp_path / "half.py"
     program.write_text("def act(s):\n    return 'A' if s['x'] % 2 else 1 / 0\n")
-    source = preprocess.run(settings)["shards"][0]
+    source = preprocess.run(settings).shards[0]
     result = label.run(
         change(settings, label={"shards": [source], "relabel": True}, expert={"path": program})
     )
-    assert Path(result["shards"][0]).name == "collect-labelled-v002.h5"
-    with Shard(result["shards"][0]) as shard, Shard(source) as before:
+    assert Path(result.shards[0]).name == "collect-labelled-v002.h5"
+    with Shard(result.shards[0]) as shard, Shard(source) as before:
         odd = shard.state("x", 0, shard.n_frames) % 2 == 1
         status = shard.column("label_status")
         assert (status[odd] == LabelStatus.LABELLED).all()
         assert (status[~odd] == LabelStatus.FAILED).all()
         assert (shard.column("expert_actions")[~odd] == 255).all()
         assert (shard.read_frames(0, 20) == before.read_frames(0, 20)).all()
-    assert result["by_shard"][0]["first_reason"] == "ZeroDivisionError: division by zero, line 2"
-    Path(result["shards"][0]).unlink()
+    assert result.by_shard[0].first_reason == "ZeroDivisionError: division by zero, line 2"
+    Path(result.shards[0]).unlink()
 
 
 def test_a_limit_asks_for_so_many_steps_only(settings: Settings, labelled: dict[str, Any]) -> None:
-    source = preprocess.run(settings)["shards"][0]
+    source = preprocess.run(settings).shards[0]
     limited = change(settings, label={"shards": [source], "relabel": True, "limit": 7})
     result = label.run(limited)
-    assert result["asked"] == 7
-    Path(result["shards"][0]).unlink()
+    assert result.asked == 7
+    Path(result.shards[0]).unlink()
 
 
 def test_evaluation_counts_unseen_games_and_keeps_the_rollouts(
     settings: Settings, trained: dict[str, Any]
 ) -> None:
     result = evaluate.run(change(settings, evaluate={"video": True}))
-    assert result["episodes"] == 2
-    assert 0 <= result["success_low"] <= result["success_rate"] <= result["success_high"] <= 1
-    assert result["length_mean"] <= 25
-    assert Path(result["video"]).stat().st_size > 0
-    with Shard(result["rollouts"]) as rollouts, Shard(trained["shards"][0]) as seen:
+    assert result.episodes == 2
+    assert 0 <= result.success_low <= result.success_rate <= result.success_high <= 1
+    assert result.length_mean <= 25
+    assert Path(result.video).stat().st_size > 0
+    with Shard(result.rollouts) as rollouts, Shard(trained["shards"][0]) as seen:
         assert not set(rollouts.seeds.tolist()) & set(seen.seeds.tolist())
         assert set(rollouts.column("label_status").tolist()) == {LabelStatus.UNLABELLED}
     again = evaluate.run(change(settings, evaluate={"video": True}))
-    assert again["up_to_date"] is True
-    assert again["milestones"] == result["milestones"]
+    assert again.up_to_date is True
+    assert again.milestones == result.milestones
 
 
 def test_an_evaluation_is_filmed_without_keeping_its_rollouts(
@@ -147,28 +150,28 @@ def test_an_evaluation_is_filmed_without_keeping_its_rollouts(
     filmed = change(settings, evaluate={"name": "film", "video": True})
     bare = change(filmed, evaluate={"keep_rollouts": False})
     result = evaluate.run(bare)
-    assert (result["up_to_date"], result["rollouts"]) == (False, None)
-    film = Path(result["video"]).read_bytes()
+    assert (result.up_to_date, result.rollouts) == (False, None)
+    film = Path(result.video).read_bytes()
     assert film.startswith(b"GIF8")
     with monkeypatch.context() as patch:
         for name in ("play", "play_one", "record"):
             patch.setattr(games, name, None)  # nothing is played
-        assert evaluate.run(bare) == {**result, "up_to_date": True}
+        assert evaluate.run(bare) == replace(result, up_to_date=True)
         # What does not follow from the fingerprint is told as it is now, here the prices.
         patch.setattr(rules, "_dollars", lambda *_: 2.0)
-        assert evaluate.run(bare)["dollars"] == 2.0
+        assert told(evaluate.run(bare))["dollars"] == 2.0
         patch.undo()
-    assert "dollars" not in evaluate.run(bare)
+    assert "dollars" not in told(evaluate.run(bare))
     # Asked for the rollouts too, it plays the same games, and films the same.
     kept = evaluate.run(filmed)
-    assert not kept["up_to_date"]
-    assert {**kept, "rollouts": None, "up_to_date": False} == result
-    Path(kept["video"]).unlink()
+    assert not kept.up_to_date
+    assert replace(kept, rollouts=None, up_to_date=False) == result
+    Path(kept.video).unlink()
     again = evaluate.run(filmed)
-    assert not again["up_to_date"]
-    assert Path(again["video"]).read_bytes() == film
-    assert evaluate.run(bare)["rollouts"] == kept["rollouts"]  # as they are there
-    Path(kept["rollouts"]).unlink()
+    assert not again.up_to_date
+    assert Path(again.video).read_bytes() == film
+    assert evaluate.run(bare).rollouts == kept.rollouts  # as they are there
+    Path(kept.rollouts).unlink()
 
 
 def test_a_report_that_cannot_be_written_is_one_line(settings: Settings, tmp_path: Path) -> None:
@@ -190,11 +193,11 @@ def test_a_report_that_cannot_be_written_is_one_line(settings: Settings, tmp_pat
 def test_rollouts_can_be_labelled_but_then_not_be_evaluated_on(
     settings: Settings, trained: dict[str, Any]
 ) -> None:
-    rollouts = evaluate.run(settings)["rollouts"]
+    rollouts = evaluate.run(settings).rollouts
     small = preprocess.run(change(settings, preprocess={"shards": [rollouts], "validation": 0.0}))
-    answers = label.run(change(settings, label={"shards": small["shards"]}))
-    cheat = change(settings, run="cheat", train={"shards": answers["shards"], "steps": 2})
-    checkpoint = train.run(cheat)["checkpoint"]
+    answers = label.run(change(settings, label={"shards": small.shards}))
+    cheat = change(settings, run="cheat", train={"shards": answers.shards, "steps": 2})
+    checkpoint = train.run(cheat).checkpoint
     with pytest.raises(PipelineError) as caught:
         evaluate.run(cheat)
     assert str(caught.value) == (
@@ -202,7 +205,7 @@ def test_rollouts_can_be_labelled_but_then_not_be_evaluated_on(
         "choose another --evaluate.seed"
     )
     assert Path(checkpoint).exists()
-    for path in [*small["shards"], *answers["shards"]]:
+    for path in [*small.shards, *answers.shards]:
         Path(path).unlink()
 
 
@@ -214,11 +217,11 @@ def test_a_checkpoint_and_a_beta_mix_who_plays(settings: Settings, trained: dict
         "episodes": 2,
         "max_steps": 40,
     }
-    with Shard(collect.run(change(settings, collect=mixed))["shard"]) as shard:
+    with Shard(collect.run(change(settings, collect=mixed)).shard) as shard:
         by_expert = np.mean(shard.column("label_status") == LabelStatus.LABELLED)
         assert 0.3 < by_expert < 0.7
         assert shard.header.provenance["actor"]["beta"] == 0.5
-    Path(collect.run(change(settings, collect=mixed))["shard"]).unlink()
+    Path(collect.run(change(settings, collect=mixed)).shard).unlink()
 
 
 def test_a_checkpoint_of_other_buttons_is_refused(
@@ -252,12 +255,12 @@ def test_the_comparison_is_at_equal_labels_and_updates(settings: Settings, tmp_p
         },
     )
     result = compare.run(mine)
-    assert [(row["method"], row["labels"], row["updates"]) for row in result["rows"]] == [
+    assert [(row.method, row.labels, row.updates) for row in result.rows] == [
         (method, labels, updates)
         for method in ("dagger", "cloning", "cloning_clean")
         for labels, updates in [(30, 2), (50, 4)]
     ]
-    assert Path(result["plot"]).stat().st_size > 10_000
+    assert Path(result.plot).stat().st_size > 10_000
     for run in ("dagger-0-50", "cloning-0-50", "cloning_clean-0-50"):
         summary = load_checkpoint(tmp_path / "c/small" / run / "final.pt").metrics["summary"]
         assert (summary["labels"], summary["validation_labels"]) == (50, 0)

@@ -19,6 +19,7 @@ from torchvision.transforms import Resize
 from pipeline import preprocess
 from pipeline.preprocessing.making import split_of
 from pipeline.preprocessing.resize import resize_jobs
+from pipeline.reports.telling import told
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.schema import Episode, recording_id
@@ -63,7 +64,7 @@ def settings_for(game: Path, **options: Any) -> Settings:
 
 
 def run(game: Path, **options: Any) -> dict[str, Any]:
-    return preprocess.run(settings_for(game, **options))
+    return told(preprocess.run(settings_for(game, **options)))
 
 
 def episodes_of(path: Path | str) -> list[Episode]:

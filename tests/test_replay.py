@@ -17,11 +17,12 @@ import pytest
 from pipeline import collect, preprocess
 from pipeline.commands import replay
 from pipeline.games.loading import GAMES
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import Episode, ShardHeader
 from pipeline.shards.reader import Shard
 from pipeline.shards.writer import ShardWriter
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.shards.factory import processed_shard
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +61,7 @@ def settings_for(folder: Path, game: Path | str = "quest", **sections: Any) -> S
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
-    return Path(collect.run(settings_for(folder))["shard"])
+    return Path(collect.run(settings_for(folder)).shard)
 
 
 def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -182,10 +183,10 @@ def states(path: str | Path) -> dict[str, list[Any]]:
 
 def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path: Path) -> None:
     game = make_game(tmp_path / "game", (FOE, ""))
-    raw = collect.run(settings_for(tmp_path, game))["shard"]
+    raw = collect.run(settings_for(tmp_path, game)).shard
     before = states(raw)
     assert "foe_hp" not in before
-    plain = preprocess.run(settings_for(tmp_path, game))["shards"][0]
+    plain = preprocess.run(settings_for(tmp_path, game)).shards[0]
 
     # One variable is added, one is gone, and one reads otherwise.
     added = make_game(tmp_path / "game", (CURSOR, ""))
@@ -193,10 +194,10 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
     (added / "game.yaml").write_text(changed)
     reread_state = {"workers": 1, "validation": 0.3, "reread_state": True}
     result = preprocess.run(settings_for(tmp_path, added, preprocess=reread_state))
-    assert [Path(path).name for path in result["shards"]] == ["collect-84-v002.h5"]
-    fresh = collect.run(settings_for(tmp_path / "fresh", added))["shard"]
-    assert states(result["shards"][0]) == states(fresh)
-    with Shard(result["shards"][0]) as small, Shard(plain) as old, Shard(fresh) as expected:
+    assert [Path(path).name for path in result.shards] == ["collect-84-v002.h5"]
+    fresh = collect.run(settings_for(tmp_path / "fresh", added)).shard
+    assert states(result.shards[0]) == states(fresh)
+    with Shard(result.shards[0]) as small, Shard(plain) as old, Shard(fresh) as expected:
         assert small.state("y").dtype == np.dtype("<u2")
         assert (small.read_frames(0, 150) == old.read_frames(0, 150)).all()
         assert (small.column("rewards") == expected.column("rewards")).all()
@@ -204,16 +205,16 @@ def test_a_variable_added_later_is_filled_in_as_if_it_had_been_recorded(tmp_path
         assert (small.splits == old.splits).all()
 
     again = preprocess.run(settings_for(tmp_path, added, preprocess=reread_state))
-    assert again["up_to_date"]
+    assert again.up_to_date
     anew = settings_for(tmp_path, added, preprocess={**reread_state, "workers": 2})
     (added / "game.yaml").write_text(changed + "# a comment is not read\n")
-    assert preprocess.run(anew)["up_to_date"]
+    assert preprocess.run(anew).up_to_date
     more = changed.replace("0x0300000A, type: u8,", "0x0300000A, type: u8, mask: 0xFF,")
     assert more != changed
     (added / "game.yaml").write_text(more)
     other = preprocess.run(anew)
-    assert not other["up_to_date"]
-    assert states(other["shards"][0]) == states(fresh)
+    assert not other.up_to_date
+    assert states(other.shards[0]) == states(fresh)
 
 
 def test_steps_left_out_are_left_out_of_the_state_read_anew(recorded: Path, tmp_path: Path) -> None:
@@ -222,9 +223,9 @@ def test_steps_left_out_are_left_out_of_the_state_read_anew(recorded: Path, tmp_
         tmp_path, preprocess={"shards": shards, "drop_null_actions": True, "workers": 1}
     )
     plain = preprocess.run(dropping)
-    assert plain["dropped_steps"] > 0
+    assert plain.dropped_steps > 0
     anew = preprocess.run(change(dropping, preprocess={"reread_state": True}))
-    assert states(anew["shards"][0]) == states(plain["shards"][0])
+    assert states(anew.shards[0]) == states(plain.shards[0])
 
 
 def test_a_recording_that_is_played_otherwise_is_not_reread(recorded: Path, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from pipeline import collect, label, preprocess, train
 from pipeline.__main__ import main
 from pipeline.loops import compare, dagger
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.run_shards import folders_of
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.run_folder import bring_back
+from tests.changed import change
 from tests.loading import made
 from tests.shards.factory import raw_shard, write_game
 from tests.trained import error_of, settings_in
@@ -94,8 +95,8 @@ def test_the_shards_of_a_loop_are_of_its_run_whatever_its_networks_are_called(
 
 def test_no_stage_makes_new_versions_of_what_a_loop_made(looped: Settings, capsys: Capture) -> None:
     before = files(looped)
-    assert preprocess.run(looped)["up_to_date"]
-    assert label.run(looped)["up_to_date"]
+    assert preprocess.run(looped).up_to_date
+    assert label.run(looped).up_to_date
     home = looped.game_folder("quest")
     assert lines(capsys, ":") == [
         f"preprocess: 1 raw shard of run 'tiny' ({home / 'tiny'})",
@@ -134,7 +135,7 @@ def test_training_takes_all_labelled_shards_of_the_run_and_the_loop_comes_back(
         f"train: 1 labelled shard of run 'tiny', 60 labels ({home})",
         f"train: {final} is a copy of {last}, which stays; it is replaced",
     ]
-    assert [Path(path).name for path in trained["shards"]] == ["tiny-round-00-labelled-v001.h5"]
+    assert [Path(path).name for path in trained.shards] == ["tiny-round-00-labelled-v001.h5"]
     mine = final.read_bytes()
     dagger.run(looped)
     assert lines(capsys, "final.pt:") == [
@@ -142,7 +143,7 @@ def test_training_takes_all_labelled_shards_of_the_run_and_the_loop_comes_back(
     ]
     assert final.read_bytes() == last.read_bytes() != mine
     assert files(looped) == before
-    assert train.run(by_hand)["up_to_date"]
+    assert train.run(by_hand).up_to_date
     assert load_checkpoint(final).step == 2
     assert load_checkpoint(final).inputs == load_checkpoint(folder / "last.pt").inputs
 
@@ -154,7 +155,7 @@ def test_a_network_that_lies_nowhere_else_is_kept_under_another_name(
     few = change(settings, train={"steps": 2})
     train.run(few)
     folder = few.run_folder()
-    other = train.run(change(few, run="one/round-00", train={"seed": 1}))["checkpoint"]
+    other = train.run(change(few, run="one/round-00", train={"seed": 1})).checkpoint
     (folder / "last.pt").unlink()
     mine = (folder / "final.pt").read_bytes()
     (folder / "final-1.pt").write_bytes(b"taken")
@@ -177,7 +178,7 @@ def test_the_same_games_are_not_learned_twice(looped: Settings, capsys: Capture)
         stage.run(looped)
     capsys.readouterr()
     trained = train.run(from_run(change(looped, run="again"), "tiny"))
-    assert [Path(path).name for path in trained["shards"]] == ["tiny-round-00-labelled-v001.h5"]
+    assert [Path(path).name for path in trained.shards] == ["tiny-round-00-labelled-v001.h5"]
     double = (
         f"{folder / 'collect-labelled-v001.h5'} (all 60 labels are in "
         f"{folder / 'tiny-round-00-labelled-v001.h5'} too)"
@@ -200,7 +201,7 @@ def test_after_adopt_the_loop_has_nothing_to_do(looped: Settings, capsys: Captur
     for path in own.glob("*.h5"):
         path.rename(home / path.name)
     trained = train.run(change(looped, run="tiny", train={"resume": False, "seed": 2}))
-    assert [Path(path).parent for path in trained["shards"]] == [home]
+    assert [Path(path).parent for path in trained.shards] == [home]
     assert lines(capsys, "train:")[0] == (
         f"train: 1 labelled shard of run 'default', 60 labels ({home}); move them with: "
         "python -m pipeline data adopt --run tiny"
@@ -219,17 +220,17 @@ def test_another_runs_shards_are_taken_by_name_alone(
 ) -> None:
     mine = from_run(change(looped, run="mine"), "tiny")
     small = preprocess.run(mine)
-    assert small["shards"] == [str(mine.shard_folder("quest") / "tiny-round-00-84-v001.h5")]
-    named = change(mine, label={"shards": small["shards"]})
+    assert small.shards == (mine.shard_folder("quest") / "tiny-round-00-84-v001.h5",)
+    named = change(mine, label={"shards": small.shards})
     assert error_of(lambda: label.run(named)) == (
         "from_run tiny: the shards are named one by one; give one of both"
     )
     labelled = label.run(change(named.model_copy(update={"from_run": None})))
-    rounds = [entry.get().rounds for entry in entries_of([Path(p) for p in labelled["shards"]])]
+    rounds = [entry.get().rounds for entry in entries_of([Path(p) for p in labelled.shards])]
     assert rounds == [[0]]
     capsys.readouterr()
     everywhere = train.run(change(looped, run="all", train={"shards": ["all"]}))
-    assert everywhere["shards"] == labelled["shards"]
+    assert everywhere.shards == labelled.shards
     first, twice = lines(capsys, "train")
     home = looped.game_folder("quest")
     assert first == f"train: 1 labelled shard of all runs, 60 labels ({home})"
@@ -242,8 +243,8 @@ def test_what_is_made_of_another_runs_shard_has_its_name_before_it(tmp_path: Pat
     raw = raw_shard(home / "a/b/collect-raw-v001.h5", (5,))
     raw_shard(home / "c/collect-raw-v001.h5", (6,))
     mine = on_tiny(tmp_path, run="c", preprocess={"shards": ["all"], "workers": 1})
-    made_of = preprocess.run(mine)["shards"]
-    assert made_of == [str(home / "c" / f"{n}-84-v001.h5") for n in ("a-b-collect", "collect")]
+    made_of = preprocess.run(mine).shards
+    assert made_of == tuple(home / "c" / f"{n}-84-v001.h5" for n in ("a-b-collect", "collect"))
     shutil.copytree(home / "a/b", home / "a-b")
     assert error_of(lambda: preprocess.run(mine)) == (
         f"preprocess.shards: {raw} and {home / 'a-b/collect-raw-v001.h5'} would both become "
@@ -297,6 +298,6 @@ def test_lineage_and_cost_look_in_all_runs(tmp_path: Path, capsys: Capture) -> N
     trained = train.run(change(settings, run="two", train={"steps": 1}))
     where = ["--paths.datasets", str(settings.paths.datasets)]
     capsys.readouterr()
-    assert main(["data", "lineage", trained["checkpoint"], *where]) == 0
+    assert main(["data", "lineage", str(trained.checkpoint), *where]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 shards, 0 stale, 0 missing"
     assert made.header().game == "paper"

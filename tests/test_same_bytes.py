@@ -14,10 +14,11 @@ import h5py
 import pytest
 
 from pipeline.loops import dagger
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.optimising import Cloner
+from tests.changed import change
 
 
 def settings_in(folder: Path, workers: int) -> Settings:
@@ -53,9 +54,9 @@ def test_two_dagger_runs_are_the_same_in_every_round(
 ) -> None:
     one, other = settings_in(tmp_path / "one", 1), settings_in(tmp_path / "two/deep", 2)
     result = dagger.run(one)
-    assert [row["round"] for row in result["rounds"]] == [0, 1]
-    assert [row["beta"] for row in result["rounds"]] == [1.0, 0.0]
-    assert result["rounds"][1]["labels"] > result["rounds"][0]["labels"]
+    assert [row.round for row in result.rounds] == [0, 1]
+    assert [row.beta for row in result.rounds] == [1.0, 0.0]
+    assert result.rounds[1].labels > result.rounds[0].labels
     with monkeypatch.context() as patch:
         interrupt_at(5, patch)  # the second of the second round
         with pytest.raises(KeyboardInterrupt):
@@ -103,7 +104,7 @@ def test_two_dagger_runs_are_the_same_in_every_round(
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.h5")}
     elsewhere = change(one, paths={"checkpoints": str(other.paths.checkpoints)})
     again = dagger.run(elsewhere)  # with the networks of the other folder nothing is to be done
-    assert again["milestones"] == result["milestones"]
+    assert again.evaluation.milestones == result.evaluation.milestones
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.h5")} == stamps
     with Shard(folders[0] / "tiny-round-01-raw-v001.h5") as shard:
         assert shard.header.provenance["actor"]["checkpoint"]["sha256"] == (

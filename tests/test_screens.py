@@ -9,11 +9,12 @@ import pytest
 
 from pipeline import label, preprocess
 from pipeline.labelling.screens import screens_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair import edit
 from pipeline.shards.repair.salvage import save
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.scripted import Scripted, put_in
 from tests.shards.factory import make_episode, make_header, raw_shard, write, write_game
 from tests.shards.small import damage
@@ -33,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
             "expert": {"kind": "model"},
         }
     )
-    return change(made, label={"shards": preprocess.run(made)["shards"]})
+    return change(made, label={"shards": preprocess.run(made).shards})
 
 
 def native(path: Path | str, rows: np.ndarray) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_the_raw_shard_is_found_through_every_generation(
     assert (native(small, rows) == screens[rows]).all()
     expert = Scripted(screens="native")
     put_in(monkeypatch, expert)
-    labelled = label.run(settings)["shards"][0]
+    labelled = label.run(settings).shards[0]
     assert (np.stack(expert.seen) == screens).all()
     assert (native(labelled, rows) == screens[rows]).all()
     chosen = edit.filter_shard(Path(labelled), edit.Criteria(episodes=(2, 0)))["shard"]
@@ -110,7 +111,7 @@ def test_steps_that_were_left_out_are_not_guessed(settings: Settings) -> None:
         values[2] = values[3] = values[4]
     write(folder / "s-raw-v001.h5", make_header(), [still], [b"state"])
     shards = preprocess.run(change(mine, preprocess={"shards": [str(folder / "s-raw-v001.h5")]}))
-    small = shards["shards"][0]
+    small = shards.shards[0]
     assert refused(small) == (
         f"{small}: episode 0 has 4 of the 6 steps that s-raw-v001.h5 has, so that the console's "
         "own screens cannot be told apart; preprocess it without preprocess.drop_null_actions"

@@ -14,14 +14,17 @@ from pipeline import label
 from pipeline.agents.network import NetworkActor
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
-from pipeline.labelling.choosing import choose, decisive
-from pipeline.settings.reading import Settings, change
+from pipeline.labelling import choosing
+from pipeline.labelling.choosing import Rows, Scores
+from pipeline.labelling.work import labelling_of
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.writer import ShardWriter
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.uncertainty import Student, entropy, margin
+from tests.changed import change
 from tests.loading import made
 from tests.training.test_checkpoint import checkpoint, told
 
@@ -50,6 +53,18 @@ def settings(tmp_path: Path, game: GameDescription) -> Settings:
             "train": {"device": "cpu", "threads": 1},
         }
     )
+
+
+def choose(
+    shard: Shard, todo: Rows, settings: Settings, game: GameDescription
+) -> tuple[Rows, Scores]:
+    work = labelling_of(settings)
+    assert work.task.game == game
+    return choosing.choose(shard, todo, work)
+
+
+def decisive(settings: Settings) -> Any:
+    return choosing.decisive(labelling_of(settings))
 
 
 def source(settings: Settings, numbers: list[int], name: str = "a-84-v001.h5") -> Shard:
@@ -192,8 +207,8 @@ def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
     )
     rows, scores = choose(shard, np.arange(90), mine, game)
     done = label.run(mine)
-    assert (done["labels"], done["asked"]) == (20, 20)
-    with Shard(done["shards"][0]) as labelled:
+    assert (done.labels, done.asked) == (20, 20)
+    with Shard(done.shards[0]) as labelled:
         assert np.flatnonzero(labelled.column("label_status") == LabelStatus.LABELLED).tolist() == (
             rows.tolist()
         )
@@ -207,9 +222,9 @@ def test_the_label_stage_asks_only_for_the_chosen_and_stores_their_scores(
     assert np.isnan(np.delete(kept["score"], rows)).all()
     assert (buttons == pressed.argmax(axis=1)[rows]).all()
     assert told["select"] == select
-    assert label.run(mine)["up_to_date"]
+    assert label.run(mine).up_to_date
     other = label.run(change(mine, label={"student": str(teacher)}))
-    assert not other["up_to_date"]  # another student is another choice
+    assert not other.up_to_date  # another student is another choice
 
 
 def test_what_decides_a_choice_is_told(settings: Settings) -> None:

@@ -19,14 +19,17 @@ from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.rollouts.parts import Parts
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.rollouts.start_states import Library, begun_in, library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.fields import Collect
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.emulator.conftest import COUNTING, make_game, sounding  # noqa: F401
 from tests.emulator.test_starting import MakeGame, raw_state
 
@@ -58,7 +61,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the expert played and its states were kept."""
     folder = tmp_path_factory.mktemp("kept")
     told = collect.run(settings(folder, collect={"keep_states": True}))
-    assert told["new_states"] == sum(len(files) for files in names(library(folder)).values()) > 6
+    assert told.new_states == sum(len(files) for files in names(library(folder)).values()) > 6
     return folder
 
 
@@ -75,9 +78,9 @@ def copy(kept: Path, tmp_path: Path) -> Path:
 def test_keeping_states_changes_nothing_of_what_is_played(kept: Path, tmp_path: Path) -> None:
     """Frames, RAM before every step, states and all: the shard's identity covers them."""
     told = collect.run(settings(tmp_path))
-    assert "new_states" not in told
+    assert told.new_states is None
     found = []
-    for path in (Path(told["shard"]), kept / "datasets/quest/collect-raw-v001.h5"):
+    for path in (Path(told.shard), kept / "datasets/quest/collect-raw-v001.h5"):
         with Shard(path) as shard:
             assert shard.ram_crc32(0, 9) is not None
             found.append(shard.header.shard_id)
@@ -126,12 +129,12 @@ def test_each_state_is_where_its_milestone_was_just_reached(kept: Path) -> None:
 def test_a_rerun_adds_nothing_and_finds_what_was_taken_out(copy: Path) -> None:
     kept_before = names(library(copy))
     again = settings(copy, collect={"keep_states": True})
-    assert collect.run(again)["new_states"] == 0
+    assert collect.run(again).new_states == 0
     place = library(copy).folder / "errand_received"
     before = {file.name: file.read_bytes() for file in place.glob("*.png")}
     shutil.rmtree(place)
     told = collect.run(again)
-    assert (told["up_to_date"], told["new_states"]) == (True, len(before))
+    assert (told.up_to_date, told.new_states) == (True, len(before))
     assert names(library(copy)) == kept_before
     assert {file.name: file.read_bytes() for file in place.glob("*.png")} == before
 
@@ -141,18 +144,17 @@ def test_episodes_that_an_interrupted_run_had_finished_give_their_states_too(
 ) -> None:
     keeping = settings(tmp_path, collect={"keep_states": True})
     player = make_player(
-        keeping, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=60,
-        patience=0, sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(keeping), Collect(max_steps=60), policy="expert", beta=1.0, purpose="collect"
+    )
     with Shard(kept / "datasets/quest/collect-raw-v001.h5") as shard:
         header, seeds = replace(shard.header, shard_id=""), shard.seeds.tolist()
     with Parts(tmp_path / "datasets/quest", "collect-raw", header) as parts:
         play_job(Job(player.play, {seeds[number]: parts.path(number) for number in (1, 3)}, header))
     assert library(tmp_path).milestones() == []
     told = collect.run(keeping)
-    assert not told["up_to_date"]
+    assert not told.up_to_date
     assert names(library(tmp_path)) == names(library(kept))
-    assert told["unfinished"] == []
+    assert told.unfinished == []
 
 
 def test_an_evaluation_keeps_states_with_its_rollouts_and_without(tmp_path: Path) -> None:
@@ -161,18 +163,18 @@ def test_an_evaluation_keeps_states_with_its_rollouts_and_without(tmp_path: Path
     for rollouts in (True, False):
         folder = tmp_path / str(rollouts)
         told = evaluate.run(settings(folder, evaluate={**few, "keep_rollouts": rollouts}))
-        assert told["new_states"] == 4
+        assert told.new_states == 4
         found.append(names(library(folder)))
     assert found[0] == found[1]
     assert list(found[0]) == ["game_started", "left_home"]
     again = evaluate.run(settings(tmp_path / "True", evaluate=few))
-    assert (again["up_to_date"], again["new_states"]) == (True, 0)
+    assert (again.up_to_date, again.new_states) == (True, 0)
 
 
 def test_no_more_states_are_kept_than_there_may_be(tmp_path: Path) -> None:
     bound = {"keep_states": True, "keep_states_most": 2, "max_steps": 35}
     told = [collect.run(settings(tmp_path, collect={**bound, "first": n})) for n in (0, 4)]
-    assert [one["new_states"] for one in told] == [4, 0]
+    assert [one.new_states for one in told] == [4, 0]
     assert {name: len(files) for name, files in names(library(tmp_path)).items()} == {
         "game_started": 2,
         "left_home": 2,
@@ -215,7 +217,7 @@ def test_episodes_begin_in_the_states_of_a_milestone_and_are_played_again(copy: 
     states = library(copy).states(QUEST, "left_home")
     seeds = episode_seeds("collect", 0, 7, 0).tolist()
     chosen = [states[number] for number in begun_in(seeds, len(states))]
-    with Shard(Path(told["shard"])) as shard:
+    with Shard(Path(told.shard)) as shard:
         recorded = shard.start_states()
         assert recorded == list(dict.fromkeys(one.state for one in chosen))
         assert [recorded[i] for i in shard.start_state_rows] == [one.state for one in chosen]
@@ -224,10 +226,10 @@ def test_episodes_begin_in_the_states_of_a_milestone_and_are_played_again(copy: 
             for one, seed in zip(chosen, seeds, strict=True)
         ]
         assert shard.milestones[:, 1].tolist() == [0] * 7
-        with Shard(Path(alone["shard"])) as other:  # whatever the workers
+        with Shard(Path(alone.shard)) as other:  # whatever the workers
             assert other.header.shard_id == shard.header.shard_id
         assert shard.header.provenance["start_states"] == [one.file.stem for one in states]
-    again = replay.run(settings(copy), Path(told["shard"]), workers=1)
+    again = replay.run(settings(copy), Path(told.shard), workers=1)
     assert (again["identical"], again["different"]) == (7, 0)
 
 
@@ -242,11 +244,11 @@ def test_no_state_is_begun_in_twice_before_each_is_begun_in_once() -> None:
 def test_another_set_of_states_is_another_collection(copy: Path) -> None:
     begun = {"start_state": "milestone:left_home", "max_steps": 4, "name": "from", "episodes": 1}
     first = collect.run(settings(copy, collect=begun))
-    assert collect.run(settings(copy, collect=begun))["up_to_date"]
+    assert collect.run(settings(copy, collect=begun)).up_to_date
     library(copy).files("left_home")[0].unlink()
     second = collect.run(settings(copy, collect=begun))
-    assert not second["up_to_date"]
-    assert first["shard"] != second["shard"]
+    assert not second.up_to_date
+    assert first.shard != second.shard
 
 
 def test_a_milestone_without_states_or_of_another_name_is_one_clear_line(

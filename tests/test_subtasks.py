@@ -15,17 +15,20 @@ from pipeline.__main__ import main
 from pipeline.commands import replay
 from pipeline.emulator.core import Emulator
 from pipeline.games.loading import load_game
-from pipeline.reports.subtask_table import shown
+from pipeline.games.task import task_of
+from pipeline.reports.telling import told as tell
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
 from pipeline.rollouts.seeds import purpose_of
 from pipeline.rollouts.start_states import Library, library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.fields import Collect, Evaluate
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.milestones import inside
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.edit import merge
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.emulator.conftest import make_game  # noqa: F401
 from tests.emulator.test_starting import MakeGame
 
@@ -101,7 +104,7 @@ def test_a_subtask_is_played_again_with_its_own_end(subtask: Settings) -> None:
 def test_the_same_subtask_has_one_name_however_it_is_asked_for(subtask: Settings) -> None:
     asked = subtask.model_dump() | {"milestone": SUBTASK, "from_": None, "to": None}
     again = collect.run(Settings.model_validate(asked))
-    assert again["up_to_date"]
+    assert again.up_to_date
 
 
 def test_nobody_learns_from_states_that_evaluations_reached(subtask: Settings) -> None:
@@ -113,14 +116,16 @@ def test_nobody_learns_from_states_that_evaluations_reached(subtask: Settings) -
         begun = shard.header.provenance["start_states"]
     assert {purposes[stem] for stem in begun} == {"collect"}
     told = evaluate.run(subtask)
-    with Shard(Path(told["rollouts"])) as shard:
+    with Shard(Path(told.rollouts)) as shard:
         judged = shard.header.provenance["start_states"]
         assert {purpose_of(int(seed)) for seed in shard.seeds} == {"evaluate"}
     assert {purposes[stem] for stem in judged} == {"evaluate"}
-    assert told["starts"] == f"{len(judged)} states of the library, in none of which anybody learns"
-    assert told["subtask"] == "game_started to left_home"
-    assert told["success_rate"] == 1.0
-    assert Path(told["report"]).name == "evaluate-left_home.json"
+    assert (
+        told.rules.starts == f"{len(judged)} states of the library, in none of which anybody learns"
+    )
+    assert told.rules.subtask == "game_started to left_home"
+    assert told.success_rate == 1.0
+    assert Path(told.report).name == "evaluate-left_home.json"
 
 
 def test_states_of_evaluations_alone_are_refused_to_who_learns(
@@ -141,16 +146,16 @@ def test_states_that_others_may_learn_from_are_said_to_be_such(
     mine = change(settings, paths={"datasets": tmp_path, "checkpoints": tmp_path})
     collect.run(change(mine, collect={"episodes": 2, "max_steps": 5}))
     told = evaluate.run(change(mine, subtask=HERE, evaluate={"episodes": 2, "max_steps": 3}))
-    assert told["starts"] == "2 states of the library, in which trainings may begin, too"
+    assert told.rules.starts == "2 states of the library, in which trainings may begin, too"
 
 
 def test_preprocess_leaves_the_steps_of_the_subtask(subtask: Settings) -> None:
     told = preprocess.run(subtask)
-    named = {Path(row["raw"]).name: row for row in told["by_shard"]}
+    named = {Path(row.raw).name: row for row in told.by_shard}
     own = named["collect-left_home-raw-v001.h5"]
-    assert Path(own["shard"]).name == "collect-left_home-84-v001.h5"
-    assert own["dropped_steps"] == 0
-    cut = Path(named["collect-raw-v001.h5"]["shard"])
+    assert Path(own.shard).name == "collect-left_home-84-v001.h5"
+    assert own.dropped_steps == 0
+    cut = Path(named["collect-raw-v001.h5"].shard)
     assert cut.name == "collect-only-left_home-84-v001.h5"
     with Shard(folder_of(subtask) / "collect-raw-v001.h5") as raw, Shard(cut) as shard:
         first, last = raw.milestones[:, 0], raw.milestones[:, 1]
@@ -162,15 +167,15 @@ def test_preprocess_leaves_the_steps_of_the_subtask(subtask: Settings) -> None:
             assert (shard.column("actions", here, here + lengths[episode]) == mine).all()
         assert (shard.milestones[:, 0] == 0).all()
         assert shard.header.provenance["subtask"] == {"from": "game_started", "to": SUBTASK}
-    assert preprocess.run(subtask)["up_to_date"]
+    assert preprocess.run(subtask).up_to_date
 
 
 def test_label_asks_about_the_steps_of_the_subtask_alone(subtask: Settings, tmp_path: Path) -> None:
     whole = change(subtask, subtask=(None, None))
     mine = change(whole, preprocess={"shards": [str(folder_of(subtask) / "collect-raw-v001.h5")]})
-    small = preprocess.run(mine)["shards"]
+    small = preprocess.run(mine).shards
     asked = change(subtask, label={"shards": small, "relabel": True})
-    (labelled,) = label.run(asked)["shards"]
+    (labelled,) = label.run(asked).shards
     assert Path(labelled).name == "collect-only-left_home-labelled-v001.h5"
     with Shard(Path(labelled)) as shard, Shard(Path(small[0])) as before:
         here = inside(before.milestones, before.lengths, 1, 1)
@@ -178,7 +183,7 @@ def test_label_asks_about_the_steps_of_the_subtask_alone(subtask: Settings, tmp_
         changed = shard.labels(0, shard.n_frames)
         assert changed is None or len(changed["expert"]) == shard.n_frames
         assert (shard.column("label_status")[here] == LabelStatus.LABELLED).all()
-    assert label.run(asked)["up_to_date"]
+    assert label.run(asked).up_to_date
     none = change(subtask, subtask=("gym_entered", "leader_beaten"), label={"shards": small})
     assert error_of(none, label) == (
         f"{small[0]}: no step between 'gym_entered' and 'leader_beaten'; collect and preprocess "
@@ -190,11 +195,11 @@ def test_train_learns_from_the_steps_of_the_subtask(subtask: Settings) -> None:
     whole = change(subtask, subtask=(None, None))
     raw = [str(folder_of(subtask) / "collect-raw-v001.h5")]
     small = preprocess.run(change(whole, preprocess={"shards": raw}))
-    labelled = label.run(change(whole, label={"shards": small["shards"]}))["shards"]
+    labelled = label.run(change(whole, label={"shards": small.shards})).shards
     with Shard(Path(labelled[0])) as shard:
         here = inside(shard.milestones, shard.lengths, 1, 1)
     told = train.run(change(subtask, run="subtask", train={"shards": labelled}))
-    assert told["labels"] == here.sum()
+    assert told.labels == here.sum()
 
 
 def test_a_subtask_without_steps_is_refused_by_preprocess(subtask: Settings) -> None:
@@ -241,9 +246,8 @@ def test_a_start_state_that_hides_what_is_reached_is_found_out(settings: Setting
     """The console itself says that the goal is reached, whatever is told of the state."""
     mine = change(settings, subtask=(None, SUBTASK), collect={"start_state": None})
     player = make_player(
-        mine, policy="expert", beta=1.0, mode="sampled", start_state=None, max_steps=5, patience=0,
-        sticky=None, purpose="collect",
-    )  # fmt: skip
+        task_of(mine), Collect(max_steps=5), policy="expert", beta=1.0, purpose="collect"
+    )
     kept = library(settings)
     one = kept.read(SUBTASK, kept.files(SUBTASK)[0])
     from pipeline.rollouts.episodes import Start
@@ -285,19 +289,19 @@ def test_every_subtask_is_evaluated_beside_the_expert(
     whole = Settings.model_validate(mine.model_dump() | {"milestone": None})
     evaluate.run(change(whole, evaluate={"keep_states": True, "max_steps": 120}))
     told = evaluate.run(mine)
-    assert [(row["from"], row["milestone"]) for row in told["subtasks"]] == [
+    assert [(row.start, row.milestone) for row in told.subtasks] == [
         ("start", "game_started"), ("game_started", "left_home"), ("left_home", "errand_received"),
     ]  # fmt: skip
-    for row in told["subtasks"]:
-        assert row["success_rate"] == row["expert_success"] == 1.0
-        assert row["steps"] == row["expert_steps"] > 0
-        assert row["gap"] == 0  # here the expert is put beside itself
-    report = json.loads(Path(told["json"]).read_text())
-    assert shown(report["subtasks"]) == told["subtasks"]
-    header, *rows = Path(told["csv"]).read_text().splitlines()
+    for row in told.subtasks:
+        assert row.success_rate == row.expert_success == 1.0
+        assert row.steps == row.expert_steps > 0
+        assert row.gap == 0  # here the expert is put beside itself
+    report = json.loads(told.files.json.read_text())
+    assert report["subtasks"] == [tell(row) for row in told.subtasks]
+    header, *rows = told.files.csv.read_text().splitlines()
     assert header.split(",") == list(report["subtasks"][0])
     assert len(rows) == 3
-    assert evaluate.run(mine)["up_to_date"]
+    assert evaluate.run(mine).up_to_date
 
 
 def test_only_buttons_reach_a_game_without_a_seed_in_its_ram(
@@ -322,11 +326,10 @@ def test_only_buttons_reach_a_game_without_a_seed_in_its_ram(
                 "evaluate": {"checkpoint": "expert", "episodes": 2, "max_steps": 5, "workers": 1},
             }
         )
-        told[name] = evaluate.run(mine)["input"]
+        told[name] = evaluate.run(mine).rules.input
         player = make_player(
-            mine, policy="expert", beta=0.0, mode="argmax", start_state=None, max_steps=5,
-            patience=0, sticky=None, purpose="evaluate",
-        )  # fmt: skip
+            task_of(mine), Evaluate(max_steps=5), policy="expert", beta=0.0, purpose="evaluate"
+        )
         written.clear()
         play_job(Job(player.play, {1: None, 2: None}, player.header("evaluate", {})))
         assert written == ([] if name == "none" else [0x0203FF00] * 2)

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +20,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline import train
-from pipeline.settings.reading import Settings, change
+from pipeline.reports.results import TrainResult
+from pipeline.settings.reading import Settings
 from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.cloning import Judged
+from tests.changed import change
 from tests.loading import made
-from tests.trained import error_of, same_training, settings_in, tree
+from tests.trained import error_of, figures, same_training, settings_in, tree
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,14 +38,14 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_it_learns_to_press_the_experts_button(settings: Settings) -> None:
     result = train.run(change(settings, train={"steps": 150, "log_every": 20}))
-    assert result["up_to_date"] is False
-    assert result["steps"] == 150
-    assert result["labels"] == 70 + 61
-    assert result["validation_labels"] == 45
-    assert result["validation_agreement"] > 0.9
-    assert result["accuracy"] > 0.9
-    assert result["samples_per_second"] > 0
-    checkpoint = load_checkpoint(Path(result["checkpoint"]))
+    assert result.up_to_date is False
+    assert result.steps == 150
+    assert result.labels == 70 + 61
+    assert result.validation_labels == 45
+    assert result.validation_agreement > 0.9
+    assert result.accuracy > 0.9
+    assert result.samples_per_second > 0
+    checkpoint = load_checkpoint(Path(result.checkpoint))
     assert checkpoint.actions == made.BUTTONS
     assert checkpoint.frame_contract == made.CONTRACT
     assert checkpoint.timing == {"hold": 4, "release": 6}
@@ -54,7 +57,7 @@ def test_a_run_that_is_there_is_up_to_date(settings: Settings) -> None:
     first = train.run(change(settings, train={"steps": 3}))
     files = {p: p.stat().st_mtime_ns for p in settings.run_folder().glob("*.pt")}
     again = train.run(change(settings, train={"steps": 3}))
-    assert again == {**first, "up_to_date": True}
+    assert again == replace(first, up_to_date=True)
     assert {p: p.stat().st_mtime_ns for p in settings.run_folder().glob("*.pt")} == files
 
 
@@ -84,7 +87,7 @@ def test_more_steps_at_a_constant_rate_carry_on_where_fewer_ended(settings: Sett
     train.run(change(settings, run="whole"))
     train.run(change(settings, run="longer", train={"steps": 15}))
     result = train.run(change(settings, run="longer"))
-    assert result["steps"] == 30
+    assert result.steps == 30
     folder = settings.paths.checkpoints
     assert same_training(folder / "whole/last.pt", folder / "longer/last.pt")
 
@@ -134,17 +137,17 @@ def test_ctrl_c_ends_the_step_saves_and_carries_on(settings: Settings, tmp_path:
     assert 0 < stopped.step < 100_000
     steps = stopped.step + 5
     longer = change(settings, run="stopped", train={"steps": steps, "validate_every": 5})
-    assert train.run(longer)["steps"] == steps
+    assert train.run(longer).steps == steps
 
 
 def test_training_runs_outside_the_main_thread_too(settings: Settings) -> None:
-    results: list[dict[str, Any]] = []
+    results: list[TrainResult] = []
     thread = threading.Thread(
         target=lambda: results.append(train.run(change(settings, train={"steps": 2})))
     )
     thread.start()
     thread.join()
-    assert results[0]["steps"] == 2
+    assert results[0].steps == 2
 
 
 def test_the_number_of_loader_workers_changes_nothing(settings: Settings) -> None:
@@ -156,7 +159,7 @@ def test_the_number_of_loader_workers_changes_nothing(settings: Settings) -> Non
 
 def test_deterministic_training_runs(settings: Settings) -> None:
     result = train.run(change(settings, train={"steps": 3, "deterministic": True}))
-    assert result["steps"] == 3
+    assert result.steps == 3
     assert not torch.are_deterministic_algorithms_enabled()
 
 
@@ -164,25 +167,25 @@ def test_best_is_chosen_by_the_emulator_where_it_is_asked(settings: Settings) ->
     rates = iter([0.2, 0.9, 0.5])
     asked: list[int] = []
 
-    def evaluator(path: Path) -> dict[str, Any]:
+    def evaluator(path: Path) -> Judged:
         asked.append(load_checkpoint(path).step)
-        return {"success_rate": next(rates), "milestones_mean": 1.0, "return_mean": 0.0}
+        return figures(success_rate=next(rates))
 
     result = train.run(change(settings, train={"evaluate_every": 10}), evaluator=evaluator)
     assert asked == [10, 20, 30]
-    assert load_checkpoint(Path(result["best"])).step == 20
-    assert (result["best_step"], result["best_by"]) == (20, "evaluation")
-    assert result["success_rate"] == 0.5
+    assert load_checkpoint(Path(result.best)).step == 20
+    assert (result.best_step, result.best_by) == (20, "evaluation")
+    assert result.success_rate == 0.5
 
 
 def test_best_is_the_highest_agreement_on_the_validation_split_else(settings: Settings) -> None:
     result = train.run(settings)
-    assert result["best_by"] == "validation"
-    best = load_checkpoint(Path(result["best"])).metrics
-    assert best["validation"]["agreement"] >= result["validation_agreement"]
+    assert result.best_by == "validation"
+    best = load_checkpoint(Path(result.best)).metrics
+    assert best["validation"]["agreement"] >= result.validation_agreement
     nothing = train.run(change(settings, run="two", train={"validate_every": 0, "steps": 3}))
-    assert nothing["validation_agreement"] is None
-    assert load_checkpoint(Path(nothing["best"])).step == 3
+    assert nothing.validation_agreement is None
+    assert load_checkpoint(Path(nothing.best)).step == 3
 
 
 def test_periodic_checkpoints_are_kept(settings: Settings) -> None:
@@ -196,7 +199,7 @@ def test_periodic_checkpoints_are_kept(settings: Settings) -> None:
 def test_a_later_training_starts_from_weights_and_where_asked_from_the_optimizer(
     settings: Settings,
 ) -> None:
-    first = train.run(settings)["checkpoint"]
+    first = train.run(settings).checkpoint
     more = made.shard(settings.shard_folder("paper") / "more-labelled-v001.h5", (30,), seed=9)
     labelled = [str(settings.shard_folder("paper") / "demo-labelled-v001.h5"), str(more)]
     keys = {"start_from": first, "shards": labelled, "steps": 1, "learning_rate": 1e-9}
@@ -204,7 +207,7 @@ def test_a_later_training_starts_from_weights_and_where_asked_from_the_optimizer
     kept = train.run(change(settings, run="kept", train={**keys, "keep_optimizer": True}))
     before = load_checkpoint(Path(first))
     for result, updates in ((fresh, 1), (kept, 31)):
-        after = load_checkpoint(Path(result["checkpoint"]))
+        after = load_checkpoint(Path(result.checkpoint))
         assert torch.allclose(after.weights["head.weight"], before.weights["head.weight"])
         assert int(after.optimizer["state"][0]["step"]) == updates
         assert after.step == 1
@@ -213,8 +216,8 @@ def test_a_later_training_starts_from_weights_and_where_asked_from_the_optimizer
 
 
 def test_what_can_be_watched(settings: Settings) -> None:
-    def evaluator(path: Path) -> dict[str, Any]:
-        return {"success_rate": 0.25, "milestones_mean": 1.5, "return_mean": 2.0}
+    def evaluator(path: Path) -> Judged:
+        return figures(success_rate=0.25, milestones_mean=1.5, return_mean=2.0)
 
     train.run(change(settings, train={"evaluate_every": 30}), evaluator=evaluator)
     board = EventAccumulator(str(settings.run_folder() / "tensorboard")).Reload()
@@ -266,7 +269,7 @@ def test_without_shards_named_it_takes_every_labelled_one_in_its_newest_form(
     made.shard(folder / "other-84-v001.h5", (30,), seed=50)
     made.shard(folder / "empty-84-v001.h5", (30,), seed=60, every=10**9, first=1)
     result = train.run(change(settings, train={"steps": 1}))
-    assert [Path(path).name for path in result["shards"]] == [
+    assert [Path(path).name for path in result.shards] == [
         "demo-labelled-v002.h5",
         "other-84-v001.h5",
     ]
@@ -286,7 +289,7 @@ def test_a_training_that_tells_the_goal_is_the_same_bits_when_it_is_carried_on(
     told = change(settings, train={"goal_conditioned": True, "shards": [str(shard)]})
     train.run(change(told, run="whole"))
     train.run(change(told, run="parts", train={"steps": 15}))
-    assert train.run(change(told, run="parts"))["steps"] == 30
+    assert train.run(change(told, run="parts")).steps == 30
     folder = settings.paths.checkpoints
     assert same_training(folder / "whole/last.pt", folder / "parts/last.pt")
     kept = load_checkpoint(folder / "whole/final.pt")
@@ -305,5 +308,5 @@ def test_a_training_begun_before_there_were_goals_carries_on(settings: Settings)
         content = torch.load(path, weights_only=True)
         del content["goals"]
         torch.save({**content, "version": 1}, path)
-    assert train.run(change(settings, run="old"))["steps"] == 30
+    assert train.run(change(settings, run="old")).steps == 30
     assert same_training(folder / "whole/last.pt", folder / "old/last.pt")

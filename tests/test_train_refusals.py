@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline import train
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import FrameContract
 from pipeline.training.checkpoint import load_checkpoint
+from tests.changed import change
 from tests.loading import made
 from tests.trained import error_of, same_training, settings_in, tree
 
@@ -77,7 +78,7 @@ def test_a_run_folder_that_holds_another_training(settings: Settings) -> None:
         f"{last}: belongs to another training (steps 2, now 1); "
         "give another --run, or --train.resume false to start again"
     )
-    assert train.run(change(other, train={"resume": False}))["steps"] == 4
+    assert train.run(change(other, train={"resume": False})).steps == 4
     assert load_checkpoint(last).hidden == 32
 
 
@@ -96,11 +97,11 @@ def test_carrying_on_keeps_the_order_of_the_steps_or_says_that_it_cannot(
     # Finished, and yet another training.
     finished = change(windows, train={"cache": "ram"})
     assert error_of(lambda: train.run(finished)).startswith("the training of this run read its")
-    assert train.run(change(windows, train={"cache": "auto"}))["up_to_date"]
-    assert train.run(more)["steps"] == 40
+    assert train.run(change(windows, train={"cache": "auto"})).up_to_date
+    assert train.run(more).steps == 40
     uniform = change(settings, run="two", train={"cache": "ram"})
     train.run(uniform)
-    assert train.run(change(uniform, train={"steps": 40, "cache": "auto"}))["steps"] == 40
+    assert train.run(change(uniform, train={"steps": 40, "cache": "auto"})).steps == 40
     assert load_checkpoint(uniform.run_folder() / "last.pt").inputs["order"] == "uniform"
 
 
@@ -108,9 +109,9 @@ def test_weights_augmentation_and_rounds_are_settings_of_the_training(settings: 
     options = {"balance": 0.5, "action_weights": {"A": 2.0}, "brightness": 0.2, "cutout": 8}
     first = train.run(change(settings, train=options))
     again = train.run(change(settings, run="two", train=options))
-    assert same_training(Path(first["checkpoint"]), Path(again["checkpoint"]))
+    assert same_training(Path(first.checkpoint), Path(again.checkpoint))
     plain = train.run(change(settings, run="three"))
-    assert not same_training(Path(first["checkpoint"]), Path(plain["checkpoint"]))
+    assert not same_training(Path(first.checkpoint), Path(plain.checkpoint))
     assert error_of(lambda: train.run(change(settings, train={"rounds": [4]}))) == (
         "no shard of the rounds 4; the rounds there are: none"
     )
@@ -132,7 +133,7 @@ def test_a_damaged_checkpoint_to_carry_on_from(settings: Settings) -> None:
 
 
 def test_a_start_of_another_architecture(settings: Settings) -> None:
-    start = train.run(change(settings, train={"steps": 1}))["checkpoint"]
+    start = train.run(change(settings, train={"steps": 1})).checkpoint
     other = change(settings, run="two", train={"start_from": start, "hidden": 32})
     assert error_of(lambda: train.run(other)) == (
         f"{start}: another architecture (hidden 16, not 32); fix train.start_from"
@@ -156,13 +157,13 @@ def on_the_way(settings: Settings, name: str = "way", **changes: Any) -> Path:
 def test_a_subtask_is_learned_from_the_steps_inside_it(settings: Settings) -> None:
     path = on_the_way(settings)
     chosen = change(settings, train={"shards": [str(path)], "steps": 3})
-    assert train.run(change(chosen, subtask=(None, "far")))["labels"] == 30 + 45
+    assert train.run(change(chosen, subtask=(None, "far"))).labels == 30 + 45
     after = change(chosen, run="two", subtask=("far", None))
-    assert train.run(after)["labels"] == 40 + 61
+    assert train.run(after).labels == 40 + 61
     last = after.run_folder() / "last.pt"
     assert load_checkpoint(last).inputs["subtask"] == {"from": "far", "to": None}
     plain = change(chosen, run="three")
-    assert "subtask" not in load_checkpoint(Path(train.run(plain)["checkpoint"])).inputs
+    assert "subtask" not in load_checkpoint(Path(train.run(plain).checkpoint)).inputs
     whole = change(after, subtask=(None, None))
     assert error_of(lambda: train.run(whole)) == (
         f"{last}: belongs to another training (subtask far to end, now None); "
@@ -198,7 +199,7 @@ def test_shards_of_other_milestones_than_the_game_s_are_refused_for_a_subtask_an
     subtask = chosen.model_copy(update={"milestone": "far"})
     assert error_of(lambda: train.run(subtask)) == line
     assert error_of(lambda: train.run(change(chosen, train={"goal_conditioned": True}))) == line
-    assert train.run(chosen)["labels"] == 70 + 45 + 61
+    assert train.run(chosen).labels == 70 + 45 + 61
 
 
 def test_a_game_without_milestones_has_no_goals_to_tell(settings: Settings, tmp_path: Path) -> None:
@@ -218,8 +219,8 @@ def test_a_start_that_is_told_its_goal_and_a_training_that_does_not_tell(
     plain = change(settings, train={"shards": [str(path)], "steps": 1})
     told = change(plain, run="told", train={"goal_conditioned": True})
     starts = {
-        "plain": train.run(plain)["checkpoint"],
-        "told": train.run(told)["checkpoint"],
+        "plain": train.run(plain).checkpoint,
+        "told": train.run(told).checkpoint,
     }
     other = change(plain, run="two", train={"start_from": starts["told"]})
     assert error_of(lambda: train.run(other)) == (
@@ -230,7 +231,7 @@ def test_a_start_that_is_told_its_goal_and_a_training_that_does_not_tell(
         f"{starts['plain']}: another architecture (goals none, not far); fix train.start_from"
     )
     same = change(told, run="four", train={"start_from": starts["told"]})
-    assert load_checkpoint(Path(train.run(same)["checkpoint"])).goals == ("far",)
+    assert load_checkpoint(Path(train.run(same).checkpoint)).goals == ("far",)
     again = change(told, train={"goal_conditioned": False})
     assert error_of(lambda: train.run(again)) == (
         f"{told.run_folder() / 'last.pt'}: belongs to another training (goal_conditioned True, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.cloning import Judged
 from tests.loading import made
 
 
@@ -75,3 +77,15 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
     return bool(one == other)
+
+
+def figures(
+    *, success_rate: float, milestones_mean: float = 1.0, return_mean: float = 0.0
+) -> Judged:
+    """What an evaluation came to."""
+    return SimpleNamespace(
+        success_rate=success_rate,
+        milestones_mean=milestones_mean,
+        return_mean=return_mean,
+        length_mean=20.0,
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.agents.protocol import Choice
+from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.shards.format.frames import Frames, resize
 from pipeline.training.checkpoint import check_fits, load_checkpoint
@@ -66,7 +67,7 @@ class NetworkActor:
     def act(
         self,
         frames: Frames,
-        states: list[dict[str, Any]],
+        states: list[State],
         rngs: list[np.random.Generator],
         goals: list[int],
     ) -> list[Choice]:

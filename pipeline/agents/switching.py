@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from pipeline.agents.network import NetworkActor
 from pipeline.agents.protocol import Choice
+from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.games.subtask import known_milestone
 from pipeline.shards.format.frames import Frames
@@ -183,7 +184,7 @@ class SwitchingActor:
     def act(
         self,
         frames: Frames,
-        states: list[dict[str, Any]],
+        states: list[State],
         rngs: list[np.random.Generator],
         goals: list[int],
     ) -> list[Choice]:

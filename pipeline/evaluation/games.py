@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.games.description import GameDescription
+from pipeline.reports.results import MilestoneFigures, PlayedGames
 from pipeline.reports.statistics import wilson_interval
 from pipeline.reports.video import write_gif
 from pipeline.rollouts.keeping_states import keep_of
 from pipeline.rollouts.player import EXPERT, Player
 from pipeline.rollouts.recording import Outcome, outcomes_of, play, play_one, record
-from pipeline.settings.reading import Settings
+from pipeline.settings.fields import Evaluate
+from pipeline.settings.run_names import Folders
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -38,36 +41,62 @@ def refuse_trained_seeds(checkpoint: Path, seeds: Any) -> None:
         )
 
 
-def play_games(
-    settings: Settings, player: Player, seeds: Sequence[int], header: ShardHeader
-) -> dict[str, Any]:
-    """Play one game a seed; the figures, with what was kept and which game is filmed.
+@dataclass(frozen=True)
+class Games:
+    """The games of one evaluation, planned: one a seed."""
 
-    Raises:
-        PipelineError: the disk refuses, or a game fails.
-    """
-    evaluate = settings.evaluate
-    path = None
-    folder, stem = settings.shard_folder(player.game.name), f"{player.named(evaluate.name)}-raw"
-    most, home = evaluate.keep_states_most, settings.game_folder(player.game.name)
-    keep = keep_of(home, header, stem, most) if evaluate.keep_states else None
-    before, workers = 0 if keep is None else keep.count(), evaluate.workers
-    if evaluate.keep_rollouts:
-        path, _ = record(player, seeds, header, folder, stem, workers=workers, keep=keep)
-        outcomes = outcomes_of(path)
-    else:
-        outcomes = play(player, seeds, header, workers=workers, keep=keep)
-    result = figures(outcomes, player.game)
-    if keep is not None:
-        result |= {"states": str(keep.folder), "new_states": keep.count() - before}
-    filmed = max(range(len(outcomes)), key=lambda number: outcomes[number].success)
-    result["filmed"] = filmed  # the first that succeeded, else the first
-    result["rollouts"] = None if path is None else str(path)
-    return result
+    player: Player
+    seeds: list[int]
+    header: ShardHeader
+    options: Evaluate
+    folders: Folders
+
+    @property
+    def name(self) -> str:
+        """That of the evaluation, with that of the subtask: the stem of its files."""
+        return self.player.named(self.options.name)
+
+    def play(self) -> PlayedGames:
+        """Play them, as far as they are not there.
+
+        Raises:
+            PipelineError: the disk refuses, or a game fails.
+        """
+        options, player = self.options, self.player
+        workers, stem, path = options.workers, f"{self.name}-raw", None
+        keep = None
+        if options.keep_states:
+            keep = keep_of(self.folders.game, self.header, stem, options.keep_states_most)
+        before = 0 if keep is None else keep.count()
+        if options.keep_rollouts:
+            path, _ = record(
+                player, self.seeds, self.header, self.folders.shards, stem,
+                workers=workers, keep=keep,
+            )  # fmt: skip
+            outcomes = outcomes_of(path)
+        else:
+            outcomes = play(player, self.seeds, self.header, workers=workers, keep=keep)
+        return replace(
+            figures(outcomes, player.game),
+            states=None if keep is None else keep.folder,
+            new_states=None if keep is None else keep.count() - before,
+            rollouts=path,
+        )
+
+    def film(self, played: PlayedGames) -> Path:
+        """Film the first that succeeded; without rollouts it is played once more."""
+        target, number = self.folders.networks / f"{self.name}.gif", played.filmed
+        if played.rollouts is not None:
+            _film(played.rollouts, number, target)
+            return target
+        with TemporaryDirectory() as folder:
+            part = play_one(self.player, self.seeds, number, self.header, Path(folder))
+            _film(part, 0, target)
+        return target
 
 
-def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any]:
-    """What n episodes say: rates with intervals, means, and each milestone's count and step."""
+def figures(outcomes: Sequence[Outcome], game: GameDescription) -> PlayedGames:
+    """What n episodes say."""
     n = len(outcomes)
     successes = sum(outcome.success for outcome in outcomes)
     low, high = wilson_interval(successes, n)
@@ -77,41 +106,26 @@ def figures(outcomes: Sequence[Outcome], game: GameDescription) -> dict[str, Any
     for i, milestone in enumerate(game.milestones):
         reached = steps[:, i][steps[:, i] >= 0]
         rows.append(
-            {
-                "milestone": milestone.name,
-                "reached": len(reached),
-                "rate": len(reached) / n,
-                "median_step": float(median(reached.tolist())) if len(reached) else None,
-            }
+            MilestoneFigures(
+                milestone=milestone.name,
+                reached=len(reached),
+                rate=len(reached) / n,
+                median_step=float(median(reached.tolist())) if len(reached) else None,
+            )
         )
-    return {
-        "episodes": n,
-        "success_rate": successes / n,
-        "success_low": low,
-        "success_high": high,
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
-        "length_mean": float(np.mean([outcome.length for outcome in outcomes])),
-        "milestones_mean": float((steps >= 0).sum(axis=1).mean()),
-        "milestones": rows,
-    }
-
-
-def film_of(
-    result: Mapping[str, Any],
-    player: Player,
-    seeds: Sequence[int],
-    header: ShardHeader,
-    target: Path,
-) -> Path:
-    """Film the first episode that succeeded; without rollouts it is played once more."""
-    chosen, rollouts = int(result["filmed"]), result["rollouts"]
-    if rollouts is not None:
-        _film(Path(rollouts), chosen, target)
-        return target
-    with TemporaryDirectory() as folder:
-        _film(play_one(player, seeds, chosen, header, Path(folder)), 0, target)
-    return target
+    return PlayedGames(
+        episodes=n,
+        success_rate=successes / n,
+        success_low=low,
+        success_high=high,
+        return_mean=float(returns.mean()),
+        return_std=float(returns.std()),
+        length_mean=float(np.mean([outcome.length for outcome in outcomes])),
+        milestones_mean=float((steps >= 0).sum(axis=1).mean()),
+        milestones=tuple(rows),
+        filmed=max(range(n), key=lambda number: outcomes[number].success),
+        rollouts=None,
+    )
 
 
 def _film(rollouts: Path, episode: int, target: Path) -> None:
@@ -120,7 +134,12 @@ def _film(rollouts: Path, episode: int, target: Path) -> None:
         write_gif(target, shard.read_frames(start, start + int(shard.lengths[episode])))
 
 
-def of_expert(name: str) -> dict[str, Any]:
+def of_expert(name: str) -> Evaluate:
     """The settings that let the expert be evaluated in place of the network."""
-    one = {"checkpoint": EXPERT, "name": f"{name}-expert"}
-    return {**one, "keep_rollouts": False, "keep_states": False, "video": False}
+    return Evaluate(
+        checkpoint=EXPERT,
+        name=f"{name}-expert",
+        keep_rollouts=False,
+        keep_states=False,
+        video=False,
+    )

@@ -11,18 +11,18 @@ from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Expert
 from pipeline.games.decisive import plain
 from pipeline.games.description import GameDescription
-from pipeline.settings.reading import Settings
+from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.provenance import versioned
 from pipeline.shards.format.schema import unplaced
 from pipeline.system.errors import PipelineError
 
 
-def program_path(settings: Settings, game: GameDescription) -> Path:
+def program_path(settings: ExpertSettings, game: GameDescription) -> Path:
     """The expert program's file: the one that is set, or the game's own."""
     return settings.expert.path or game.folder / "expert.py"
 
 
-def decisive(expert: Expert, settings: Settings, game: GameDescription) -> dict[str, Any]:
+def decisive(expert: Expert, settings: ExpertSettings, game: GameDescription) -> dict[str, Any]:
     """All that the expert's answers depend on beside the states it is asked about, as JSON.
 
     Of a program that is its text and the tools: their source, and what ``game.yaml`` tells them;
@@ -48,7 +48,7 @@ def decisive(expert: Expert, settings: Settings, game: GameDescription) -> dict[
     return told
 
 
-def open_expert(settings: Settings, game: GameDescription) -> Expert:
+def open_expert(settings: ExpertSettings, game: GameDescription) -> Expert:
     """The expert that ``settings.expert`` describes, ready to be asked; close it.
 
     Raises:

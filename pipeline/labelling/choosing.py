@@ -16,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.games.description import GameDescription
-from pipeline.games.loading import load_game
 from pipeline.games.subtask import recorded_subtask
+from pipeline.labelling.work import LabelWork
 from pipeline.loading.dataset import Steps
 from pipeline.loading.selection import reached_before
-from pipeline.settings.fields import Settings
+from pipeline.settings.fields import Label
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.format.frames import FrameContract, Frames
 from pipeline.shards.format.milestones import next_goals
-from pipeline.shards.format.provenance import VERSIONS
+from pipeline.shards.format.provenance import VERSIONS, Provenance
 from pipeline.shards.format.schema import TRAIN, LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.shards.run_shards import entries_of_game
@@ -57,9 +56,7 @@ WINDOW = 1024
 """Steps whose frames are held at a time."""
 
 
-def choose(
-    shard: Shard, todo: Rows, settings: Settings, game: GameDescription
-) -> tuple[Rows, Scores]:
+def choose(shard: Shard, todo: Rows, work: LabelWork) -> tuple[Rows, Scores]:
     """Choose ``label.limit`` steps of ``todo`` (ascending) for the expert.
 
     ``uncertain`` takes the highest entropy or margin of the student, ``disagree`` the largest
@@ -81,89 +78,83 @@ def choose(
     Raises:
         PipelineError: no limit, or a checkpoint that is not there, or does not fit game or shard.
     """
-    label = settings.label
+    label = work.options
     if not label.limit:
         raise PipelineError(
             f"label.select {label.select} chooses so many steps of a shard as label.limit says; "
             "give --label.limit N"
         )
-    paths = [_student_path(settings), *_ensemble(settings)]
-    students = [_student(path, shard, game, settings) for path in paths]
+    paths = [work.student, *_ensemble(work)]
+    students = [_student(path, shard, work) for path in paths]
     count = min(label.limit, len(todo))
     if not count:
         return todo[:0], np.empty(0, np.float32)
     goals: Goals | None = None
     if any(student.told for student in students):
-        first = reached_before(game, shard.header)
+        first = reached_before(work.task.game, shard.header)
         goals = next_goals(shard.milestones, shard.lengths, first)
-    with threads(settings.train.threads or cores()):
+    with threads(work.threads or cores()):
         if label.select == "novel":
-            places, scores = _newest(shard, todo, count, students[0], goals, settings, game)
+            places, scores = _newest(shard, todo, count, students[0], goals, work)
         else:
-            places, scores = _least_sure(shard, todo, count, students, goals, settings)
+            places, scores = _least_sure(shard, todo, count, students, goals, work.options)
     order = np.argsort(places)
     return todo[places[order]], scores[order]
 
 
-def decisive(settings: Settings) -> dict[str, Any]:
+def decisive(work: LabelWork) -> Provenance:
     """What a choice depends on beside shard and limit, as JSON; nothing where all are asked.
 
     Raises:
         PipelineError: no such checkpoint.
     """
-    label = settings.label
+    label = work.options
     if label.select == "all":
         return {}
-    path = _student_path(settings)
+    path = work.student
     version = VERSIONS["select"]
-    told: dict[str, Any] = {"select": label.select, "student": _named(path, settings)}
+    told: dict[str, object] = {"select": label.select, "student": _named(path, work)}
     told |= {"version": version} if version > 1 else {}
     if label.select == "uncertain":
         told["uncertainty"] = label.uncertainty
     elif label.select == "disagree":
-        told["ensemble"] = [_named(one, settings) for one in _ensemble(settings)]
+        told["ensemble"] = [_named(one, work) for one in _ensemble(work)]
         if not label.ensemble:
             told["dropout"] = {"share": DROPPED, "networks": THINNED, "seed": label.seed}
     else:
-        game = load_game(settings.game)
         checkpoint = load_checkpoint(path)
-        found = _known_shards(checkpoint, settings.game_folder(game.name))
+        found = _known_shards(checkpoint, work.task.folders.game)
         told["known"] = [shard_id for shard_id in checkpoint.shard_ids if shard_id in found]
         told["learned"] = {name: checkpoint.inputs.get(name) for name in _LEARNED}
     return told
 
 
-def _student_path(settings: Settings) -> Path:
-    student = settings.label.student
-    return settings.run_folder() / "final.pt" if student is None else Path(student)
-
-
-def _ensemble(settings: Settings) -> list[Path]:
-    label = settings.label
+def _ensemble(work: LabelWork) -> list[Path]:
+    label = work.options
     return [Path(path) for path in label.ensemble] if label.select == "disagree" else []
 
 
-def _named(path: Path, settings: Settings) -> dict[str, str]:
-    _check_there(path, settings)
+def _named(path: Path, work: LabelWork) -> dict[str, str]:
+    _check_there(path, work)
     return {"path": path.name, "sha256": load_checkpoint(path).sha256}
 
 
-def _check_there(path: Path, settings: Settings) -> None:
+def _check_there(path: Path, work: LabelWork) -> None:
     if not path.is_file():
-        key = "student" if path == _student_path(settings) else "ensemble"
+        key = "student" if path == work.student else "ensemble"
         raise PipelineError(
-            f"{path}: no such checkpoint, but label.select {settings.label.select} asks it; "
+            f"{path}: no such checkpoint, but label.select {work.options.select} asks it; "
             f"train first, or give --label.{key} FILE"
         )
 
 
-def _student(path: Path, shard: Shard, game: GameDescription, settings: Settings) -> Student:
-    _check_there(path, settings)
+def _student(path: Path, shard: Shard, work: LabelWork) -> Student:
+    _check_there(path, work)
     checkpoint = load_checkpoint(path)
-    check_fits(checkpoint, game)
+    check_fits(checkpoint, work.task.game)
     _check_frames(checkpoint, shard.path, shard.header.frame_contract)
     _check_goals(checkpoint, shard)
-    return Student(checkpoint, device=settings.train.device)
+    return Student(checkpoint, device=work.device)
 
 
 def _check_frames(checkpoint: Checkpoint, path: Path, contract: FrameContract) -> None:
@@ -239,12 +230,12 @@ def _least_sure(
     count: int,
     students: Sequence[Student],
     goals: Goals | None,
-    settings: Settings,
+    label: Label,
 ) -> tuple[Rows, Scores]:
     """Places in ``todo`` of the highest scores, each picture once before any is taken again."""
 
     def look(frames: Frames, told: Goals | None) -> Scores:
-        return _scores(frames, told, students, settings).astype(np.float32)
+        return _scores(frames, told, students, label).astype(np.float32)
 
     by_picture, which, again = _pictures(shard, todo, look, goals)
     scores = by_picture[which]
@@ -253,15 +244,15 @@ def _least_sure(
 
 
 def _scores(
-    frames: Frames, goals: Goals | None, students: Sequence[Student], settings: Settings
+    frames: Frames, goals: Goals | None, students: Sequence[Student], label: Label
 ) -> Array:
     features = [student.features(frames, goals) for student in students]
-    if settings.label.select == "uncertain":
+    if label.select == "uncertain":
         probabilities = students[0].probabilities(features[0])
-        score = entropy if settings.label.uncertainty == "entropy" else margin
+        score = entropy if label.uncertainty == "entropy" else margin
         return score(probabilities)
     if len(students) == 1:
-        return disagreement(students[0].thinned(features[0], settings.label.seed))
+        return disagreement(students[0].thinned(features[0], label.seed))
     said = [student.probabilities(seen) for student, seen in zip(students, features, strict=True)]
     return disagreement(np.stack(said))
 
@@ -272,13 +263,12 @@ def _newest(
     count: int,
     student: Student,
     goals: Goals | None,
-    settings: Settings,
-    game: GameDescription,
+    work: LabelWork,
 ) -> tuple[Rows, Scores]:
     """Places in ``todo`` of the steps that are farthest from all known and from one another."""
     features, _, again = _pictures(shard, todo, student.features, goals)
     distances = np.full(len(features), np.inf, np.float32)
-    for known in _known(shard, todo, student, goals, settings, game):
+    for known in _known(shard, todo, student, goals, work):
         distances = nearest(features, known, distances)
     chosen, scores = farthest_first(features, distances, min(count, len(features)))
     by_turn = np.argsort(again, kind="stable")  # first those of new pictures, in their order
@@ -292,8 +282,7 @@ def _known(
     todo: Rows,
     student: Student,
     goals: Goals | None,
-    settings: Settings,
-    game: GameDescription,
+    work: LabelWork,
 ) -> Iterator[Features]:
     """Features of the labelled steps of ``shard`` and of those the student was trained on."""
     labelled = shard.column("label_status") == LabelStatus.LABELLED
@@ -301,8 +290,8 @@ def _known(
     rows = np.flatnonzero(labelled)
     if len(rows):
         yield _pictures(shard, rows, student.features, goals)[0]
-    checkpoint = load_checkpoint(_student_path(settings))
-    found = _known_shards(checkpoint, settings.game_folder(game.name))
+    checkpoint, game = load_checkpoint(work.student), work.task.game
+    found = _known_shards(checkpoint, work.task.folders.game)
     rounds = checkpoint.inputs.get("rounds")
     several = zip(found.values(), entries_of(list(found.values())), strict=True)
     paths = [p for p, entry in several if not rounds or set(entry.get().rounds) <= set(rounds)]

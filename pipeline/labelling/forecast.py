@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.experts.protocol import Questions
-from pipeline.games.description import GameDescription
 from pipeline.labelling.new_labels import Labelling
 from pipeline.labelling.plan import planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool, sample
 from pipeline.labelling.screens import screens_of
-from pipeline.settings.reading import Settings
+from pipeline.labelling.work import LabelWork
+from pipeline.reports.results import FreeForecast, ModelForecast, WayForecast
 from pipeline.shards.reader import Shard
 
 
 def forecast(
-    sources: list[Path], settings: Settings, game: GameDescription, pool: ExpertPool
-) -> dict[str, Any]:
+    sources: list[Path], work: LabelWork, pool: ExpertPool
+) -> FreeForecast | ModelForecast:
     """What the labels would cost; nothing is asked or published."""
     questions, few = 0, None
     for source in sources:
-        plan = planned(source, settings, pool.expert, game)
+        plan = planned(source, work, pool.expert)
         if plan.done:
             continue
-        home = settings.game_folder(game.name)
+        home = work.task.folders.game
         with Shard(source) as shard, screens_of(shard, pool.expert.screens, home) as gallery:
             labels = Labelling.of(shard)
-            todo = steps_to_ask(shard, plan.left_off, labels, settings, game, plan)
+            todo = steps_to_ask(shard, plan.left_off, labels, work, plan)
             questions += len(todo)
             if few is None and len(todo):
                 few = _held(sample(shard, todo, gallery))
-    if few is None or settings.expert.kind != "model":
-        return {"questions": questions, "dollars": 0.0}
+    if few is None or work.task.expert.expert.kind != "model":
+        return FreeForecast(questions=questions)
     from pipeline.experts.model.forecast import forecast_labels
 
-    return dict(forecast_labels(settings, game, questions, few))
+    found = forecast_labels(work.task.expert, work.task.game, questions, few)
+    ways = tuple(WayForecast(**way) for way in found["ways"])
+    return ModelForecast(**{**found, "ways": ways})
 
 
 def _held(questions: Questions) -> Questions:

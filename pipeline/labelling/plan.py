@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.experts import opening
 from pipeline.experts.protocol import Expert
-from pipeline.games.description import GameDescription
-from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
+from pipeline.games.subtask import Subtask, recorded_subtask
 from pipeline.labelling.new_labels import Labelling
-from pipeline.settings.reading import Settings
+from pipeline.labelling.work import LabelWork
+from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import Catalogue, entries_of
 from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.format.milestones import inside
-from pipeline.shards.format.provenance import fingerprint
+from pipeline.shards.format.provenance import Provenance, fingerprint
 from pipeline.shards.format.schema import unplaced, with_old_keys
 from pipeline.shards.reader import Shard
 from pipeline.shards.run_shards import choose, named_shards, stem_here
@@ -31,7 +30,7 @@ class Plan:
     """A shard, and the labelled one that becomes of it or is there already."""
 
     source: Path
-    decisive: dict[str, Any]
+    decisive: Provenance
     mark: str
     folder: Path
     """Of the own run."""
@@ -70,17 +69,17 @@ class Plan:
         return max(found, key=lambda path: stem_and_version(path)[1], default=None)
 
 
-def processed_shards(settings: Settings, game: GameDescription) -> list[Path]:
+def processed_shards(folders: Folders, shards: Sequence[str]) -> list[Path]:
     """The processed shards to label: those named, or the newest of the run.
 
     Raises:
         PipelineError: there is none.
     """
-    named = named_shards(settings, settings.label.shards)
+    named = named_shards(folders.from_run, shards)
     if named is not None:
         return named
     missing = "no processed shard to label; run 'collect' and 'preprocess' first"
-    chosen = choose(settings, game.name, settings.label.shards, _unlabelled, missing)
+    chosen = choose(folders, shards, _unlabelled, missing)
     print(chosen.line("label", "processed"), flush=True)
     return chosen.paths
 
@@ -90,59 +89,57 @@ def _unlabelled(folders: Sequence[Path]) -> list[Path]:
     return [path for path in found if "-labelled-v" not in path.name]
 
 
-def planned(source: Path, settings: Settings, expert: Expert, game: GameDescription) -> Plan:
+def planned(source: Path, work: LabelWork, expert: Expert) -> Plan:
     """What labelling a shard depends on, and what its result is called.
 
     Raises:
         PipelineError: the shard cannot be read, or does not fit the game or the expert.
     """
-    decisive = settings.label.model_dump(include={"relabel", "limit"})
-    if settings.label.select != "all":
+    game = work.task.game
+    decisive = work.options.model_dump(include={"relabel", "limit"})
+    if work.options.select != "all":
         from pipeline.labelling import choosing as selecting
 
-        decisive |= selecting.decisive(settings)
+        decisive |= selecting.decisive(work)
     facts = entries_of([source])[0].get()
     source_id, own = facts.shard_id, recorded_subtask(game, facts.provenance)
-    subtask = subtask_in(settings, game)
-    subtask = None if subtask == own else subtask
+    subtask = None if work.task.subtask == own else work.task.subtask
     if subtask is not None:
         decisive |= {"subtask": subtask.told}
     begun = 0 if own is None else own.first
     place = None if subtask is None else [subtask.first, subtask.last, begun]
-    asked = opening.decisive(expert, settings, game)
+    asked = opening.decisive(expert, work.task.expert, game)
     mark = fingerprint("label", with_old_keys(unplaced(decisive)), asked, source_id, place)
-    stem = stem_of(source, settings, game)
+    stem = stem_of(source, work.task.folders)
     stem = f"{stem}-labelled" if subtask is None else f"{stem}-only-{subtask.name}-labelled"
-    folder = settings.shard_folder(game.name)
-    return Plan(source, decisive, mark, folder, stem, subtask, begun)
+    return Plan(source, decisive, mark, work.task.folders.shards, stem, subtask, begun)
 
 
-def stem_of(source: Path, settings: Settings, game: GameDescription) -> str:
+def stem_of(source: Path, folders: Folders) -> str:
     """The stem of a processed shard's name, without ``-84`` and ``-labelled``."""
     stem = stem_and_version(source)[0].removesuffix("-84").removesuffix("-labelled")
-    return stem_here(settings, game.name, source, stem)
+    return stem_here(folders, source, stem)
 
 
 def steps_to_ask(
     shard: Shard,
     begun: Path | None,
     labels: Labelling,
-    settings: Settings,
-    game: GameDescription,
+    work: LabelWork,
     plan: Plan,
 ) -> NDArray[np.intp]:
     """The steps to ask about, ascending, without those that ``begun`` has answers for.
 
     ``labels`` takes those answers over. It also notes why steps were chosen.
     """
-    label = settings.label
+    label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
     todo = np.flatnonzero(asked & plan.asks_about(shard))
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.labelling.choosing import choose  # imported late: it brings torch
 
-        todo, scores = choose(shard, todo, settings, game)
+        todo, scores = choose(shard, todo, work)
     elif 0 < label.limit < len(todo):
         todo = todo[np.linspace(0, len(todo) - 1, label.limit).round().astype(int)]
         scores = scores[: len(todo)]

@@ -17,7 +17,7 @@ from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Expert, Questions
 from pipeline.games.description import GameDescription
 from pipeline.labelling.screens import Gallery
-from pipeline.settings.reading import Settings
+from pipeline.settings.expert_fields import ExpertChoice
 from pipeline.shards.reader import Shard
 from pipeline.system.workers import cores
 
@@ -33,10 +33,13 @@ class ExpertPool:
     A program is asked by several processes, one a thread: the threads only wait for their process,
     so they do not stand in each other's way. Any other expert is opened once: it has its own way
     to do several things at a time, a budget, or the graphics card.
+
+    Args:
+        workers: copies of a program; 0 takes one a core.
     """
 
-    def __init__(self, settings: Settings, game: GameDescription) -> None:
-        self._settings, self._game = settings, game
+    def __init__(self, choice: ExpertChoice, game: GameDescription, workers: int) -> None:
+        self._choice, self._game, self._workers = choice, game, workers
         self._stack = ExitStack()
         self._experts: list[Expert] = []
 
@@ -109,15 +112,15 @@ class ExpertPool:
         return recheck.breach(experts[0], self._game.buttons) if program else None
 
     def _together(self) -> bool:
-        return self._settings.expert.kind == "model" and self._settings.model.batch
+        return self._choice.expert.kind == "model" and self._choice.model.batch
 
     def _several(self, wanted: int) -> list[Expert]:
         """At most so many experts, opened where they are not."""
-        program = self._settings.expert.kind == "program"
-        most = (self._settings.label.workers or cores()) if program else 1
+        program = self._choice.expert.kind == "program"
+        most = (self._workers or cores()) if program else 1
         count = max(1, min(wanted, most))
         while len(self._experts) < count:
-            expert = self._stack.enter_context(open_expert(self._settings, self._game))
+            expert = self._stack.enter_context(open_expert(self._choice, self._game))
             self._experts.append(expert)
         return self._experts[:count]
 

@@ -179,7 +179,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
             self._held = (chunk, self._held[1])
         return torch.from_numpy(self._held[1][row].copy()), int(self._buttons.array[rows[0]])
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": (-1, np.empty_like(self._held[1]))}
 
     @property

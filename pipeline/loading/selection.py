@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.games.description import GameDescription
-from pipeline.games.identity import expected_sha1
-from pipeline.games.subtask import Subtask, recorded_subtask, subtask_in
+from pipeline.games.subtask import Subtask, recorded_subtask
+from pipeline.games.task import Task
 from pipeline.loading.dataset import Batch, Steps, check_milestones
 from pipeline.loading.doubles import Double, doubles_of
 from pipeline.loading.loader import Loader
@@ -20,7 +20,8 @@ from pipeline.loading.resources import LoadingPlan, choose_plan
 from pipeline.loading.sampling import Permutation
 from pipeline.loading.source import Indices
 from pipeline.loading.weights import Weights
-from pipeline.settings.fields import Settings, Train
+from pipeline.settings.fields import Train
+from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.names import stem_and_version
 from pipeline.shards.format.schema import TRAIN, VALIDATION, ShardHeader
@@ -100,7 +101,7 @@ class Selection:
             self.validation.close()
 
 
-def select_shards(settings: Settings, game: GameDescription) -> Selection:
+def select_shards(task: Task, train: Train) -> Selection:
     """The shards of ``train.shards``, or every labelled one of the run; a line says which.
 
     Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
@@ -110,29 +111,41 @@ def select_shards(settings: Settings, game: GameDescription) -> Selection:
         PipelineError: none there, none labelled, or one that does not fit the game or the others;
             no such subtask; or goals of a game without milestones.
     """
-    train = settings.train
-    subtask = subtask_in(settings, game)
+    game, subtask = task.game, task.subtask
     goals = _goals(game) if train.goal_conditioned else ()
-    paths = named_shards(settings, train.shards)
+    paths = named_shards(task.folders.from_run, train.shards)
     named = paths is not None
     if paths is None:
-        paths = _chosen(settings, game).paths
+        paths = _chosen(task.folders, train).paths
     headers = check_shards(
         paths,
         kind="processed",
         game=game.name,
-        rom_sha1=expected_sha1(game, settings.rom, unverified=settings.unverified_rom),
+        rom_sha1=task.rom_sha1(),
         actions=game.buttons,
         timing=game.timing.contract,
         labelled=True,
     )
     if named:
         _warn_of_doubles(paths)
-    told: dict[str, Any] = {"rounds": train.rounds or None}
+    reached = None
     if subtask is not None or goals:
-        told |= _of_milestones(game, subtask, bool(goals), paths, headers)
-    steps = Steps(paths, split=TRAIN, max_labels=train.max_labels, weights=_weights(train), **told)
-    unseen = Steps(paths, split=VALIDATION, **told)
+        reached = _reached(game, paths, headers)
+
+    def steps_of(split: int, max_labels: int = 0, weights: Weights | None = None) -> Steps:
+        return Steps(
+            paths,
+            split=split,
+            rounds=train.rounds or None,
+            max_labels=max_labels,
+            weights=weights,
+            subtask=None if subtask is None else (subtask.first, subtask.last),
+            goals=bool(goals),
+            reached=reached,
+        )
+
+    steps = steps_of(TRAIN, train.max_labels, _weights(train))
+    unseen = steps_of(VALIDATION)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
         if subtask is not None and not len(unseen):
@@ -172,22 +185,16 @@ def _goals(game: GameDescription) -> tuple[str, ...]:
     return names
 
 
-def _of_milestones(
-    game: GameDescription,
-    subtask: Subtask | None,
-    goals: bool,
-    paths: list[Path],
-    headers: list[ShardHeader],
-) -> dict[str, Any]:
-    """What `Steps` must know of subtasks and goals; numbers are those of the game's milestones."""
+def _reached(game: GameDescription, paths: list[Path], headers: list[ShardHeader]) -> list[int]:
+    """Of each shard how many of the game's milestones are reached when its episodes begin.
+
+    Raises:
+        PipelineError: a shard's milestones are not the game's.
+    """
     names = [one.name for one in game.milestones]
     for path, header in zip(paths, headers, strict=True):
         check_milestones(path, header.milestones, names)
-    return {
-        "subtask": None if subtask is None else (subtask.first, subtask.last),
-        "goals": goals,
-        "reached": [reached_before(game, header) for header in headers],
-    }
+    return [reached_before(game, header) for header in headers]
 
 
 def reached_before(game: GameDescription, header: ShardHeader) -> int:
@@ -210,11 +217,10 @@ def _some(steps: Steps, count: int) -> Indices:
     return np.concatenate(chosen)[:count]
 
 
-def _chosen(settings: Settings, game: GameDescription) -> Chosen:
+def _chosen(folders: Folders, train: Train) -> Chosen:
     """The labelled shards of the run; left out are those whose every label another has, too."""
-    train = settings.train
     missing = "no labelled shard; run the stages collect, preprocess and label first"
-    chosen = choose(settings, game.name, train.shards, _labelled_shards, missing)
+    chosen = choose(folders, train.shards, _labelled_shards, missing)
     entries = entries_of(chosen.paths)
     sound = [e for e in entries if e.error is None and _is_wanted(e.get().rounds, train)]
     doubles = doubles_of([entry.path for entry in sound])

@@ -64,7 +64,7 @@ class SharedArray:
         while written < data.size:
             written += os.pwrite(self._file, data[written:].data, offset + written)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = {k: v for k, v in self.__dict__.items() if k not in ("array", "_file")}
         return {**state, "handle": reduction.DupFd(self._file)}
 

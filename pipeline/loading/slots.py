@@ -49,7 +49,7 @@ class Slots:
         frames: Frames = self._frames.array[slot]
         return frames
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_lent": {}}
 
     def give(self, slot: int) -> None:

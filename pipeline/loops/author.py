@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import fields
 from typing import Any
 
 from pipeline.experts.authoring.attempts import Attempts, alone_in, milestone_folder, sha256
@@ -32,22 +33,27 @@ from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
+from pipeline.loops.results import (
+    AuthorCost,
+    AuthorCostRow,
+    AuthorForecast,
+    AuthorResult,
+    AuthorRow,
+    WholeProgram,
+)
+from pipeline.reports.telling import Interval
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.provenance import fingerprint
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import local_executor
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> AuthorResult | AuthorForecast:
     """Write, try and join programs for ``author.milestone``, or for ``all`` in the game's order.
 
     What is on disk is used first: an accepted program is up to date, an answer without a result
     (or with one under other settings) is tried again, and only then the model is asked. The budget
     is that of one command; what earlier ones spent stands in the table, but does not count.
-
-    Returns:
-        The joined program's path and how it does; attempts, tokens and dollars in all; a row a
-        milestone. ``error``: why a milestone has no program, where one has none.
 
     Raises:
         PipelineError: an unknown milestone, one before it without a program, no isolation, no
@@ -85,18 +91,18 @@ def run(settings: Settings) -> dict[str, Any]:
             _refuse_gaps(goals, parts, game)
         whole, new = _whole(shop, parts, pool, paid=asked > 0)
     rows = [milestone_row(folder, goal, parts.get(goal), game) for goal in goals]
-    return {
-        "up_to_date": not (asked or tried or new or error),
-        "program": str(folder / "expert.py") if parts else None,
-        "use": f"--expert.path {folder / 'expert.py'}" if parts else None,
-        "plays": f"{len(parts)} of {len(game.milestones)} milestones",
-        **{f"whole_{name}": value for name, value in whole.items() if name != "mark"},
-        "asked": asked,
+    return AuthorResult(
+        up_to_date=not (asked or tried or new or error),
+        program=folder / "expert.py" if parts else None,
+        use=f"--expert.path {folder / 'expert.py'}" if parts else None,
+        plays=f"{len(parts)} of {len(game.milestones)} milestones",
+        whole=whole,
+        asked=asked,
         **{name: sum(row[name] for row in rows) for name in COUNTED},
-        "dollars": sum_of([row["dollars"] for row in rows if row["attempts"]]),
-        "milestones": [_shown(row) for row in rows],
-        **({} if error is None else {"error": error}),
-    }
+        dollars=sum_of([row["dollars"] for row in rows if row["attempts"]]),
+        milestones=tuple(_row(row) for row in rows),
+        error=error,
+    )
 
 
 def _goals(settings: Settings, game: GameDescription) -> list[str]:
@@ -124,7 +130,7 @@ def _refuse_gaps(goals: Sequence[str], parts: Mapping[str, Any], game: GameDescr
 
 def _whole(
     shop: Workshop, parts: Mapping[str, Judged], pool: Executor, *, paid: bool
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[WholeProgram | None, bool]:
     """Publish the joined program with how it does from the game's start to its last milestone.
 
     Args:
@@ -134,7 +140,7 @@ def _whole(
         Its figures, and whether it was tried anew.
     """
     if not parts:
-        return {}, False
+        return None, False
     author, game = shop.settings.author, shop.game
     decisive = author.model_dump(include={"episodes", "max_steps", "seed", "sticky"})
     mark = fingerprint("author", "whole", decisive, tried_with(game), list(parts))
@@ -143,7 +149,7 @@ def _whole(
     if found is not None:
         if paid:
             write_expert(shop.folder, parts, game, found)
-        return found, False
+        return _figures(found), False
     write_expert(shop.folder, parts, game, None)
     course = shop.course(list(parts)[-1], author.max_steps * len(parts))
     chosen = seeds(author.seed, len(parts) - 1, WHOLE, author.episodes)
@@ -159,26 +165,30 @@ def _whole(
         "mark": mark,
     }
     write_expert(shop.folder, parts, game, whole)
-    return whole, True
+    return _figures(whole), True
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A milestone's row as the table has it."""
+def _figures(whole: Mapping[str, Any]) -> WholeProgram:
+    """How the joined program did, as ``expert.json`` has it."""
+    return WholeProgram(**{one.name: whole[one.name] for one in fields(WholeProgram)})
+
+
+def _row(row: Mapping[str, Any]) -> AuthorRow:
+    """A milestone's row, as ``expert.json`` has it."""
     rate = row["success_rate"]
-    interval = None if rate is None else f"{row['success_low']:.2f}-{row['success_high']:.2f}"
-    return {
-        "milestone": row["milestone"],
-        "program": row["program"],
-        "attempts": row["attempts"],
-        "success_rate": rate,
-        "interval": interval,
-        "median_steps": row["median_steps"],
-        "tokens": row["input_tokens"] + row["output_tokens"],
-        "dollars": row["dollars"],
-    }
+    return AuthorRow(
+        milestone=row["milestone"],
+        program=row["program"],
+        attempts=row["attempts"],
+        success_rate=rate,
+        interval=None if rate is None else Interval(row["success_low"], row["success_high"]),
+        median_steps=row["median_steps"],
+        tokens=row["input_tokens"] + row["output_tokens"],
+        dollars=row["dollars"],
+    )
 
 
-def _forecast(shop: Workshop, goals: Sequence[str]) -> dict[str, Any]:
+def _forecast(shop: Workshop, goals: Sequence[str]) -> AuthorForecast:
     """What the goals without an accepted program would cost at most; the emulator starts once.
 
     Nobody has been at the later milestones yet, so the game's own start stands for theirs.
@@ -203,4 +213,18 @@ def _forecast(shop: Workshop, goals: Sequence[str]) -> dict[str, Any]:
         name: max((one.number for one in Attempts(folder).answered()), default=0)
         for name, folder in folders.items()
     }
-    return forecast(settings, requests, asked)
+    found = forecast(settings, requests, asked)
+    return AuthorForecast(
+        up_to_date=found["up_to_date"],
+        estimate=found["estimate"],
+        total=_cost(found),
+        stopped_by=found["stopped_by"],
+        milestones=tuple(
+            AuthorCostRow(milestone=row["milestone"], cost=_cost(row))
+            for row in found["milestones"]
+        ),
+    )
+
+
+def _cost(told: Mapping[str, Any]) -> AuthorCost:
+    return AuthorCost(**{one.name: told[one.name] for one in fields(AuthorCost)})

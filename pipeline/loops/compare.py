@@ -27,28 +27,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline import collect, evaluate, label, preprocess, train
+from pipeline import collect, evaluate, preprocess, train
 from pipeline.games.loading import load_game
-from pipeline.loops.round import own_shards
+from pipeline.loops.results import CompareCell, CompareResult, CompareRow
+from pipeline.loops.round import labelled, own_shards
 from pipeline.loops.thinning import thin
 from pipeline.reports.plots import plot_comparison
 from pipeline.reports.statistics import wilson_interval
-from pipeline.settings.reading import Settings, change
+from pipeline.reports.telling import told
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Collect, Evaluate, Label, Preprocess, Settings, Train
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import replace_file
 from pipeline.system.strict_json import json_text
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> CompareResult:
     """Train and judge every method at every budget for every seed; resumes where it stood.
-
-    Returns:
-        ``rows``: a row for each method and budget, pooled over the seeds (success with Wilson
-        95 % interval, each seed's own rate, milestones); the files of table and plot.
 
     Raises:
         PipelineError: budgets that do not rise or do not match the updates.
@@ -59,8 +57,10 @@ def run(settings: Settings) -> dict[str, Any]:
     # Thinned to budgets and of one run for each method and seed: no stage takes them by itself.
     settings = own_shards(settings, "compare", "compare")
     # Without a validation split, so that every label asked for is one learned from.
-    settings = change(settings, preprocess={"validation": 0.0}, train={"validate_every": 0})
-    cells: list[dict[str, Any]] = []
+    settings = change(
+        settings, preprocess=Preprocess(validation=0.0), train=Train(validate_every=0)
+    )
+    cells: list[CompareCell] = []
     for seed in compare.seeds:
         for method in ("dagger", *compare.select):
             cells += _rounds(settings, seed, method)
@@ -69,88 +69,87 @@ def run(settings: Settings) -> dict[str, Any]:
                 cells += _rounds(settings, seed, method)
             else:
                 cells += _cloning(settings, seed, method)
-    rows = list(_pooled(cells, settings))
+    rows = tuple(_pooled(cells, settings))
     folder = settings.run_folder()
     table = folder / "compare.json"
-    text = json_text({"rows": rows, "cells": cells}, indent=2) + "\n"
+    shown = [told(row) for row in rows]
+    text = json_text({"rows": shown, "cells": [told(cell) for cell in cells]}, indent=2) + "\n"
     replace_file(table, text.encode(), "table")
-    plot = plot_comparison(rows, folder / "compare.png")
-    return {"table": str(table), "plot": str(plot), "rows": rows}
+    plot = plot_comparison(shown, folder / "compare.png")
+    return CompareResult(table=table, plot=plot, rows=rows)
 
 
-def _pooled(cells: list[dict[str, Any]], settings: Settings) -> Iterator[dict[str, Any]]:
-    for method in dict.fromkeys(cell["method"] for cell in cells):
+def _pooled(cells: list[CompareCell], settings: Settings) -> Iterator[CompareRow]:
+    for method in dict.fromkeys(cell.method for cell in cells):
         for labels in settings.compare.labels:
-            same = [c for c in cells if c["method"] == method and c["labels"] == labels]
+            same = [c for c in cells if c.method == method and c.labels == labels]
             yield _pooled_row(method, labels, same)
 
 
-def _pooled_row(method: str, labels: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _pooled_row(method: str, labels: int, cells: list[CompareCell]) -> CompareRow:
     """The cells of one method and budget, a training seed each, as one row.
 
     The interval is that of the pooled episodes; how much the training seeds differ, which it does
     not know, stands beside it in ``by_seed``.
     """
-    n = sum(cell["episodes"] for cell in cells)
-    successes = sum(round(cell["success_rate"] * cell["episodes"]) for cell in cells)
+    n = sum(cell.episodes for cell in cells)
+    successes = sum(round(cell.success_rate * cell.episodes) for cell in cells)
     low, high = wilson_interval(successes, n)
-    return {
-        "method": method,
-        "labels": labels,
-        "updates": cells[0]["updates"],
-        "episodes": n,
-        "success_rate": successes / n,
-        "success_low": low,
-        "success_high": high,
-        "by_seed": [cell["success_rate"] for cell in cells],
-        "milestones_mean": float(np.mean([cell["milestones_mean"] for cell in cells])),
-    }
-
-
-def _demonstrations(settings: Settings, seed: int, method: str) -> list[str]:
-    """Labelled shards of the expert's own play."""
-    return _labelled(
-        settings,
-        {
-            "name": f"{settings.run}-{method}-{seed}",
-            "episodes": settings.compare.demonstrations,
-            "seed": seed,
-            "policy": "expert",
-            "sticky": 0.0 if method == "cloning_clean" else None,
-        },
-        {},
+    return CompareRow(
+        method=method,
+        labels=labels,
+        updates=cells[0].updates,
+        episodes=n,
+        success_rate=successes / n,
+        success_low=low,
+        success_high=high,
+        by_seed=tuple(cell.success_rate for cell in cells),
+        milestones_mean=float(np.mean([cell.milestones_mean for cell in cells])),
     )
 
 
-def _labelled(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+def _demonstrations(settings: Settings, seed: int, method: str) -> list[Path]:
+    """Labelled shards of the expert's own play."""
+    return _labelled(
+        settings,
+        Collect(
+            name=f"{settings.run}-{method}-{seed}",
+            episodes=settings.compare.demonstrations,
+            seed=seed,
+            policy="expert",
+            sticky=0.0 if method == "cloning_clean" else None,
+        ),
+        Label(),
+    )
+
+
+def _labelled(settings: Settings, played: Collect, asked: Label) -> list[Path]:
     """Collect, preprocess and label with these settings of ``collect`` and ``label``."""
     raw = collect.run(change(settings, collect=played))
-    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
+    small = preprocess.run(change(settings, preprocess=Preprocess(shards=[str(raw.shard)])))
     owner = settings.shards_run
-    if asked:  # several labellings of one shard: a folder for each, or they would be its versions
-        owner = f"{owner}/{asked.get('select', 'even')}-{asked['limit']}"
-    chosen = change(settings, owner=owner, label={**asked, "shards": small["shards"]})
-    answers = label.run(chosen)
-    if "stopped" in answers:
+    if asked.limit:  # several labellings of one shard: a folder for each, or they were its versions
+        owner = f"{owner}/{'even' if asked.select == 'all' else asked.select}-{asked.limit}"
+    shards = Label(shards=[str(one) for one in small.shards])
+    answers = labelled(change(change(settings, owner=owner, label=asked), label=shards))
+    if answers.stopped is not None:
         raise PipelineError(
-            f"the expert stopped ({answers['stopped']}); run the same command again to carry on"
+            f"the expert stopped ({answers.stopped}); run the same command again to carry on"
         )
-    shards: list[str] = answers["shards"]
-    return shards
+    return list(answers.shards)
 
 
-def _thinned(settings: Settings, played: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """The expert's own play, with as many of its labels as ``asked['limit']`` says."""
+def _thinned(settings: Settings, played: Collect, asked: Label) -> list[Path]:
+    """The expert's own play, with as many of its labels as ``asked.limit`` says."""
     raw = collect.run(change(settings, collect=played))
-    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
-    (source,) = small["shards"]
-    limit = int(asked["limit"])
-    home = change(settings, owner=f"{settings.shards_run}/even-{limit}")
+    small = preprocess.run(change(settings, preprocess=Preprocess(shards=[str(raw.shard)])))
+    (source,) = small.shards
+    home = change(settings, owner=f"{settings.shards_run}/even-{asked.limit}")
     folder = home.shard_folder(load_game(settings.game).name)
-    return [str(thin(Path(source), folder, f"{played['name']}-labelled", limit))]
+    return [thin(source, folder, f"{played.name}-labelled", asked.limit)]
 
 
-def _cloning(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+def _cloning(settings: Settings, seed: int, method: str) -> Iterator[CompareCell]:
     cycles = method == "cloning_cycles"
     shards = _demonstrations(settings, seed, "cloning" if cycles else method)
     checkpoint: str | None = None
@@ -165,7 +164,7 @@ def _cloning(settings: Settings, seed: int, method: str) -> Iterator[dict[str, A
         yield _judged(settings, run_name, checkpoint, method, seed, labels, updates)
 
 
-def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, Any]]:
+def _rounds(settings: Settings, seed: int, method: str) -> Iterator[CompareCell]:
     """Labels of a few episodes a round: spread evenly, or chosen by ``method``.
 
     Evenly over the student's episodes (``dagger``) or over the expert's (``cloning_thinned``,
@@ -183,18 +182,19 @@ def _rounds(settings: Settings, seed: int, method: str) -> Iterator[dict[str, An
             # In the first round the same network plays whatever the method: its games are shared.
             # The expert's are for both thinned methods.
             player = "thinned" if thinned else "dagger" if round_ == 1 else method
-            played = {
-                "name": f"{settings.run}-{player}-{seed}-round-{round_}",
-                "episodes": compare.rollouts,
-                "seed": seed,
-                "first": compare.demonstrations + round_ * compare.rollouts,
-                "round": round_,
-                "policy": "expert" if thinned else checkpoint,
-                "beta": 1.0 if thinned else 0.0,
-            }
-            asked: dict[str, Any] = {"limit": labels - before[0]}
-            if method in compare.select:
-                asked.update(select=method, student=checkpoint)
+            played = Collect(
+                name=f"{settings.run}-{player}-{seed}-round-{round_}",
+                episodes=compare.rollouts,
+                seed=seed,
+                first=compare.demonstrations + round_ * compare.rollouts,
+                round=round_,
+                policy="expert" if thinned else checkpoint,
+                beta=1.0 if thinned else 0.0,
+            )
+            asked = Label(limit=labels - before[0])
+            for select in compare.select:
+                if select == method:
+                    asked = Label(limit=asked.limit, select=select, student=checkpoint)
             more = _thinned if thinned else _labelled
             shards = shards + more(settings, played, asked)
         restarted = method != "cloning_thinned"
@@ -208,7 +208,7 @@ def _train(
     settings: Settings,
     run_name: str,
     seed: int,
-    shards: list[str],
+    shards: list[Path],
     steps: int,
     first_labels: int,
     start_from: str | None,
@@ -218,17 +218,16 @@ def _train(
         change(
             settings,
             run=run_name,
-            train={
-                "shards": shards,
-                "steps": steps,
-                "seed": seed,
-                "max_labels": first_labels,
-                "start_from": start_from,
-            },
+            train=Train(
+                shards=[str(one) for one in shards],
+                steps=steps,
+                seed=seed,
+                max_labels=first_labels,
+                start_from=None if start_from is None else Path(start_from),
+            ),
         )
     )
-    checkpoint: str = result["checkpoint"]
-    return checkpoint
+    return str(result.checkpoint)
 
 
 def _judged(
@@ -239,21 +238,30 @@ def _judged(
     seed: int,
     labels: int,
     updates: int,
-) -> dict[str, Any]:
-    result = evaluate.run(
+) -> CompareCell:
+    judged = evaluate.once(
         change(
             settings,
             run=run_name,
-            evaluate={
-                "checkpoint": checkpoint,
-                "name": "evaluate",
-                "episodes": settings.compare.episodes,
-                "keep_rollouts": False,
-                "video": False,
-            },
+            evaluate=Evaluate(
+                checkpoint=checkpoint,
+                name="evaluate",
+                episodes=settings.compare.episodes,
+                keep_rollouts=False,
+                video=False,
+            ),
         )
     )
-    kept = ("episodes", "success_rate", "milestones_mean", "length_mean")
-    cell = {"method": method, "seed": seed, "labels": labels, "updates": updates}
-    print({**cell, **{k: result[k] for k in kept}}, flush=True)
-    return {**cell, **{k: result[k] for k in kept}, "report": str(Path(result["report"]))}
+    cell = CompareCell(
+        method=method,
+        seed=seed,
+        labels=labels,
+        updates=updates,
+        episodes=judged.episodes,
+        success_rate=judged.success_rate,
+        milestones_mean=judged.milestones_mean,
+        length_mean=judged.length_mean,
+        report=judged.report,
+    )
+    print({name: value for name, value in told(cell).items() if name != "report"}, flush=True)
+    return cell

@@ -11,20 +11,29 @@ that an interrupted curriculum carries on where it stood.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from pipeline import evaluate, train
 from pipeline.evaluation.games import of_expert
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
 from pipeline.games.subtask import subtask_in
+from pipeline.loops.results import (
+    CurriculumFigures,
+    CurriculumResult,
+    CurriculumRow,
+    LearnedRow,
+)
 from pipeline.loops.round import label_round, own_shards
-from pipeline.reports.subtask_table import shown, subtask_row, write_table
+from pipeline.reports.results import EvaluateResult, SubtaskRow, TableFiles, TrainResult
+from pipeline.reports.subtask_table import subtask_row, write_table
+from pipeline.reports.telling import told
 from pipeline.rollouts.start_states import library_of
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Collect, Curriculum, Evaluate, Settings, Train
 from pipeline.system.errors import PipelineError
 from pipeline.training.run_folder import bring_back
 
@@ -38,7 +47,7 @@ class _Learned:
 
     checkpoint: Path | None = None
     """The network that goes on."""
-    shards: list[str] = field(default_factory=list)
+    shards: list[Path] = field(default_factory=list)
     labels: int = 0
     updates: int = 0
     networks: dict[str, Path] = field(default_factory=dict)
@@ -54,18 +63,12 @@ class _Subtask:
     name: str
     """For the names of files."""
     limit: int
-    expert: dict[str, Any]
-    """The expert's evaluation."""
+    expert: EvaluateResult
+    """The expert's games."""
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> CurriculumResult:
     """Learn every subtask of the game, or those that the settings name, then judge the network.
-
-    Returns:
-        ``policy`` (a checkpoint, or with a network a milestone the switching policy of them),
-        labels, updates, ``success_rate`` with its interval of games from the first subtask's start
-        to the last one's end, ``subtasks`` (a row each, see `subtask_row`, with rounds, labels and
-        the limit of steps), and the table as ``csv`` and ``json``.
 
     Raises:
         PipelineError: what the stages raise; an expert below the gate; no milestones.
@@ -74,7 +77,7 @@ def run(settings: Settings) -> dict[str, Any]:
     settings = own_shards(settings, "curriculum")
     options, learned = settings.curriculum, _Learned()
     subtasks: list[_Subtask] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[LearnedRow] = []
     library = library_of(settings.game_folder(load_game(settings.game).name))
     for start, goal in _ends(settings):
         if start is not None and library.passes(start, goal):
@@ -87,20 +90,22 @@ def run(settings: Settings) -> dict[str, Any]:
         rows.append(_learn(subtask, learned))
         _write(settings, rows)
     policy = _policy(settings, learned)
-    rows = [
-        {**_judged(subtask, policy), **row} for subtask, row in zip(subtasks, rows, strict=True)
-    ]
-    whole = _whole(settings, policy)
-    told = {
-        "network": options.network,
-        "goal_conditioned": settings.train.goal_conditioned,
-        "policy": str(policy),
-        "labels": learned.labels,
-        "updates": learned.updates,
-        **whole,
-    }
-    files = _write(settings, rows, told)
-    return {**told, **files, "seconds": perf_counter() - started, "subtasks": shown(rows)}
+    judged = tuple(
+        CurriculumRow(judged=_judged(subtask, policy), learned=row)
+        for subtask, row in zip(subtasks, rows, strict=True)
+    )
+    figures = CurriculumFigures(
+        network=options.network,
+        goal_conditioned=settings.train.goal_conditioned,
+        policy=policy,
+        labels=learned.labels,
+        updates=learned.updates,
+        evaluation=_whole(settings, policy),
+    )
+    files = _write(settings, judged, figures)
+    return CurriculumResult(
+        **vars(figures), files=files, seconds=perf_counter() - started, subtasks=judged
+    )
 
 
 def _ends(settings: Settings) -> list[tuple[str | None, str]]:
@@ -125,26 +130,28 @@ def _measured(settings: Settings, start: str | None, goal: str) -> _Subtask:
     if start is not None:
         _refuse_learned_from(settings, start, goal)
     print(f"{goal}: the expert is measured", flush=True)
-    played_by_it = of_expert(settings.evaluate.name)
-    keep: dict[str, Any] = {"keep_states": True, "keep_states_most": options.states}
-    told: dict[str, Any] = {"episodes": options.expert_episodes}
-    expert = evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
+    played_by_it = change(settings, evaluate=of_expert(settings.evaluate.name))
+    keep = Evaluate(
+        episodes=options.expert_episodes, keep_states=True, keep_states_most=options.states
+    )
+    kept = change(played_by_it, evaluate=keep)
+    expert = evaluate.once(kept)
     # Where the rounds of the next subtask are judged: in states of their own, too.
-    told = {"episodes": options.evaluate_episodes, "purpose": "select", "name": "select-expert"}
-    evaluate.run(change(settings, evaluate={**played_by_it, **keep, **told}))
-    medians = {row["milestone"]: row["median_step"] for row in expert["milestones"]}
-    if expert["success_rate"] < options.gate:
+    select = Evaluate(episodes=options.evaluate_episodes, purpose="select", name="select-expert")
+    evaluate.once(change(kept, evaluate=select))
+    median = expert.median_step(goal)
+    if expert.success_rate < options.gate:
         raise PipelineError(
-            f"{goal}: the expert reaches it in {expert['success_rate']:.2f} of "
-            f"{expert['episodes']} games, which is below the gate of {options.gate:.2f}; fix the "
+            f"{goal}: the expert reaches it in {expert.success_rate:.2f} of "
+            f"{expert.episodes} games, which is below the gate of {options.gate:.2f}; fix the "
             "expert, or lower curriculum.gate"
         )
-    if medians[goal] is None:
+    if median is None:
         raise PipelineError(
-            f"{goal}: the expert reaches it in none of {expert['episodes']} games, so that no "
+            f"{goal}: the expert reaches it in none of {expert.episodes} games, so that no "
             "limit of steps follows; fix the expert, or raise evaluate.max_steps"
         )
-    limit = math.ceil(options.limit * medians[goal]) + SLACK
+    limit = math.ceil(options.limit * median) + SLACK
     subtask = subtask_in(settings, load_game(settings.game))
     assert subtask is not None
     return _Subtask(settings, start, goal, subtask.name, limit, expert)
@@ -168,10 +175,10 @@ def _refuse_learned_from(settings: Settings, start: str, goal: str) -> None:
         )
 
 
-def _learn(subtask: _Subtask, learned: _Learned) -> dict[str, Any]:
+def _learn(subtask: _Subtask, learned: _Learned) -> LearnedRow:
     """Rounds of a subtask until the target is reached; ``learned`` grows."""
     settings, options = subtask.settings, subtask.settings.curriculum
-    mine: list[str] = []
+    mine: list[Path] = []
     before, asked, success = learned.updates, 0, 0.0
     student: Path | None = None  # in the first round the expert plays
     for round_ in range(options.rounds):
@@ -180,20 +187,20 @@ def _learn(subtask: _Subtask, learned: _Learned) -> dict[str, Any]:
             name=f"{settings.run}-round-{round_:02d}",
             title=f"{subtask.goal}, round {round_ + 1}",
             round_=round_,
-            played={
-                "episodes": options.episodes,
-                "first": settings.collect.first + round_ * options.episodes,
-                "beta": 1.0 if student is None else 0.0,
-                "max_steps": subtask.limit,
-                "keep_states": True,
-                "keep_states_most": (1 + round_) * options.states,
-            },
+            played=Collect(
+                episodes=options.episodes,
+                first=settings.collect.first + round_ * options.episodes,
+                beta=1.0 if student is None else 0.0,
+                max_steps=subtask.limit,
+                keep_states=True,
+                keep_states_most=(1 + round_) * options.states,
+            ),
             checkpoint=student,
         )
         shards = mine if options.network == "each" else learned.shards + mine
         trained = _train(settings, f"{subtask.name}/round-{round_:02d}", shards, learned)
-        student = learned.checkpoint
-        asked = trained["labels"] + trained["validation_labels"]
+        student = trained.checkpoint
+        asked = trained.labels + trained.validation_labels
         success = _chosen(subtask, student)
         print(f"{subtask.goal}, round {round_ + 1}: {success:.2f} of the games", flush=True)
         if success >= options.target:
@@ -203,55 +210,53 @@ def _learn(subtask: _Subtask, learned: _Learned) -> dict[str, Any]:
     learned.labels = asked if options.network == "one" else learned.labels + asked
     learned.shards += mine
     learned.networks[subtask.goal] = learned.checkpoint
-    return {
-        "milestone": subtask.goal,
-        "limit": subtask.limit,
-        "rounds": round_ + 1,
-        "labels": learned.labels - before_labels,
-        "updates": learned.updates - before,
-        "reached_target": success >= options.target,
-    }
+    return LearnedRow(
+        milestone=subtask.goal,
+        limit=subtask.limit,
+        rounds=round_ + 1,
+        labels=learned.labels - before_labels,
+        updates=learned.updates - before,
+        reached_target=success >= options.target,
+    )
 
 
-def _train(settings: Settings, name: str, shards: list[str], learned: _Learned) -> dict[str, Any]:
+def _train(settings: Settings, name: str, shards: list[Path], learned: _Learned) -> TrainResult:
     """Train the network on; ``learned`` notes it."""
-    start = learned.checkpoint
     trained = train.run(
         change(
             settings,
             run=f"{settings.run}/{name}",
             subtask=(None, None),
-            train={
-                "shards": list(shards),
-                "steps": settings.curriculum.steps,
-                "start_from": None if start is None else str(start),
-            },
+            train=Train(
+                shards=[str(one) for one in shards],
+                steps=settings.curriculum.steps,
+                start_from=learned.checkpoint,
+            ),
         )
     )
-    learned.checkpoint = Path(trained["checkpoint"])
-    learned.updates += trained["steps"]
+    learned.checkpoint = trained.checkpoint
+    learned.updates += trained.steps
     return trained
 
 
-def _chosen(subtask: _Subtask, checkpoint: Path | None) -> float:
+def _chosen(subtask: _Subtask, checkpoint: Path) -> float:
     """The success rate that says whether the target is reached."""
-    judged = evaluate.run(
+    judged = evaluate.once(
         change(
             subtask.settings,
-            evaluate={
-                "checkpoint": str(checkpoint),
-                "name": f"select-{Path(str(checkpoint)).parent.name}",
-                "episodes": subtask.settings.curriculum.evaluate_episodes,
-                "purpose": "select",
-                "max_steps": subtask.limit,
-                "keep_rollouts": False,
-                "keep_states": False,
-                "video": False,
-            },
+            evaluate=Evaluate(
+                checkpoint=str(checkpoint),
+                name=f"select-{checkpoint.parent.name}",
+                episodes=subtask.settings.curriculum.evaluate_episodes,
+                purpose="select",
+                max_steps=subtask.limit,
+                keep_rollouts=False,
+                keep_states=False,
+                video=False,
+            ),
         )
     )
-    success: float = judged["success_rate"]
-    return success
+    return judged.success_rate
 
 
 def _policy(settings: Settings, learned: _Learned) -> Path:
@@ -265,43 +270,42 @@ def _policy(settings: Settings, learned: _Learned) -> Path:
         write_switching_policy(switching, learned.networks)
         return switching
     if options.last_steps:
-        more = change(settings, curriculum={"steps": options.last_steps})
+        more = change(settings, curriculum=Curriculum(steps=options.last_steps))
         _train(more, "last", learned.shards, learned)
     final = folder / "final.pt"
     bring_back(learned.checkpoint, final)
     return final
 
 
-def _judged(subtask: _Subtask, policy: Path) -> dict[str, Any]:
+def _judged(subtask: _Subtask, policy: Path) -> SubtaskRow:
     """The subtask's row: the policy on unseen games, beside the expert."""
-    judged = evaluate.run(
+    judged = evaluate.once(
         change(
             subtask.settings,
-            evaluate={
-                "checkpoint": str(policy),
-                "max_steps": subtask.limit,
-                "keep_rollouts": False,
-                "keep_states": False,
-                "video": False,
-            },
+            evaluate=Evaluate(
+                checkpoint=str(policy),
+                max_steps=subtask.limit,
+                keep_rollouts=False,
+                keep_states=False,
+                video=False,
+            ),
         )
     )
     return subtask_row(subtask.goal, subtask.start, judged, subtask.expert)
 
 
-def _whole(settings: Settings, policy: Path) -> dict[str, Any]:
+def _whole(settings: Settings, policy: Path) -> EvaluateResult:
     """The policy on unseen games from the first subtask's start to the last one's end."""
     name = f"{settings.run}-evaluate"
-    judged = evaluate.run(change(settings, evaluate={"checkpoint": str(policy), "name": name}))
-    kept = (
-        "episodes", "success_rate", "success_low", "success_high", "length_mean",
-        "milestones_mean", "mode", "sticky", "sees", "input", "rollouts", "video",
-    )  # fmt: skip
-    return {name: judged[name] for name in kept if name in judged}
+    chosen = Evaluate(checkpoint=str(policy), name=name)
+    return evaluate.once(change(settings, evaluate=chosen))
 
 
 def _write(
-    settings: Settings, rows: list[dict[str, Any]], told: dict[str, Any] | None = None
-) -> dict[str, str]:
+    settings: Settings,
+    rows: Sequence[LearnedRow | CurriculumRow],
+    figures: CurriculumFigures | None = None,
+) -> TableFiles:
     """The table as far as it goes: ``curriculum.csv`` and ``curriculum.json``."""
-    return write_table(settings.run_folder(), "curriculum", told or {}, rows)
+    beside = {} if figures is None else told(figures)
+    return write_table(settings.run_folder(), "curriculum", beside, [told(row) for row in rows])

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from pipeline import evaluate, train
 from pipeline.experts.opening import program_path
 from pipeline.games.loading import load_game
+from pipeline.loops.results import DaggerResult, DaggerRow
 from pipeline.loops.round import label_round, own_shards
-from pipeline.reports.costs import cost_figures, spent_on
-from pipeline.settings.reading import Dagger, Settings, change
+from pipeline.reports.costs import costs_of, spent_on
+from pipeline.reports.telling import Interval
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Collect, Dagger, Evaluate, Settings, Train
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.training.run_folder import bring_back
 from pipeline.training.tracking import Tracker
@@ -39,21 +41,16 @@ def beta(dagger: Dagger, round_: int) -> float:
     return float(dagger.beta_decay**round_)
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings) -> DaggerResult:
     """Run all rounds, then evaluate the last network on unseen games.
-
-    Returns:
-        The final evaluation's figures and a row a round: beta, labels in all, agreement,
-        success rate with interval, seconds; where something was paid for, the dollars so far, the
-        price of the expert program with them.
 
     Raises:
         PipelineError: what the stages raise; and an expert that stopped before all was labelled.
     """
     started = perf_counter()
     settings = own_shards(settings, "dagger")
-    labelled: list[str] = []
-    rows: list[dict[str, Any]] = []
+    labelled: list[Path] = []
+    rows: list[DaggerRow] = []
     checkpoint: Path | None = None
     for round_ in range(settings.dagger.rounds):
         row, checkpoint = _round(settings, round_, checkpoint, labelled)
@@ -62,23 +59,26 @@ def run(settings: Settings) -> dict[str, Any]:
     _track(settings, rows)
     final = settings.run_folder() / "final.pt"
     bring_back(checkpoint, final)
-    result = evaluate.run(
-        change(settings, evaluate={"checkpoint": str(final), "name": f"{settings.run}-evaluate"})
+    judged = evaluate.once(
+        change(settings, evaluate=Evaluate(checkpoint=str(final), name=f"{settings.run}-evaluate"))
     )
-    keep = {k: v for k, v in result.items() if k not in ("up_to_date", "report")}
-    return {
-        "checkpoint": str(final),
-        "labels": rows[-1]["labels"],
-        **keep,
-        **cost_figures(rows[-1].get("dollars", 0.0), result),
-        "seconds": perf_counter() - started,
-        "rounds": rows,
-    }
+    return DaggerResult(
+        checkpoint=final,
+        labels=rows[-1].labels,
+        evaluation=judged,
+        costs=costs_of(
+            rows[-1].dollars or 0.0,
+            milestones_mean=judged.milestones_mean,
+            success_rate=judged.success_rate,
+        ),
+        seconds=perf_counter() - started,
+        rounds=tuple(rows),
+    )
 
 
 def _round(
-    settings: Settings, round_: int, checkpoint: Path | None, labelled: list[str]
-) -> tuple[dict[str, Any], Path]:
+    settings: Settings, round_: int, checkpoint: Path | None, labelled: list[Path]
+) -> tuple[DaggerRow, Path]:
     """One round; ``labelled`` grows by its shard."""
     started = perf_counter()
     dagger = settings.dagger
@@ -94,11 +94,11 @@ def _round(
         name=name,
         title=f"round {round_ + 1}",
         round_=round_,
-        played={
-            "episodes": dagger.episodes,
-            "first": settings.collect.first + round_ * dagger.episodes,
-            "beta": share,
-        },
+        played=Collect(
+            episodes=dagger.episodes,
+            first=settings.collect.first + round_ * dagger.episodes,
+            beta=share,
+        ),
         checkpoint=checkpoint,
     )
     # The steps of all rounds so far: a network that goes on from the last round's has had them.
@@ -106,49 +106,49 @@ def _round(
         change(
             settings,
             run=f"{settings.run}/round-{round_:02d}",
-            train={
-                "shards": list(labelled),
-                "steps": dagger.steps,
-                "start_from": None if checkpoint is None else str(checkpoint),
-            },
+            train=Train(
+                shards=[str(one) for one in labelled],
+                steps=dagger.steps,
+                start_from=checkpoint,
+            ),
         )
     )
-    checkpoint = Path(trained["checkpoint"])
-    judged = evaluate.run(
+    checkpoint = trained.checkpoint
+    judged = evaluate.once(
         change(
             settings,
             run=f"{settings.run}/round-{round_:02d}",
-            evaluate={
-                "checkpoint": str(checkpoint),
-                "name": "evaluate",
-                "episodes": dagger.evaluate_episodes,
-                "purpose": "select",
-                "keep_rollouts": False,
-                "video": False,
-            },
+            evaluate=Evaluate(
+                checkpoint=str(checkpoint),
+                name="evaluate",
+                episodes=dagger.evaluate_episodes,
+                purpose="select",
+                keep_rollouts=False,
+                video=False,
+            ),
         )
     )
-    row = {
-        "round": round_,
-        "beta": share,
-        "labels": trained["labels"] + trained["validation_labels"],
-        "agreement": trained["validation_agreement"],
-        "success_rate": judged["success_rate"],
-        "interval": f"{judged['success_low']:.2f}-{judged['success_high']:.2f}",
-        "milestones_mean": judged["milestones_mean"],
-        "seconds": round(perf_counter() - started, 1),
-    }
-    dollars = _dollars(settings, labelled)
-    return {**row, **({"dollars": dollars} if dollars else {})}, checkpoint
+    row = DaggerRow(
+        round=round_,
+        beta=share,
+        labels=trained.labels + trained.validation_labels,
+        agreement=trained.validation_agreement,
+        success_rate=judged.success_rate,
+        interval=Interval(judged.success_low, judged.success_high),
+        milestones_mean=judged.milestones_mean,
+        seconds=round(perf_counter() - started, 1),
+        dollars=_dollars(settings, labelled) or None,
+    )
+    return row, checkpoint
 
 
-def _dollars(settings: Settings, labelled: list[str]) -> float:
+def _dollars(settings: Settings, labelled: list[Path]) -> float:
     """What the labels of all rounds so far cost, and the program that gave them."""
     program = program_path(settings, load_game(settings.game))
-    return spent_on([entry.get() for entry in entries_of([Path(s) for s in labelled])], program)
+    return spent_on([entry.get() for entry in entries_of(labelled)], program)
 
 
-def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:
+def _track(settings: Settings, rows: list[DaggerRow]) -> None:
     """The rounds as curves over labels, beside those of each round's training; written anew."""
     tracker = Tracker(
         settings.run_folder(),
@@ -158,7 +158,12 @@ def _track(settings: Settings, rows: list[dict[str, Any]]) -> None:
         step=0,
     )
     for row in rows:
-        for name in ("success_rate", "milestones_mean", "agreement"):
-            if row[name] is not None:
-                tracker.scalars({f"rounds/{name}": float(row[name])}, row["labels"])
+        curves = {
+            "success_rate": row.success_rate,
+            "milestones_mean": row.milestones_mean,
+            "agreement": row.agreement,
+        }
+        for name, value in curves.items():
+            if value is not None:
+                tracker.scalars({f"rounds/{name}": float(value)}, row.labels)
     tracker.close()

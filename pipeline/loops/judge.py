@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from pipeline.evaluate import run
-from pipeline.settings.reading import Settings, change
+from pipeline.evaluate import once
+from pipeline.reports.results import EvaluateResult
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Evaluate, Settings
+from pipeline.training.cloning import Evaluator
 
 
-def evaluator(settings: Settings) -> Callable[[Path], dict[str, Any]]:
+def evaluator(settings: Settings) -> Evaluator:
     """A judge of checkpoints: few episodes, on seeds of their own."""
 
-    def judge(checkpoint: Path) -> dict[str, Any]:
-        chosen = {
-            "checkpoint": str(checkpoint),
-            "name": f"select-{checkpoint.stem}",
-            "episodes": settings.train.evaluate_episodes,
-            "purpose": "select",
-            "keep_rollouts": False,
-            "keep_states": False,
-            "video": False,
-        }
-        return run(change(settings, evaluate=chosen))
+    def judge(checkpoint: Path) -> EvaluateResult:
+        chosen = Evaluate(
+            checkpoint=str(checkpoint),
+            name=f"select-{checkpoint.stem}",
+            episodes=settings.train.evaluate_episodes,
+            purpose="select",
+            keep_rollouts=False,
+            keep_states=False,
+            video=False,
+        )
+        return once(change(settings, evaluate=chosen))
 
     return judge

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline import collect, label, preprocess
+from pipeline.reports.results import LabelResult
 from pipeline.rollouts.player import EXPERT
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Collect, Label, Preprocess, Settings
 from pipeline.system.errors import PipelineError
 
 
@@ -35,9 +36,9 @@ def label_round(
     name: str,
     title: str,
     round_: int,
-    played: dict[str, Any],
+    played: Collect,
     checkpoint: Path | None,
-) -> list[str]:
+) -> tuple[Path, ...]:
     """Collect, preprocess and label; the labelled shards.
 
     Args:
@@ -51,20 +52,35 @@ def label_round(
         PipelineError: what the stages raise; and an expert that stopped before all was labelled.
     """
     policy = EXPERT if checkpoint is None else str(checkpoint)
-    told = {"name": name, "policy": policy, "round": round_}
-    raw = collect.run(change(settings, collect={**told, **played}))
-    small = preprocess.run(change(settings, preprocess={"shards": [raw["shard"]]}))
-    asked: dict[str, Any] = {"shards": small["shards"]}
+    told = Collect(name=name, policy=policy, round=round_)
+    raw = collect.run(change(change(settings, collect=played), collect=told))
+    small = preprocess.run(change(settings, preprocess=Preprocess(shards=[str(raw.shard)])))
+    asked = change(settings, label=Label(shards=[str(one) for one in small.shards]))
     if settings.label.select != "all":
         # The first round has no student yet: its labels are spread evenly.
         student = settings.label.student or str(checkpoint)
-        asked |= {"select": "all"} if checkpoint is None else {"student": student}
-    answers = label.run(change(settings, label=asked))
-    if "stopped" in answers:
+        whom = Label(select="all") if checkpoint is None else Label(student=student)
+        asked = change(asked, label=whom)
+    answers = labelled(asked)
+    if answers.stopped is not None:
         raise PipelineError(
-            f"{title}: the expert stopped after {answers['asked']:,} of "
-            f"{answers['frames']:,} steps ({answers['stopped']}); all so far is kept, and the "
+            f"{title}: the expert stopped after {answers.asked:,} of "
+            f"{answers.frames:,} steps ({answers.stopped}); all so far is kept, and the "
             "same command carries on from there"
         )
-    shards: list[str] = answers["shards"]
-    return shards
+    return answers.shards
+
+
+def labelled(settings: Settings) -> LabelResult:
+    """Label, as a part of a loop.
+
+    Raises:
+        PipelineError: what the stage raises; and where the settings only ask what it would cost.
+    """
+    result = label.run(settings)
+    if not isinstance(result, LabelResult):
+        raise PipelineError(
+            "label.dry_run: a loop cannot go on without labels; leave it out, or give it to the "
+            "label stage alone"
+        )
+    return result

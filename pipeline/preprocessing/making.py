@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.games.description import GameDescription
-from pipeline.games.identity import find_cartridge
 from pipeline.games.subtask import subtask_ends
+from pipeline.games.task import Task
 from pipeline.preprocessing.plan import Plan, decisive
 from pipeline.preprocessing.resize import (
     LEVEL,
@@ -25,7 +24,7 @@ from pipeline.preprocessing.resize import (
     null_jobs,
     resize_jobs,
 )
-from pipeline.settings.fields import Preprocess, Settings
+from pipeline.settings.fields import Preprocess
 from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.format.columns import EncodedChunk
 from pipeline.shards.format.frames import FrameContract, resize
@@ -176,17 +175,17 @@ class Maker:
 
 
 def state_reader(
-    settings: Settings, game: GameDescription, sources: list[Path]
+    options: Preprocess, task: Task, sources: list[Path]
 ) -> StateReader | nullcontext[None]:
     """What reads the state anew, if it is asked to and there is something to do."""
-    if not settings.preprocess.reread_state or not sources:
+    if not options.reread_state or not sources:
         return nullcontext()
     from pipeline.preprocessing.state_reader import (
         StateReader,  # imported late: it brings the emulator
     )
 
-    played, rom = find_cartridge(game, settings.rom, unverified=settings.unverified_rom)
-    return StateReader(sources, played, rom, settings.preprocess.workers)
+    game, rom = task.cartridge()
+    return StateReader(sources, game, rom, options.workers)
 
 
 def _without(episode: Episode, stay: NDArray[np.bool_]) -> Episode:

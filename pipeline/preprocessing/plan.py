@@ -10,11 +10,13 @@ from typing import Any
 from pipeline.games.decisive import read_in_play, read_of_ram
 from pipeline.games.description import GameDescription
 from pipeline.games.subtask import Subtask, recorded_subtask
-from pipeline.settings.fields import Preprocess, Settings
+from pipeline.reports.results import PreprocessRow
+from pipeline.settings.fields import Preprocess
+from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.catalog.names import publish_name, stem_and_version
-from pipeline.shards.format.provenance import fingerprint, recorded_by, versioned
+from pipeline.shards.format.provenance import Provenance, fingerprint, recorded_by, versioned
 from pipeline.shards.format.schema import VALIDATION, with_old_keys
 from pipeline.shards.run_shards import choose, named_shards
 from pipeline.shards.table import header_of, newest_shards
@@ -35,17 +37,17 @@ class Plan:
     """Milestones that count as reached where the episodes begin."""
 
 
-def raw_shards(settings: Settings, game: GameDescription) -> list[Path]:
+def raw_shards(folders: Folders, shards: Sequence[str]) -> list[Path]:
     """The raw shards named, or all of the run but evaluations and what others were made of.
 
     An evaluation's games must stay unseen, so that its rollouts are learnt from only by request;
     of a shard that was merged, split or filtered, the episodes chosen count, and only once.
     """
-    named = named_shards(settings, settings.preprocess.shards)
+    named = named_shards(folders.from_run, shards)
     if named is not None:
         return named
     missing = "no raw shard to preprocess; run 'collect' first, or name one in preprocess.shards"
-    chosen = choose(settings, game.name, settings.preprocess.shards, _recordings, missing)
+    chosen = choose(folders, shards, _recordings, missing)
     print(chosen.line("preprocess", "raw"), flush=True)
     return chosen.paths
 
@@ -90,7 +92,7 @@ def planned(
         yield Plan(source, raw, target, mark, done, cut, begun)
 
 
-def decisive(options: Preprocess) -> dict[str, Any]:
+def decisive(options: Preprocess) -> Provenance:
     """The settings that decide what becomes of a raw shard."""
     decisive = options.model_dump(mode="json", exclude={"shards", "workers", "reread_state"})
     return {**decisive, "reread_state": True} if options.reread_state else decisive
@@ -107,18 +109,18 @@ def _reread(raw: Facts, game: GameDescription) -> list[Any]:
     return told if "game_yaml" in raw.provenance else [*told, read_in_play(game, None)]
 
 
-def row_of(plan: Plan, made: Path | None) -> dict[str, Any]:
+def row_of(plan: Plan, made: Path | None) -> PreprocessRow:
     """What is told of it: the shard made (None where no step stayed) and what was left out."""
     small = entries_of([made])[0].get() if made else None
     frames = small.frames if small else 0
     episodes = small.episodes if small else 0
-    return {
-        "raw": str(plan.source),
-        "shard": str(made) if made else None,
-        "up_to_date": plan.done,
-        "episodes": episodes,
-        "frames": frames,
-        "validation_episodes": small.split[VALIDATION] if small else 0,
-        "dropped_episodes": plan.raw.episodes - episodes,
-        "dropped_steps": plan.raw.frames - frames,
-    }
+    return PreprocessRow(
+        raw=plan.source,
+        shard=made,
+        up_to_date=plan.done,
+        episodes=episodes,
+        frames=frames,
+        validation_episodes=small.split[VALIDATION] if small else 0,
+        dropped_episodes=plan.raw.episodes - episodes,
+        dropped_steps=plan.raw.frames - frames,
+    )

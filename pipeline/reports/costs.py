@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.reports.results import Costs
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.format.labels import experts_of
 
@@ -41,19 +42,20 @@ def program_dollars(program: Path, among: Iterable[Any] | None = None) -> float:
     return 0.0
 
 
-def cost_figures(dollars: float, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """``dollars``, and dollars for a milestone and for a percentage point of success.
+def costs_of(dollars: float, *, milestones_mean: float, success_rate: float) -> Costs | None:
+    """Dollars for a milestone and for a percentage point of success; None where nothing was paid.
 
-    For each milestone that an episode reaches (``milestones_mean``) and for each percentage point
-    of ``success_rate``; nothing where nothing was paid.
+    Args:
+        milestones_mean: milestones that an episode reaches.
+        success_rate: in [0, 1].
     """
     if not dollars > 0:
-        return {}
-    return {
-        "dollars": dollars,
-        "dollars_per_milestone": _per(dollars, figures["milestones_mean"]),
-        "dollars_per_success_point": _per(dollars, 100 * figures["success_rate"]),
-    }
+        return None
+    return Costs(
+        dollars=dollars,
+        dollars_per_milestone=_per(dollars, milestones_mean),
+        dollars_per_success_point=_per(dollars, 100 * success_rate),
+    )
 
 
 def _per(dollars: float, had: float) -> float | None:

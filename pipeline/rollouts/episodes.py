@@ -99,7 +99,7 @@ def play_episodes(
         if seed is None:
             return None
         label = start_state or next(iter(env.game.start_states))
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         if starts is not None:
             label, options = starts[seed].label, {"state": starts[seed].state}
         elif start_state is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.emulator.clock import IN_UTC
 from pipeline.emulator.version import emulator_version
@@ -14,18 +14,17 @@ from pipeline.experts import opening
 from pipeline.experts.opening import open_expert
 from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
-from pipeline.games.identity import find_cartridge
-from pipeline.games.loading import load_game
 from pipeline.games.platforms import PLATFORMS
 from pipeline.games.states import check_start
-from pipeline.games.subtask import Subtask, ending_with, subtask_in
+from pipeline.games.subtask import Subtask, ending_with
+from pipeline.games.task import Task
 from pipeline.rollouts.episodes import Start
 from pipeline.rollouts.seeds import Purpose
 from pipeline.rollouts.start_states import MILESTONE, KeptState, begun_in, library_of
-from pipeline.settings.reading import Mode, Settings
+from pipeline.settings.expert_fields import ExpertChoice, Mode
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.labels import expert_id
-from pipeline.shards.format.provenance import fingerprint, provenance, versioned
+from pipeline.shards.format.provenance import Provenance, fingerprint, provenance, versioned
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.system.errors import PipelineError
 
@@ -42,8 +41,7 @@ class Play:
     policy: str
     beta: float
     mode: Mode
-    settings: Settings
-    """Those of the expert."""
+    expert: ExpertChoice
     start_state: str
     max_steps: int
     patience: int
@@ -57,8 +55,8 @@ class Player:
 
     game: GameDescription
     play: Play
-    actor: dict[str, Any]
-    decisive: dict[str, Any]
+    actor: Provenance
+    decisive: Provenance
     """All that decides which buttons are pressed, the frames and states apart."""
     isolation: str | None = None
     """Where the expert's program runs: told, but no part of what decides the episodes."""
@@ -79,14 +77,14 @@ class Player:
             int(seed): Start(one.label, one.state) for seed, one in zip(seeds, chosen, strict=True)
         }
 
-    def _paid(self) -> dict[str, Any] | None:
+    def _paid(self) -> Provenance | None:
         """The expert whose buttons cost something: each tells what, in the shard."""
         expert = self.actor.get("expert")
-        if self.play.settings.expert.kind != "model" or expert is None:
+        if self.play.expert.expert.kind != "model" or not isinstance(expert, Mapping):
             return None
         return {expert_id(expert): expert}
 
-    def header(self, stage: str, settings: dict[str, Any]) -> ShardHeader:
+    def header(self, stage: str, settings: Provenance) -> ShardHeader:
         """The header of the raw shard that this player fills.
 
         ``settings`` are those that decide the result; with the game and the player they make the
@@ -128,7 +126,7 @@ class Player:
             provenance=told,
         )
 
-    def _resolved(self) -> dict[str, Any]:
+    def _resolved(self) -> Provenance:
         """Settings that may be left to the game, or do not apply to who plays."""
         play = self.play
         who = {"mode": None, "beta": None}  # in `decisive`, where they matter
@@ -142,45 +140,55 @@ class Player:
         return [] if kept is None else [_sha256(kept.read_bytes())]
 
 
+class PlaySettings(Protocol):
+    """How episodes go, whoever plays: `Collect` and `Evaluate` say so."""
+
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def start_state(self) -> str | None: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def sticky(self) -> float | None: ...
+
+
 def make_player(
-    settings: Settings,
+    task: Task,
+    options: PlaySettings,
     *,
     policy: str,
     beta: float,
-    mode: Mode,
-    start_state: str | None,
-    max_steps: int,
-    patience: int,
-    sticky: float | None,
     purpose: Purpose,
 ) -> Player:
-    """Resolve and check who plays what, before any process starts.
+    """Check who plays what, before any process starts.
 
     Args:
-        start_state: where episodes begin; None takes the start of the settings' subtask.
+        options: without a start state episodes begin at the start of the task.
+        policy: ``expert``, or the path of a checkpoint.
+        beta: the expert's share of the steps, in [0, 1].
         purpose: of the episodes; it decides which states of the library they begin in.
 
     Raises:
         PipelineError: no game, ROM, start state, expert program or checkpoint, or a checkpoint
             that was made for another game, ROM, timing or set of buttons.
     """
-    game, rom = find_cartridge(
-        load_game(settings.game), settings.rom, unverified=settings.unverified_rom
-    )
-    subtask = subtask_in(settings, game)
-    start = start_state or next(iter(game.start_states))
-    if start_state is None and subtask is not None and subtask.start is not None:
+    (game, rom), subtask, mode = task.cartridge(), task.subtask, options.mode
+    start = options.start_state or next(iter(game.start_states))
+    if options.start_state is None and subtask is not None and subtask.start is not None:
         start = MILESTONE + subtask.start
-    states = _start_states(settings, game, start, purpose, subtask.goal if subtask else None)
+    states = _start_states(replace(task, game=game), start, purpose)
     if not states:
         check_start(game.start_states[start], rom, PLATFORMS[game.platform])
-    actor: dict[str, Any] = {}
-    decisive: dict[str, Any] = {}
+    actor: dict[str, object] = {}
+    decisive: dict[str, object] = {}
     isolation: str | None = None
     if policy == EXPERT or beta > 0:
-        with open_expert(settings, game) as expert:
+        with open_expert(task.expert, game) as expert:
             actor["expert"] = expert.identity
-            decisive["expert"] = opening.decisive(expert, settings, game)
+            decisive["expert"] = opening.decisive(expert, task.expert, game)
             isolation = getattr(expert, "isolation", None)
     if policy != EXPERT:
         # Imported late: the expert alone plays without torch.
@@ -192,20 +200,29 @@ def make_player(
         decisive["checkpoint"] = [versioned("policy"), sha256, mode]
     actor["beta"] = 1.0 if policy == EXPERT else beta
     decisive["beta"] = actor["beta"]
-    sticky = game.sticky_action_probability if sticky is None else sticky
     game = ending_with(game, subtask)
     play = Play(
-        game, rom, policy, beta, mode, settings, start, max_steps, patience, sticky, subtask
+        game=game,
+        rom=rom,
+        policy=policy,
+        beta=beta,
+        mode=mode,
+        expert=task.expert,
+        start_state=start,
+        max_steps=options.max_steps,
+        patience=options.patience,
+        sticky=game.sticky_action_probability if options.sticky is None else options.sticky,
+        subtask=subtask,
     )
     return Player(game, play, actor, decisive, isolation, states)
 
 
-def _start_states(
-    settings: Settings, game: GameDescription, start: str, purpose: Purpose, goal: str | None
-) -> tuple[KeptState, ...]:
+def _start_states(task: Task, start: str, purpose: Purpose) -> tuple[KeptState, ...]:
     """The library's states that ``milestone:NAME`` stands for; none where a state is named."""
+    game, subtask = task.game, task.subtask
     if start.startswith(MILESTONE):
-        library = library_of(settings.game_folder(game.name))
+        goal = None if subtask is None else subtask.goal
+        library = library_of(task.folders.game)
         return library.states_for(game, start[len(MILESTONE) :], purpose, goal)
     if start not in game.start_states:
         raise PipelineError(

@@ -200,7 +200,7 @@ def play_job(job: Job) -> list[Outcome]:
     with ExitStack() as stack:
         play = job.play
         # A program that remembers plays one game at a time, so that each game has its own memory.
-        alone = play.policy == EXPERT or play.settings.expert.memory == "episode"
+        alone = play.policy == EXPERT or play.expert.expert.memory == "episode"
         lockstep = 1 if alone else min(LOCKSTEP, len(job.parts))
         envs = [
             GBAEnv(
@@ -269,7 +269,7 @@ def _actor(play: Play, game: GameDescription, stack: ExitStack) -> tuple[ExpertA
         network = make_actor(Path(play.policy), game, play.mode)
         if play.beta == 0:
             return None, network
-    expert = ExpertActor(stack.enter_context(open_expert(play.settings, game)))
+    expert = ExpertActor(stack.enter_context(open_expert(play.expert, game)))
     return expert, expert if network is None else MixedActor(expert, network, play.beta)
 
 

@@ -278,7 +278,7 @@ def ram_sha256(emulator: Emulator) -> str:
     return digest.hexdigest()
 
 
-def summary(state: State) -> dict[str, Any]:
+def summary(state: State) -> dict[str, object]:
     """The variables of a state that are short enough to be read at a glance."""
     plain = {name: np.asarray(value) for name, value in state.items()}
     return {name: value.tolist() for name, value in plain.items() if value.size <= _LONGEST_ARRAY}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
 from pydantic import Field, field_validator
 
@@ -97,6 +99,34 @@ class Budget(Section):
     """Questions about states; none sets no limit."""
     minutes: float | None = Field(None, ge=0)
     """From the start of the command; none sets no limit."""
+
+
+class ExpertSettings(Protocol):
+    """Of all settings those of who knows the right button: `Settings` has them too."""
+
+    @property
+    def expert(self) -> Expert: ...
+    @property
+    def model(self) -> Model: ...
+    @property
+    def budget(self) -> Budget: ...
+
+    def game_folder(self, game_name: str) -> Path:
+        """Where a model's answers are kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExpertChoice:
+    """The same without the others: for rooms that ask an expert."""
+
+    expert: Expert
+    model: Model
+    budget: Budget
+    datasets: Path
+
+    def game_folder(self, game_name: str) -> Path:
+        return self.datasets / game_name
 
 
 class Author(Section):

@@ -10,7 +10,14 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from pipeline.settings.expert_fields import Author, Budget, Expert, Mode, Model
+from pipeline.settings.expert_fields import (
+    Author,
+    Budget,
+    Expert,
+    ExpertChoice,
+    Mode,
+    Model,
+)
 from pipeline.settings.run_names import Owned, Section
 from pipeline.system.written_paths import FileName, FilePath
 
@@ -298,3 +305,7 @@ class Settings(Owned):
     dagger: Dagger = Dagger()
     compare: Compare = Compare()
     curriculum: Curriculum = Curriculum()
+
+    def expert_choice(self) -> ExpertChoice:
+        """Who knows the right button."""
+        return ExpertChoice(self.expert, self.model, self.budget, self.paths.datasets)

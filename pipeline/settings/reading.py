@@ -20,7 +20,6 @@ __all__ = [
     "Dagger",
     "Mode",
     "Settings",
-    "change",
     "load_settings",
     "merge",
     "valid_keys",
@@ -55,7 +54,7 @@ def valid_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]
     return keys
 
 
-def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """Lay ``over`` upon ``base``, section by section; neither is changed."""
     out = dict(base)
     for key, value in over.items():
@@ -71,7 +70,7 @@ def tell_renamed(old: str, new: str, where: str) -> None:
     print(f"{where}: {old} is now called {new}", file=sys.stderr, flush=True)
 
 
-def _with_todays_keys(tree: dict[str, Any], where: str) -> dict[str, Any]:
+def _with_todays_keys(tree: Mapping[str, object], where: str) -> Mapping[str, object]:
     """A tree of settings, its older names replaced.
 
     Raises:
@@ -91,7 +90,9 @@ def _with_todays_keys(tree: dict[str, Any], where: str) -> dict[str, Any]:
     return tree
 
 
-def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> Settings:
     """Read settings from a YAML file (none: the defaults) and lay ``overrides`` upon them.
 
     ``overrides`` maps dotted keys (``train.steps``) to values.
@@ -100,7 +101,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         PipelineError: no such file, not YAML, an unknown key (the nearest valid one is named),
             or a value of the wrong type or out of range.
     """
-    tree: dict[str, Any] = {}
+    tree: Mapping[str, object] = {}
     where = "the command line"
     if path is not None:
         where = str(path)
@@ -114,7 +115,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     return validated(tree, "the command line" if overrides else where)
 
 
-def validated(tree: Mapping[str, Any], where: str) -> Settings:
+def validated(tree: Mapping[str, object], where: str) -> Settings:
     """Check a nested mapping of settings; ``where`` names its origin in the error."""
     try:
         return Settings.model_validate(dict(tree))
@@ -122,35 +123,7 @@ def validated(tree: Mapping[str, Any], where: str) -> Settings:
         raise PipelineError(_one_line(error, where)) from None
 
 
-def change(
-    settings: Settings,
-    run: str | None = None,
-    *,
-    subtask: tuple[str | None, str | None] | None = None,
-    owner: str | None = None,
-    **sections: dict[str, Any],
-) -> Settings:
-    """Settings with some keys of some sections replaced.
-
-    Args:
-        run: renames the run.
-        owner: the run that shards belong to.
-        subtask: the milestones from which and to which the game is played; (None, None) is all of
-        it.
-    """
-    tree = settings.model_dump()
-    for section, values in sections.items():
-        tree[section].update(values)
-    if subtask is not None:
-        tree |= {"milestone": None, "from_": subtask[0], "to": subtask[1]}
-    if run is not None:
-        tree["run"] = run
-    if owner is not None:
-        tree["owner"] = owner
-    return Settings.model_validate(tree)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> Mapping[str, object]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

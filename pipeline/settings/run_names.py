@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -50,6 +51,24 @@ def folder_of_run(game: Path, run: str) -> Path:
     return game if run == DEFAULT else game / run
 
 
+@dataclass(frozen=True)
+class Folders:
+    """Whose data, and where they lie: settings with the game known."""
+
+    run: str
+    """The run's own name."""
+    shards_run: str
+    """The run that new shards belong to, and that they are taken from."""
+    from_run: str | None
+    """The run that shards are read from where none are named; None: the own one."""
+    game: Path
+    """What all runs of the game share, and a folder of shards for each run."""
+    shards: Path
+    """The shards of the own run."""
+    networks: Path
+    """The networks of the own run."""
+
+
 class Owned(Section):
     """Settings that say whose networks and shards a command works on."""
 
@@ -90,3 +109,14 @@ class Owned(Section):
     def run_folder(self) -> Path:
         """The networks of the own run."""
         return self.paths.checkpoints / self.run
+
+    def folders(self, game_name: str) -> Folders:
+        """All of them, for a game."""
+        return Folders(
+            run=self.run,
+            shards_run=self.shards_run,
+            from_run=self.from_run,
+            game=self.game_folder(game_name),
+            shards=self.shard_folder(game_name),
+            networks=self.run_folder(),
+        )

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.settings.fields import Settings
-from pipeline.settings.run_names import DEFAULT, STATES, folder_of_run
+from pipeline.settings.run_names import DEFAULT, STATES, Folders, folder_of_run
 from pipeline.shards.catalog.catalogue import Catalogue, Entry
 from pipeline.system.errors import PipelineError, printable
 
@@ -99,8 +98,7 @@ class Chosen:
 
 
 def choose(
-    settings: Settings,
-    game: str,
+    folders: Folders,
     named: Sequence[str],
     pick: Callable[[Sequence[Path]], list[Path]],
     missing: str,
@@ -110,29 +108,30 @@ def choose(
     Those of the run ``default`` are taken where the own run has none.
 
     Args:
+        folders: whose shards.
         pick: the shards of these folders that the stage wants.
         missing: the line where there are none, without the folder.
 
     Raises:
         PipelineError: there are none.
     """
-    home = settings.game_folder(game)
+    home = folders.game
     if list(named) == [ALL]:
-        if settings.from_run is not None:
+        if folders.from_run is not None:
             raise PipelineError(
-                f"from_run {settings.from_run}: --shards all takes every run's; give one of both"
+                f"from_run {folders.from_run}: --shards all takes every run's; give one of both"
             )
-        folders = folders_of(home)
-        chosen = Chosen(pick(folders), "all runs", home, unread=_unread(folders))
+        every = folders_of(home)
+        chosen = Chosen(pick(every), "all runs", home, unread=_unread(every))
     else:
-        run = settings.from_run or settings.shards_run
+        run = folders.from_run or folders.shards_run
         folder = folder_of_run(home, run)
         chosen = Chosen(pick([folder]), f"run '{run}'", folder, unread=_unread([folder]))
     if chosen.paths:
         return chosen
-    flat_too = settings.from_run is None and list(named) != [ALL] and chosen.folder != home
+    flat_too = folders.from_run is None and list(named) != [ALL] and chosen.folder != home
     if flat_too and Catalogue(home).files():
-        adopt = f"; move them with: python -m pipeline data adopt --run {settings.shards_run}"
+        adopt = f"; move them with: python -m pipeline data adopt --run {folders.shards_run}"
         flat = Chosen(pick([home]), f"run '{DEFAULT}'", home, adopt)
         if flat.paths:
             return flat
@@ -148,7 +147,7 @@ def _unread(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(entry.path.name for entry in entries if entry.facts is None)
 
 
-def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
+def named_shards(from_run: str | None, named: Sequence[str]) -> list[Path] | None:
     """The files that ``named`` are; None where they are to be chosen.
 
     Raises:
@@ -156,22 +155,20 @@ def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
     """
     if not named or list(named) == [ALL]:
         return None
-    if settings.from_run is not None:
+    if from_run is not None:
         raise PipelineError(
-            f"from_run {settings.from_run}: the shards are named one by one; give one of both"
+            f"from_run {from_run}: the shards are named one by one; give one of both"
         )
     return [Path(one) for one in named]
 
 
-def stem_here(settings: Settings, game: str, source: Path, stem: str) -> str:
+def stem_here(folders: Folders, source: Path, stem: str) -> str:
     """The stem of what the own run makes of a shard.
 
     What is made of another run's shard has that run in its name, but for a run in whose folder the
     own one lies. So neither is a version of the other.
     """
-    home = settings.game_folder(game)
-    run = run_of(source.parent, home)
-    own = settings.shards_run
+    run, own = run_of(source.parent, folders.game), folders.shards_run
     if run is None or f"{own}/".startswith(f"{run}/") or stem.startswith(f"{run}-"):
         return stem
     return f"{run.replace('/', '-')}-{stem}"

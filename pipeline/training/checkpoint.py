@@ -9,7 +9,7 @@ import pickle
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ VERSION = 2
 
 SWITCHING_SUFFIX = ".json"
 """Of the name of a switching policy, which is no checkpoint (`pipeline.agents.switching`)."""
+
+Inputs = MutableMapping[str, Any]
+"""All that decides the weights, as JSON; which names there are depends on the pipeline that wrote
+the checkpoint, as two trainings are compared name by name."""
+Metrics = Mapping[str, Any]
+OptimizerState = dict[str, Any]
+"""As torch gives and takes it."""
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -66,18 +73,19 @@ class Checkpoint:
     number says that all are reached. (): it is told none."""
     step: int = 0
     """Updates done."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     """Those of the run, as JSON."""
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
     """All that the weights after ``step`` updates depend on, as JSON."""
     shard_ids: tuple[str, ...] = ()
     """Shards trained on."""
     trained_seeds: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     """Seed of every episode of those shards, and of those that ``start_from`` was trained on."""
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerState = field(default_factory=dict)
     random_state: dict[str, Tensor] = field(default_factory=dict)
     """Of torch: ``cpu`` and, where there is one, ``cuda``."""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
+    """What was measured on the way: the fields of `progress.Progress`, and older ones."""
     path: Path | None = None
 
     @property
@@ -258,7 +266,7 @@ _OLD_INPUTS = {"leg": "subtask", "told_goal": "goal_conditioned"}
 """Names of a training's inputs in checkpoints that were written earlier, and those of today."""
 
 
-def _from_content(content: dict[str, Any], path: Path) -> Checkpoint:
+def _from_content(content: Mapping[str, Any], path: Path) -> Checkpoint:
     inputs = {_OLD_INPUTS.get(name, name): one for name, one in content["inputs"].items()}
     content = {**content, "inputs": inputs}
     return Checkpoint(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,29 +16,45 @@ from tqdm import tqdm
 from pipeline.loading.augment import Augmentation
 from pipeline.loading.dataset import Batch, Steps
 from pipeline.loading.selection import Selection
-from pipeline.settings.reading import Settings
+from pipeline.reports.results import TrainResult
+from pipeline.settings.fields import Train
 from pipeline.system.errors import PipelineError
 from pipeline.training.breakdown import NotFinite
 from pipeline.training.checkpoint import (
     Checkpoint,
+    Inputs,
     load_checkpoint,
     number_of_goals,
     save_checkpoint,
 )
 from pipeline.training.impala import ImpalaCNN
 from pipeline.training.optimising import Cloner, learning_rate, make_optimizer
-from pipeline.training.progress import LastUpdates, Progress
+from pipeline.training.progress import LastUpdates, Progress, summary_of
 from pipeline.training.run_folder import (
+    Run,
     best_kept,
     remove_checkpoints,
 )
 from pipeline.training.stopping import finish_the_step, leave_interrupts
 from pipeline.training.tracking import Tracker, answers_picture
 
-Evaluator = Callable[[Path], Mapping[str, Any]]
-"""Plays a checkpoint and returns at least success_rate, milestones_mean and return_mean."""
 
-_SHOWN = ("bc_loss", "accuracy", "learning_rate", "samples_per_second")
+class Judged(Protocol):
+    """What is asked of an evaluation: that of ``pipeline.evaluate`` has it."""
+
+    @property
+    def success_rate(self) -> float: ...
+    @property
+    def milestones_mean(self) -> float: ...
+    @property
+    def return_mean(self) -> float: ...
+    @property
+    def length_mean(self) -> float: ...
+
+
+Evaluator = Callable[[Path], Judged]
+"""Plays a checkpoint."""
+
 PICTURED = 12
 """Frames in the picture of answers."""
 
@@ -48,16 +64,16 @@ class Training:
 
     def __init__(
         self,
-        settings: Settings,
+        run: Run,
+        train: Train,
         selection: Selection,
-        inputs: dict[str, Any],
+        inputs: Inputs,
         device: torch.device,
         dtype: torch.dtype,
         before: Checkpoint | None,
     ) -> None:
-        self.settings, self.train = settings, settings.train
+        self.run, self.folder, self.train = run, run.folder, train
         self.selection, self.inputs, self.device = selection, inputs, device
-        self.folder = settings.run_folder()
         torch.manual_seed(self.train.seed)
         self.start = None if before else self._start()
         self.cloner = self._cloner(before or self.start, dtype, with_state=before is not None)
@@ -82,9 +98,9 @@ class Training:
         self.last = LastUpdates(self.progress, self.train.log_every, device, actions)
         self.tracker = Tracker(
             self.folder,
-            settings.run,
-            settings.model_dump(mode="json"),
-            track=settings.track,
+            run.name,
+            run.settings,
+            track=run.track,
             step=self.progress.measured,
         )
 
@@ -263,12 +279,16 @@ class Training:
             self._save("last.pt")
         with torch.random.fork_rng(devices=[]):  # who plays may draw numbers, too
             figures = evaluator(self.folder / "last.pt")
-        kept = ("success_rate", "milestones_mean", "return_mean", "length_mean")
-        self.progress.evaluation = {k: float(figures[k]) for k in kept if k in figures}
+        score = {
+            "success_rate": float(figures.success_rate),
+            "milestones_mean": float(figures.milestones_mean),
+            "return_mean": float(figures.return_mean),
+        }
+        self.progress.evaluation = {**score, "length_mean": float(figures.length_mean)}
         self.tracker.scalars(
             {f"evaluation/{k}": v for k, v in self.progress.evaluation.items()}, self.step
         )
-        self._keep_if_best("evaluation", [self.progress.evaluation[k] for k in kept[:3]])
+        self._keep_if_best("evaluation", list(score.values()))
 
     def _keep_if_best(self, by: str, score: list[float]) -> None:
         """Save best.pt if none had a higher score; only evaluations count where there are any."""
@@ -279,36 +299,41 @@ class Training:
             self.progress.best = {"by": by, "score": score, "step": self.step}
             self._save("best.pt")
 
-    def finish(self) -> dict[str, Any]:
-        """Write the last checkpoints; return the summary."""
+    def finish(self) -> TrainResult:
+        """Write the last checkpoints."""
         progress, selection = self.progress, self.selection
         # Only checkpoints of older pipelines do not know the last updates.
-        shown = self._recent() if len(self.last) else dict.fromkeys(_SHOWN)
+        shown = self._recent() if len(self.last) else {}
         if not progress.best:
             progress.best = {"by": "nothing measured", "score": [], "step": self.step}
             self._save("best.pt")
-        progress.summary = {
-            "checkpoint": str(self.folder / "final.pt"),
-            "best": str(self.folder / "best.pt"),
-            "best_step": progress.best["step"],
-            "best_by": progress.best["by"],
-            "steps": self.step,
-            "shards": [str(path) for path in selection.paths],
-            "labels": len(selection.train),
-            "parameters": sum(p.numel() for p in self.cloner.network.parameters()),
-            "device": str(self.device),
-            "precision": self.inputs["precision"],
-            "loss": shown["bc_loss"],
-            "accuracy": shown["accuracy"],
-            "validation_labels": len(selection.validation) if selection.validation else 0,
-            "validation_agreement": progress.validation.get("agreement"),
-            **progress.evaluation,
-            "samples_per_second": shown["samples_per_second"],
-            "seconds": progress.seconds,
-        }
+        result = TrainResult(
+            checkpoint=self.folder / "final.pt",
+            best=self.folder / "best.pt",
+            best_step=progress.best["step"],
+            best_by=progress.best["by"],
+            steps=self.step,
+            shards=tuple(selection.paths),
+            labels=len(selection.train),
+            parameters=sum(p.numel() for p in self.cloner.network.parameters()),
+            device=str(self.device),
+            precision=str(self.inputs["precision"]),
+            loss=shown.get("bc_loss"),
+            accuracy=shown.get("accuracy"),
+            validation_labels=len(selection.validation) if selection.validation else 0,
+            validation_agreement=progress.validation.get("agreement"),
+            success_rate=progress.evaluation.get("success_rate"),
+            milestones_mean=progress.evaluation.get("milestones_mean"),
+            return_mean=progress.evaluation.get("return_mean"),
+            length_mean=progress.evaluation.get("length_mean"),
+            samples_per_second=shown.get("samples_per_second"),
+            seconds=progress.seconds,
+            up_to_date=False,
+        )
+        progress.summary = summary_of(result)
         self._save("last.pt")
         self._save("final.pt")  # at last: where it is, nothing is left to do
-        return progress.summary
+        return result
 
     def close(self) -> None:
         self.tracker.close()
@@ -330,13 +355,13 @@ class Training:
             timing=header.timing,
             goals=self.selection.goals,
             step=self.step,
-            settings=self.settings.model_dump(mode="json"),
+            settings=self.run.settings,
             inputs=self.inputs,
             shard_ids=tuple(one.shard_id for one in self.selection.headers),
             trained_seeds=np.unique(np.concatenate(seeds)),
             optimizer=self.cloner.optimizer.state_dict(),
             random_state={"cpu": torch.get_rng_state(), **cuda},
-            metrics=vars(self.progress).copy(),
+            metrics=self.progress.kept(),
         )
         save_checkpoint(self.folder / name, checkpoint)
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.reports.results import TrainResult
+from pipeline.reports.telling import told
 from pipeline.training.breakdown import UPDATES, limit_of, not_finite
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint import Checkpoint, Metrics
+
+
+class Best(TypedDict, total=False):
+    """Of best.pt."""
+
+    by: str
+    """By what it was chosen."""
+    score: list[float]
+    """Higher is better, the first number first."""
+    step: int
 
 
 @dataclass
@@ -30,16 +44,35 @@ class Progress:
     """Updates on end whose mean loss was beyond the limit of a healthy training."""
     validation: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, float] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
-    """Of best.pt: by what it was chosen, score, step."""
-    summary: dict[str, Any] = field(default_factory=dict)
+    best: Best = field(default_factory=Best)
+    """Empty as long as there is none."""
+    summary: Mapping[str, object] = field(default_factory=dict)
+    """The result of a finished training, as JSON; empty before."""
 
     @classmethod
     def of(cls, before: Checkpoint) -> Progress:
         """Where a checkpoint left off; those of older pipelines know less."""
         known = cls.__dataclass_fields__.keys() - {"summary"}
-        told = {name: value for name, value in before.metrics.items() if name in known}
-        return cls(**{"measured": before.step, **told})
+        there = {name: value for name, value in before.metrics.items() if name in known}
+        return cls(**{"measured": before.step, **there})
+
+    def kept(self) -> Metrics:
+        """All of it, as a checkpoint holds it."""
+        return vars(self).copy()
+
+
+def summary_of(result: TrainResult) -> Mapping[str, object]:
+    """What a checkpoint holds of the result of its training."""
+    return {name: value for name, value in told(result).items() if name != "up_to_date"}
+
+
+def result_of(metrics: Metrics) -> TrainResult:
+    """The result of the finished training whose checkpoint has these metrics."""
+    summary = metrics["summary"]
+    known = {one.name: summary.get(one.name) for one in fields(TrainResult)}
+    paths = {name: Path(summary[name]) for name in ("checkpoint", "best")}
+    shards = tuple(Path(path) for path in summary["shards"])
+    return TrainResult(**{**known, **paths, "shards": shards, "up_to_date": True})
 
 
 class LastUpdates:

@@ -6,9 +6,9 @@ import filecmp
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,15 +18,28 @@ from pipeline.shards.format.provenance import VERSIONS
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import name_whole, replace_file
-from pipeline.training.checkpoint import Checkpoint, load_checkpoint
+from pipeline.training.checkpoint import Checkpoint, Inputs, load_checkpoint
+from pipeline.training.progress import Best
 
 _WHERE_SET = ("goal_conditioned", "subtask", "version")
 """Inputs that only trainings with them have: those begun before they existed carry on."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """Where the networks of a training lie, and what is told of it."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, object]
+    """All of them, as JSON: checkpoints and curves tell them, nothing is decided by them."""
+    track: bool
+    """Log to Weights & Biases too."""
+
+
 def inputs_of(
     train: Train, headers: Sequence[ShardHeader], precision: str, subtask: Subtask | None = None
-) -> dict[str, Any]:
+) -> Inputs:
     """All that decides the weights, as JSON; two trainings with the same inputs are one."""
     decisive = (
         "batch_size", "learning_rate", "weight_decay", "optimizer", "schedule", "gradient_clip",
@@ -65,7 +78,7 @@ def _file_sha256(train: Train) -> str | None:
     return None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
 
 
-def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
+def carry_on_from(folder: Path, inputs: Inputs, train: Train) -> Checkpoint | None:
     """The run's last checkpoint, if it has one, and this is the same training.
 
     A ``final.pt`` that a loop copied there from a folder of one of its rounds is no training to
@@ -96,7 +109,7 @@ def carry_on_from(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpo
     return checkpoint
 
 
-def finished(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint | None:
+def finished(folder: Path, inputs: Inputs, train: Train) -> Checkpoint | None:
     """The run's ``final.pt``, if it is the network of this training after all its updates.
 
     It may be that of fewer steps (a training that went on and was killed at its end), or somebody
@@ -112,9 +125,7 @@ def finished(folder: Path, inputs: dict[str, Any], train: Train) -> Checkpoint |
     return final if final.step == train.steps and not _differences(final, inputs, train) else None
 
 
-def best_kept(
-    folder: Path, inputs: dict[str, Any], told: dict[str, Any], train: Train
-) -> dict[str, Any]:
+def best_kept(folder: Path, inputs: Inputs, told: Best, train: Train) -> Best:
     """What is known of ``best.pt`` where a training carries on: by what chosen, score, step.
 
     A training that was killed after it had saved a better one, and before it said so in
@@ -134,10 +145,11 @@ def best_kept(
     if best.step > train.steps or _differences(best, inputs, train):
         path.unlink()
         return {}
-    return told if best.step == told.get("step") else dict(best.metrics["best"])
+    chosen: Best = best.metrics["best"]
+    return told if best.step == told.get("step") else chosen
 
 
-def _differences(checkpoint: Checkpoint, inputs: dict[str, Any], train: Train) -> list[str]:
+def _differences(checkpoint: Checkpoint, inputs: Inputs, train: Train) -> list[str]:
     """Inputs that are others than those of this training; none: it is of this training."""
     unset = {name: None for name in _WHERE_SET if name not in inputs}
     return [

@@ -85,7 +85,7 @@ def states(folder: Path, episodes: int) -> dict[str, Any]:
             "collect": {"episodes": episodes},
         }
     )
-    with Shard(collect.run(settings)["shard"]) as shard:
+    with Shard(collect.run(settings).shard) as shard:
         return {name: np.asarray(shard.state(name)) for name in shard.state_names}
 
 

@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from pipeline import collect, label, preprocess
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from tests.bench.machine import machine
+from tests.changed import change
 
 
 def measure(episodes: int, repeats: int) -> dict[str, object]:
@@ -29,15 +30,15 @@ def measure(episodes: int, repeats: int) -> dict[str, object]:
             }
         )
         collect.run(settings)
-        source = preprocess.run(settings)["shards"][0]
+        source = preprocess.run(settings).shards[0]
         rates = []
         for _ in range(repeats):
             started = time.perf_counter()
             result = label.run(change(settings, label={"shards": [source]}))
-            rates.append(result["asked"] / (time.perf_counter() - started))
-            Path(result["shards"][0]).unlink()
+            rates.append(result.asked / (time.perf_counter() - started))
+            Path(result.shards[0]).unlink()
     return {
-        "labels": result["asked"],
+        "labels": result.asked,
         "labels_per_second": statistics.median(rates),
         "slowest": min(rates),
         "fastest": max(rates),

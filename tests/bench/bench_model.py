@@ -29,9 +29,10 @@ from pipeline.experts.model.labeller import ModelExpert
 from pipeline.experts.model.prompt import Prompt, questions_of
 from pipeline.experts.protocol import Questions
 from pipeline.games.loading import load_game
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from tests.bench.machine import machine
+from tests.changed import change
 from tests.model_server.apart import server_apart
 
 
@@ -40,7 +41,7 @@ def played(folder: str, count: int) -> Questions:
     settings = Settings.model_validate(
         {"paths": {"datasets": folder}, "collect": {"episodes": 2, "workers": 1}}
     )
-    path = collect.run(settings)["shard"]
+    path = collect.run(settings).shard
     with Shard(path) as shard:
         frames = shard.read_frames(0, shard.n_frames)
         steps = shard.state("steps")

@@ -32,11 +32,12 @@ from PIL import Image
 from zlib_ng import zlib_ng
 
 from pipeline import collect, preprocess
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import FRAMES_PER_CHUNK
 from pipeline.shards.reader import Shard
 from pipeline.system.workers import cores
 from tests.bench.machine import machine
+from tests.changed import change
 
 DISTINCT = 2048
 """Frames of each loop: 236 MB, far more than any cache holds."""
@@ -53,7 +54,7 @@ def play(folder: Path, episodes: int) -> Path:
     """A raw shard of so many games of quest."""
     settings = Settings.model_validate({"paths": {"datasets": folder, "checkpoints": folder}})
     made = collect.run(change(settings, collect={"episodes": episodes}))
-    return Path(made["shard"])
+    return Path(made.shard)
 
 
 def loop(pipe: Connection, shard: Path, first: int) -> None:
@@ -114,8 +115,8 @@ def stage(shard: Path, folder: Path, workers: int) -> Speed:
     wall, cpu = time.perf_counter(), time.process_time()
     result = preprocess.run(settings)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    Path(result["shards"][0]).unlink()
-    return Speed(result["frames"] / wall / workers, cpu / result["frames"] * 1e6)
+    Path(result.shards[0]).unlink()
+    return Speed(result.frames / wall / workers, cpu / result.frames * 1e6)
 
 
 def encoders() -> dict[str, Callable[[bytes], bytes]]:
@@ -217,7 +218,7 @@ def main() -> None:
                     {"game": game, "paths": {"datasets": folder}, "preprocess": settings}
                 )
             )
-            show_encoders(Path(made["shards"][0]), loop_us, stage_us)
+            show_encoders(Path(made.shards[0]), loop_us, stage_us)
     if chosen.json:
         figures = {
             "preprocess_frames_per_second": round(statistics.median(ours) * workers),

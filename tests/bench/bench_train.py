@@ -46,7 +46,7 @@ def stage(folder: Path, steps: int) -> float:
                 },
             }
         )
-        return float(train.run(settings)["samples_per_second"])
+        return float(train.run(settings).samples_per_second)
 
 
 def plain(folder: Path, steps: int) -> float:

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import collect, preprocess
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import FRAMES_PER_CHUNK, SCHEMA_VERSION
 from pipeline.shards.reader import Shard
 from pipeline.shards.table import newest_shards
+from tests.changed import change
 
 FRAMES = 80_000
 STEPS_OF_A_GAME = 300
@@ -93,8 +94,8 @@ def make_data(folder: Path | None, frames: int = FRAMES) -> BenchData:
                 collect={"name": f"play{collections}", "first": games, "episodes": episodes},
             )
         )
-        made += result["frames"]
-        games += result["episodes"]
+        made += result.frames
+        games += result.episodes
         collections += 1
     preprocess.run(change(settings, preprocess={"validation": 0.0}))
     return data

@@ -80,7 +80,7 @@ def large_shard(folder: Path, episodes: int, frames: int) -> Path:
         {"paths": {"datasets": folder}, "collect": {"episodes": episodes}}
     )
     collect.run(settings)
-    small = Path(preprocess.run(settings)["shards"][0])
+    small = Path(preprocess.run(settings).shards[0])
     with Shard(small) as shard:
         copies = max(1, round(frames / shard.n_frames))
     target = small.with_name("large-84-v001.h5")

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.emulator.env import GBAEnv
 from pipeline.games.loading import load_game
+from pipeline.games.task import task_of
 from pipeline.rollouts.parts import Parts
 from pipeline.rollouts.player import make_player
 from pipeline.rollouts.recording import Job, play_job
@@ -25,6 +26,7 @@ from pipeline.rollouts.replaying import (
     reader_anew,
     recorded_game,
 )
+from pipeline.settings.fields import Collect
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.schema import Episode
@@ -41,16 +43,10 @@ MakeGame = Callable[..., Path]
 
 def record(folder: Path, policy: str = "expert", game: str = "quest", **play: Any) -> Path:
     """A raw shard of three short episodes, played in this process as a worker plays them."""
-    keys: dict[str, Any] = {
-        "policy": policy,
-        "beta": 0.0,
-        "mode": "sampled",
-        "start_state": None,
-        "max_steps": 150,
-        "patience": 0,
-        "sticky": 0.2,
-    }
-    player = make_player(Settings(game=game), **{**keys, **play}, purpose="collect")
+    beta = play.pop("beta", 0.0)
+    options = Collect(**{"max_steps": 150, "sticky": 0.2, **play})
+    task = task_of(Settings(game=game))
+    player = make_player(task, options, policy=policy, beta=beta, purpose="collect")
     header = player.header("collect", {"policy": policy})
     seeds = (11, 12, 4_000_000_000)
     with Parts(folder, "made-raw", header) as parts:

@@ -14,7 +14,9 @@ from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB
 from pipeline.games.states import check_state, note_of, with_note, without_note
+from pipeline.games.task import task_of
 from pipeline.rollouts.player import make_player
+from pipeline.settings.fields import Collect
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import COUNTING, STANDING, write_cartridge
@@ -187,9 +189,12 @@ def test_an_in_game_save_of_something_else_is_refused_in_one_line(make_game: Mak
     file.write_bytes(b"")
     with pytest.raises(PipelineError) as error:  # known before anyone plays
         make_player(
-            Settings(game=str(folder)), policy="expert", beta=1.0, mode="sampled",
-            start_state="later", max_steps=9, patience=0, sticky=None, purpose="collect",
-        )  # fmt: skip
+            task_of(Settings(game=str(folder))),
+            Collect(start_state="later", max_steps=9),
+            policy="expert",
+            beta=1.0,
+            purpose="collect",
+        )
     assert str(error.value) == (
         f"{folder / 'game.yaml'}, line 13: start_states.later: {file}: 0 bytes, but this "
         "cartridge's save memory has 131072; give the .sav file of this game, unpacked"

@@ -15,12 +15,13 @@ from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Questions, get_action
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import FrameContract, resize
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import Checkpoint, save_checkpoint
+from tests.changed import change
 from tests.loading import made
 from tests.training.test_checkpoint import checkpoint, told
 
@@ -150,7 +151,7 @@ def test_a_checkpoint_plays_as_expert_on_the_emulator(tmp_path: Path) -> None:
             "collect": {"episodes": 1, "max_steps": 30, "workers": 1},
         }
     )
-    with Shard(collect.run(settings)["shard"]) as shard:
+    with Shard(collect.run(settings).shard) as shard:
         best = NetworkActor(tmp_path / "teacher.pt", quest).probabilities(shard.read_frames(0, 30))
         assert shard.column("expert_actions").tolist() == best.argmax(axis=1).tolist()
         assert set(shard.column("label_status").tolist()) == {LabelStatus.LABELLED}

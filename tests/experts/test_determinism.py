@@ -17,9 +17,10 @@ from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Questions
 from pipeline.experts.sandbox import Isolation, opening
 from pipeline.games.loading import load_game
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.shards.factory import processed_shard, write_game
 
 COUNTS = "n = 0\ndef act(s):\n    global n\n    n += 1\n    return ('A', 'B')[n % 2]\n"
@@ -100,7 +101,7 @@ def test_a_program_with_a_cache_is_a_function_of_the_state(
     settings: Settings, tmp_path: Path, isolation: str
 ) -> None:
     expert = {"path": program(tmp_path, CACHES), "isolation": isolation}
-    assert label.run(change(settings, expert=expert))["labels"] == 157
+    assert label.run(change(settings, expert=expert)).labels == 157
 
 
 def test_a_program_that_keeps_a_memory_is_not_asked_offline(
@@ -153,7 +154,7 @@ def test_a_player_that_remembers_is_refused_by_its_episode(tmp_path: Path) -> No
 def test_memory_is_kept_within_an_episode_and_told(tmp_path: Path) -> None:
     """Each game begins with the program as it is loaded."""
     told = collect.run(playing(tmp_path, COUNTS, expert={"memory": "episode"}))
-    with Shard(told["shard"]) as shard:
+    with Shard(told.shard) as shard:
         actor = shard.header.provenance["actor"]
         assert actor["expert"]["memory"] == "episode"
         names = shard.header.actions

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.reports.costs import cost_figures, program_dollars, spent_on
+from pipeline.reports.costs import costs_of, program_dollars, spent_on
+from pipeline.reports.results import Costs
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.format.labels import expert_id, no_labels
@@ -72,12 +73,9 @@ def test_a_file_beside_the_program_tells_what_it_took(
 
 
 def test_dollars_are_told_for_each_milestone_and_each_point_of_success() -> None:
-    figures = {"milestones_mean": 4.0, "success_rate": 0.5, "episodes": 20}
-    assert cost_figures(10.0, figures) == {
-        "dollars": 10.0,
-        "dollars_per_milestone": 2.5,
-        "dollars_per_success_point": 0.2,
-    }
-    none = cost_figures(10.0, {"milestones_mean": 0.0, "success_rate": 0.0})
-    assert (none["dollars_per_milestone"], none["dollars_per_success_point"]) == (None, None)
-    assert cost_figures(0.0, figures) == {}
+    assert costs_of(10.0, milestones_mean=4.0, success_rate=0.5) == Costs(
+        dollars=10.0, dollars_per_milestone=2.5, dollars_per_success_point=0.2
+    )
+    none = costs_of(10.0, milestones_mean=0.0, success_rate=0.0)
+    assert none == Costs(dollars=10.0, dollars_per_milestone=None, dollars_per_success_point=None)
+    assert costs_of(0.0, milestones_mean=4.0, success_rate=0.5) is None

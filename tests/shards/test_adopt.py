@@ -12,7 +12,8 @@ from pipeline import preprocess
 from pipeline.__main__ import main
 from pipeline.commands import adopt
 from pipeline.rollouts.parts import held
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
+from tests.changed import change
 from tests.shards.factory import raw_shard, write_game
 
 Capture = pytest.CaptureFixture[str]
@@ -150,13 +151,13 @@ def test_shards_of_no_run_are_taken_where_the_run_has_none_and_then_found_again(
     home = settings.game_folder("tiny")
     raw_shard(home / "collect-raw-v001.h5")
     small = preprocess.run(settings)
-    assert small["shards"] == [str(home / "mine/collect-84-v001.h5")]
+    assert small.shards == (home / "mine/collect-84-v001.h5",)
     assert capsys.readouterr().out == (
         f"preprocess: 1 raw shard of run 'default' ({home}); move them with: "
         "python -m pipeline data adopt --run mine\n"
     )
     assert command(tmp_path / "datasets") == 0
-    assert preprocess.run(settings)["up_to_date"]
+    assert preprocess.run(settings).up_to_date
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"preprocess: 1 raw shard of run 'mine' ({home / 'mine'})"
     )

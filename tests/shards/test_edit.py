@@ -315,8 +315,8 @@ def test_preprocess_takes_the_episodes_chosen_and_no_evaluation_in_disguise(
         filter_shard(path, Criteria(episodes=(1,)))
     settings = {"paths": {"datasets": tmp_path / "datasets"}, "preprocess": {"workers": 1}}
     result = preprocess.run(Settings.model_validate({"game": str(game), **settings}))
-    assert [Path(shard).name for shard in result["shards"]] == ["played-raw-filtered-84-v001.h5"]
-    assert [e.seed for e in episodes_of(result["shards"][0])] == [1]
+    assert [Path(shard).name for shard in result.shards] == ["played-raw-filtered-84-v001.h5"]
+    assert [e.seed for e in episodes_of(result.shards[0])] == [1]
 
 
 # What goes wrong leaves no trace

@@ -328,7 +328,7 @@ def test_a_switching_policy_is_evaluated_like_a_checkpoint(tmp_path: Path) -> No
         }
     )  # fmt: skip
     result = evaluate.run(settings)
-    with Shard(Path(result["rollouts"])) as shard:
+    with Shard(Path(result.rollouts)) as shard:
         at = int(shard.milestones[0, 0])
         pressed = shard.column("actions").tolist()
         assert pressed == [start] * at + [right] * (30 - at)

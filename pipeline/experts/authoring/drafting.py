@@ -30,7 +30,9 @@ from pipeline.experts.model.client import model_name, open_client
 from pipeline.experts.opening import open_expert
 from pipeline.games.description import GameDescription, Milestone
 from pipeline.reports.video import write_gif
-from pipeline.settings.reading import Settings, change
+from pipeline.settings import expert_fields
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Settings
 from pipeline.shards.format.provenance import fingerprint
 from pipeline.system.errors import PipelineError
 
@@ -52,7 +54,9 @@ class Workshop:
     def course(self, goal: str, max_steps: int) -> Course:
         """How a program is tried: isolated as its labels will be, but by a shorter clock."""
         timeout = answer_seconds(self.settings)
-        settings = change(self.settings, expert={"kind": "program", "timeout": timeout})
+        settings = change(
+            self.settings, expert=expert_fields.Expert(kind="program", timeout=timeout)
+        )
         noise = sticky(self.game, self.settings)
         return Course(str(self.game.folder), self.rom, settings, goal, max_steps, noise)
 
@@ -65,7 +69,8 @@ class Workshop:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "program.py")
             path.write_text(source, encoding="utf-8")
-            expert = {"kind": "program", "path": path, "timeout": answer_seconds(self.settings)}
+            timeout = answer_seconds(self.settings)
+            expert = expert_fields.Expert(kind="program", path=path, timeout=timeout)
             with open_expert(change(self.settings, expert=expert), self.game):
                 pass
 

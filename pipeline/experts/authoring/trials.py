@@ -26,7 +26,9 @@ from pipeline.experts.opening import open_expert
 from pipeline.experts.protocol import Expert, Questions
 from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
-from pipeline.settings.reading import Settings, change
+from pipeline.settings import expert_fields
+from pipeline.settings.changing import change
+from pipeline.settings.fields import Settings
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.provenance import versioned
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
@@ -244,7 +246,8 @@ def _table(job: _Job) -> Iterator[tuple[GBAEnv, Expert]]:
 
 def _open(job: _Job, env: GBAEnv) -> Expert:
     settings = change(
-        job.course.settings, expert={"kind": "program", "path": job.program, "memory": "function"}
+        job.course.settings,
+        expert=expert_fields.Expert(kind="program", path=job.program, memory="function"),
     )
     return open_expert(settings, env.game)
 

@@ -17,7 +17,7 @@ from pipeline.experts.model.estimate import Estimate, countable
 from pipeline.experts.model.kept import Kept, KeptAnswers
 from pipeline.experts.model.meaning import meaning
 from pipeline.experts.model.prompt import Prompt, Question
-from pipeline.settings.fields import Settings
+from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.system.errors import PipelineError, printable
 
@@ -34,7 +34,7 @@ LOOK, LATER, PATIENCE = 0.05, 1.0, 2.0
 class Desk:
     """What all ways of asking share."""
 
-    settings: Settings
+    settings: ExpertSettings
     buttons: tuple[str, ...]
     prompt: Prompt
     kept: KeptAnswers

@@ -19,7 +19,7 @@ from anthropic import AsyncAnthropic
 from anthropic.types import Message
 
 from pipeline.experts.budget import Usage
-from pipeline.settings.fields import Settings
+from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.system.errors import PipelineError, printable
 
@@ -74,7 +74,7 @@ class QuestionFailed(Exception):
         self.paid = paid
 
 
-def model_name(settings: Settings) -> str:
+def model_name(settings: ExpertSettings) -> str:
     """The model's id.
 
     Raises:
@@ -88,7 +88,7 @@ def model_name(settings: Settings) -> str:
     return settings.model.name
 
 
-def open_client(settings: Settings, timeout: float) -> AsyncAnthropic:
+def open_client(settings: ExpertSettings, timeout: float) -> AsyncAnthropic:
     """The SDK's client, with the key of the environment; close it.
 
     Args:

@@ -12,8 +12,7 @@ from pipeline.experts.model.loop import Loop
 from pipeline.experts.model.prompt import Prompt, Question, questions_of
 from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
-from pipeline.settings.expert_fields import Budget
-from pipeline.settings.fields import Settings
+from pipeline.settings.expert_fields import Budget, ExpertSettings
 
 # Where no answer of this model is kept to go by: its short answer, and the prefix from which
 # providers keep one (512 to 4096 tokens, by model).
@@ -24,7 +23,7 @@ PATIENCE = 30.0
 
 
 def forecast_labels(
-    settings: Settings, game: GameDescription, questions: int, sample: Questions
+    settings: ExpertSettings, game: GameDescription, questions: int, sample: Questions
 ) -> dict[str, Any]:
     """What ``questions`` questions would cost, judged by some of them; nothing is asked.
 
@@ -72,7 +71,7 @@ def forecast_labels(
     }
 
 
-def _count(settings: Settings, prompt: Prompt, estimate: Estimate, question: Question) -> str:
+def _count(settings: ExpertSettings, prompt: Prompt, estimate: Estimate, question: Question) -> str:
     """Have a question counted, if that is possible; how it was counted."""
     if not has_key():
         return "by size: the environment holds no key to have tokens counted"
@@ -98,7 +97,7 @@ def _largest(usages: list[Usage]) -> Usage:
 
 
 def _expected(
-    settings: Settings, estimate: Estimate, prompt: Prompt, asked: list[Question]
+    settings: ExpertSettings, estimate: Estimate, prompt: Prompt, asked: list[Question]
 ) -> Usage:
     """Of one question; the instructions are read from the provider's cache, where they fit it."""
     read = sum(estimate.most_read(question) for question in asked) // len(asked)
@@ -111,7 +110,13 @@ def _expected(
 
 
 def _prices(
-    settings: Settings, questions: int, share: float, usual: Usage, worst: Usage, *, batch: bool
+    settings: ExpertSettings,
+    questions: int,
+    share: float,
+    usual: Usage,
+    worst: Usage,
+    *,
+    batch: bool,
 ) -> dict[str, Any]:
     prices = settings.model.prices
     if batch:  # which of a batch finds another's prefix in the cache nobody can say

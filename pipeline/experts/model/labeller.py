@@ -20,7 +20,7 @@ from pipeline.experts.model.process_names import command_id
 from pipeline.experts.model.prompt import Prompt, questions_of
 from pipeline.experts.protocol import Answers, Costs, Questions, Screens
 from pipeline.games.description import GameDescription
-from pipeline.settings.fields import Settings
+from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.schema import LabelStatus
 
 
@@ -44,7 +44,7 @@ class ModelExpert:
     """
 
     def __init__(
-        self, settings: Settings, game: GameDescription, command: str | None = None
+        self, settings: ExpertSettings, game: GameDescription, command: str | None = None
     ) -> None:
         self._name = model_name(settings)
         prompt = Prompt(game, settings.model)

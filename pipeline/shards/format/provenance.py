@@ -13,6 +13,9 @@ from typing import Any
 
 from pipeline.shards.format.schema import canonical_json
 
+Provenance = Mapping[str, object]
+"""A part of it, or what a fingerprint is of: whatever can be written as JSON."""
+
 VERSIONS: dict[str, int] = {
     "collect": 1,
     "preprocess": 1,

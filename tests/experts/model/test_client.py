@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.experts.budget import Usage
 from pipeline.experts.model.client import QuestionFailed, Reply, ask, model_name, open_client
-from pipeline.settings.reading import Settings, change, load_settings
+from pipeline.settings.reading import Settings, load_settings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.model_server import (
     ModelServer,
     Script,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from pipeline import label, preprocess
 from pipeline.__main__ import main
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.loops.round import label_round
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.fields import Collect, Settings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from tests.changed import change
 from tests.experts.model.made import asking, right, settings_in
 from tests.model_server import Asked, ModelServer, Reply, dropped, error, late, rate_limited, says
 from tests.model_server.server import Request
@@ -34,7 +36,7 @@ STEPS = 40
 def settings(tmp_path: Path) -> Settings:
     made = settings_in(tmp_path, preprocess={"workers": 1}, label={"workers": 1})
     raw_shard(made.shard_folder("tiny") / "a-raw-v001.h5", (STEPS,))
-    return change(made, label={"shards": preprocess.run(made)["shards"]})
+    return change(made, label={"shards": preprocess.run(made).shards})
 
 
 @pytest.fixture
@@ -68,15 +70,15 @@ def test_a_model_labels_a_shard_from_the_screens_of_its_recording(
     settings: Settings, server: ModelServer
 ) -> None:
     result = label.run(settings)
-    assert (result["labels"], result["asked"]) == (STEPS, STEPS)
-    with Shard(result["shards"][0]) as shard:
+    assert (result.labels, result.asked) == (STEPS, STEPS)
+    with Shard(result.shards[0]) as shard:
         x, labels = shard.state("x"), shard.labels()
         assert shard.column("expert_actions").tolist() == np.where(x < 0, 2, 0).tolist()
     assert labels is not None
-    assert result["dollars"] == pytest.approx(float(labels["dollars"].sum()))
+    assert result.dollars == pytest.approx(float(labels["dollars"].sum()))
     assert set(labels["attempt"].tolist()) == {1}
     assert len(server.asked) == STEPS
-    assert label.run(settings)["up_to_date"]
+    assert label.run(settings).up_to_date
     assert len(server.asked) == STEPS
 
 
@@ -100,10 +102,10 @@ def test_a_command_killed_in_the_middle_pays_for_nothing_twice(
     answered = {told_apart(asked) for asked in server.asked[:25]}
     before, server.script = len(server.asked), right
     result = label.run(settings)
-    assert result["labels"] == STEPS
+    assert result.labels == STEPS
     assert not answered & {told_apart(asked) for asked in server.asked[before:]}
     # The shard tells the cost of all, of those before the kill too.
-    assert (costs_in(result["shards"][0]) > 0).all()
+    assert (costs_in(result.shards[0]) > 0).all()
 
 
 def told_apart(asked: Asked) -> tuple[str, bytes]:
@@ -129,9 +131,9 @@ def test_a_batch_of_a_command_killed_while_submitting_is_found_again(
     assert process[0].returncode == -signal.SIGKILL
     server.intercept = lambda _: None
     result = label.run(settings)
-    assert (result["labels"], result.get("stopped")) == (STEPS, None)
+    assert (result.labels, result.stopped) == (STEPS, None)
     assert [len(batch.requests) for batch in server.batches.made] == [STEPS]
-    assert (costs_in(result["shards"][0]) > 0).all()
+    assert (costs_in(result.shards[0]) > 0).all()
 
 
 def test_ctrl_c_ends_at_once_and_the_same_command_carries_on(
@@ -154,7 +156,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_carries_on(
     server.script = right
     before = len(server.asked)
     result = label.run(settings)
-    assert result["labels"] == STEPS
+    assert result.labels == STEPS
     assert len(server.asked) - before <= STEPS - 10
 
 
@@ -164,12 +166,12 @@ def test_a_batch_is_left_by_one_command_and_collected_by_the_next(
     settings = change(settings, model={"batch": True})
     server.batches.hold = True
     first = label.run(settings)
-    assert (first["labels"], first["shards"]) == (0, [])
-    assert first["stopped"].endswith("was submitted; run the same command again to collect the "
+    assert (first.labels, first.shards) == (0, ())
+    assert first.stopped.endswith("was submitted; run the same command again to collect the "
                                      "answers")  # fmt: skip
     server.batches.release()
     second = label.run(settings)
-    assert (second["labels"], second.get("stopped")) == (STEPS, None)
+    assert (second.labels, second.stopped) == (STEPS, None)
     assert [len(batch.requests) for batch in server.batches.made] == [STEPS]
 
 
@@ -199,7 +201,7 @@ def test_each_shard_has_its_batch_and_each_is_told_once(
     settings: Settings, server: ModelServer, subtask: str
 ) -> None:
     raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7, 9))
-    shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
+    shards = preprocess.run(change(settings, label={"shards": []})).shards
     settings = change(
         settings, subtask=SUBTASKS[subtask], label={"shards": shards}, model={"batch": True}
     )
@@ -207,18 +209,18 @@ def test_each_shard_has_its_batch_and_each_is_told_once(
     first = label.run(settings)
     ones = [(batch.id, len(batch.requests)) for batch in server.batches.made]
     assert len(ones) == 2
-    assert (first["labels"], first["asked"], first["shards"]) == (0, 0, [])
-    assert first["stopped"] == "; ".join(
+    assert (first.labels, first.asked, first.shards) == (0, 0, ())
+    assert first.stopped == "; ".join(
         f"batch {name} with {n} questions was submitted; run the same command again to collect "
         "the answers"
         for name, n in ones
     )
     again = label.run(settings)
-    assert again["stopped"] == first["stopped"].replace("was submitted", "is under way")
+    assert again.stopped == first.stopped.replace("was submitted", "is under way")
     server.batches.release()
     last = label.run(settings)
-    assert (last["labels"], last.get("stopped")) == (sum(n for _, n in ones), None)
-    assert len(last["shards"]) == len(server.batches.made) == 2
+    assert (last.labels, last.stopped) == (sum(n for _, n in ones), None)
+    assert len(last.shards) == len(server.batches.made) == 2
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
@@ -226,8 +228,8 @@ def test_a_budget_of_nothing_is_told_as_such(
     settings: Settings, server: ModelServer, subtask: str
 ) -> None:
     result = label.run(change(settings, subtask=SUBTASKS[subtask], budget={"labels": 0}))
-    assert (result["shards"], len(server.asked)) == ([], 0)
-    assert result["stopped"] == (
+    assert (result.shards, len(server.asked)) == ((), 0)
+    assert result.stopped == (
         "budget.labels is 0: 0 questions were put; what is answered is kept, the same command "
         "goes on from there"
     )
@@ -239,11 +241,11 @@ def test_a_batch_of_another_shard_stops_no_questions_put_one_by_one(
     monkeypatch.setattr("pipeline.labelling.pool.BATCH", 10)  # several waves of questions
     server.batches.hold = True
     raw_shard(settings.shard_folder("tiny") / "b-raw-v001.h5", (7,))
-    shards = preprocess.run(change(settings, label={"shards": []}))["shards"]
-    other = [shard for shard in shards if "/b-" in shard]
+    shards = preprocess.run(change(settings, label={"shards": []})).shards
+    other = [shard for shard in shards if shard.name.startswith("b-")]
     label.run(change(settings, label={"shards": other}, model={"batch": True}))
     result = label.run(settings)
-    assert (result["labels"], result.get("stopped")) == (STEPS, None)
+    assert (result.labels, result.stopped) == (STEPS, None)
 
 
 def test_a_round_whose_labels_are_a_batch_is_told_as_such(
@@ -251,12 +253,16 @@ def test_a_round_whose_labels_are_a_batch_is_told_as_such(
 ) -> None:
     """The loop's part alone: who played and how small the frames are is not asked here."""
     server.batches.hold = True
-    monkeypatch.setattr("pipeline.loops.round.collect.run", lambda _: {"shard": "a-raw-v001.h5"})
-    small = {"shards": settings.label.shards}
+    monkeypatch.setattr(
+        "pipeline.loops.round.collect.run", lambda _: SimpleNamespace(shard="a-raw-v001.h5")
+    )
+    small = SimpleNamespace(shards=settings.label.shards)
     monkeypatch.setattr("pipeline.loops.round.preprocess.run", lambda _: small)
     settings = change(settings, subtask=SUBTASKS["subtask"], model={"batch": True})
     with pytest.raises(PipelineError) as error:
-        label_round(settings, name="a", title="round 1", played={}, round_=0, checkpoint=None)
+        label_round(
+            settings, name="a", title="round 1", played=Collect(), round_=0, checkpoint=None
+        )
     [batch] = server.batches.made
     assert str(error.value) == (
         f"round 1: the expert stopped after 0 of 40 steps (batch {batch.id} with "
@@ -269,19 +275,19 @@ def test_a_budget_ends_the_command_cleanly_and_the_next_goes_on(
     settings: Settings, server: ModelServer
 ) -> None:
     first = label.run(change(settings, budget={"labels": 15}))
-    assert first["labels"] == 15
-    assert first["stopped"] == (
+    assert first.labels == 15
+    assert first.stopped == (
         "budget.labels is 15: 15 questions were put; what is answered is kept, the same command "
         "goes on from there"
     )
     assert len(server.asked) == 15
     # The budget is the command's, whichever of its stages spends it.
     again = label.run(change(settings, budget={"labels": 16}))
-    assert (again["labels"], len(server.asked)) == (16, 16)
+    assert (again.labels, len(server.asked)) == (16, 16)
     result = label.run(settings)
-    assert result["labels"] == STEPS
+    assert result.labels == STEPS
     assert len(server.asked) == STEPS
-    assert (costs_in(result["shards"][0]) > 0).all()
+    assert (costs_in(result.shards[0]) > 0).all()
 
 
 def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(
@@ -289,9 +295,9 @@ def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(
 ) -> None:
     settings = change(settings, label={"dry_run": True}, budget={"dollars": 0.001})
     result = label.run(settings)
-    assert (result["questions"], result["kept"]) == (STEPS, "0 of 16 looked at")
-    assert 0 < result["dollars"] < result["most_dollars"]
-    assert result["stopped_by"].startswith("budget.dollars (0.001), after about 0 of 40")
+    assert (result.questions, result.kept) == (STEPS, "0 of 16 looked at")
+    assert 0 < result.dollars < result.most_dollars
+    assert result.stopped_by.startswith("budget.dollars (0.001), after about 0 of 40")
     assert [request.path for request in server.requests] == ["/v1/messages/count_tokens"]
     assert not (settings.game_folder("tiny") / FILE_NAME).exists()
 
@@ -326,7 +332,7 @@ def test_a_planted_key_is_in_nothing_that_is_made(
         monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", f"x-proxy: {password}")
         for _ in range(2):
             result = label.run(change(settings, model={"batch": batch, "retries": 1}))
-    assert result["labels"] > 30
+    assert result.labels > 30
     told = repr(result) + caplog.text + "".join(capfd.readouterr())
     for secret in (key, password):
         assert secret not in told
@@ -334,7 +340,7 @@ def test_a_planted_key_is_in_nothing_that_is_made(
             if path.is_file():
                 assert secret.encode() not in path.read_bytes(), path
     assert server.requests[0].headers["x-proxy"] == password
-    statuses = {LabelStatus(s).name for s in _statuses(result["shards"][0])}
+    statuses = {LabelStatus(s).name for s in _statuses(result.shards[0])}
     assert {"LABELLED", "REFUSED", "INVALID"} <= statuses
 
 

@@ -25,8 +25,9 @@ from pipeline.experts.model.database import Database
 from pipeline.experts.model.kept import FILE_NAME
 from pipeline.experts.model.leases import LEASES, Leases
 from pipeline.experts.model.under_way import UnderWay
-from pipeline.settings.reading import Settings, change
+from pipeline.settings.reading import Settings
 from pipeline.system import lease
+from tests.changed import change
 from tests.experts.model.made import answers_of, asking, expert, questions, settings_in
 from tests.experts.model.test_batching import created, only
 from tests.model_server import Reply, dropped
@@ -197,7 +198,7 @@ def test_a_batch_that_a_killed_container_submitted_is_found_by_the_next(tmp_path
     settings = settings_in(tmp_path, preprocess={"workers": 1}, label={"workers": 1})
     raw_shard(settings.shard_folder("tiny") / "a-raw-v001.h5", (40,))
     settings = change(
-        settings, label={"shards": preprocess.run(settings)["shards"]}, model={"batch": True}
+        settings, label={"shards": preprocess.run(settings).shards}, model={"batch": True}
     )
     config = tmp_path / "settings.yaml"
     config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
@@ -220,7 +221,7 @@ def test_a_batch_that_a_killed_container_submitted_is_found_by_the_next(tmp_path
         process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
         assert process[0].wait(timeout=60) == -signal.SIGKILL
         server.intercept = lambda _: None
-        told = label.run(settings)["stopped"]
+        told = label.run(settings).stopped
         assert re.fullmatch(
             rf"a batch with 40 questions is being submitted by process {process[0].pid} on pod-1, "
             r"until \d\d:\d\d:\d\d UTC if it does not renew that; run the same command again to "
@@ -229,13 +230,13 @@ def test_a_batch_that_a_killed_container_submitted_is_found_by_the_next(tmp_path
         )
         pass_minutes(settings)
         [batch] = server.batches.made
-        assert label.run(settings)["stopped"] == (
+        assert label.run(settings).stopped == (
             f"batch {batch.id} with 40 questions is under way; run the same command again to "
             "collect the answers"
         )
         server.batches.release()
         result = label.run(settings)
-        assert (result["labels"], result.get("stopped")) == (40, None)
+        assert (result.labels, result.stopped) == (40, None)
         assert created(server) == [40]
 
 

@@ -28,8 +28,8 @@ def test_what_a_model_that_plays_costs_is_told_step_by_step(tmp_path: Path) -> N
     settings = settings_in(tmp_path, collect=played).model_copy(update={"game": "quest"})
     with asking(plays) as server:
         result = collect.run(settings)
-    assert result["labels"] == STEPS > len(server.asked)  # a state that comes again is not asked
-    with Shard(result["shard"]) as shard:
+    assert result.labels == STEPS > len(server.asked)  # a state that comes again is not asked
+    with Shard(result.shard) as shard:
         labels, told = shard.labels(), shard.header.provenance
     assert labels is not None
     (who,) = told["experts"]
@@ -38,7 +38,7 @@ def test_what_a_model_that_plays_costs_is_told_step_by_step(tmp_path: Path) -> N
     assert (labels["dollars"] > 0).sum() == len(server.asked)
     assert ((labels["attempt"] == 1) == (labels["dollars"] > 0)).all()
     assert np.isfinite(labels["time"]).all()
-    facts = entries_of([Path(result["shard"])])[0].get()
+    facts = entries_of([Path(result.shard)])[0].get()
     assert facts.dollars == pytest.approx(labels["dollars"].sum())
 
 

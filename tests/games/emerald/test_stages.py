@@ -15,6 +15,7 @@ import pytest
 from pipeline import collect, evaluate, label, preprocess, train
 from pipeline.commands import replay
 from pipeline.games.loading import load_game
+from pipeline.reports.telling import told
 from pipeline.settings.reading import Settings
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
@@ -55,13 +56,13 @@ def settings(rom: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def raw(settings: Settings) -> Path:
-    return Path(collect.run(settings)["shard"])
+    return Path(collect.run(settings).shard)
 
 
 @pytest.fixture(scope="module")
 def labelled(settings: Settings, raw: Path) -> dict[str, Any]:
     preprocess.run(settings)
-    return label.run(settings)
+    return told(label.run(settings))
 
 
 def test_collect_records_every_variable_and_the_rom_s_own_hash(
@@ -96,8 +97,8 @@ def test_a_network_trained_on_it_is_evaluated_by_all_28_milestones(
 ) -> None:
     train.run(settings)
     result = evaluate.run(settings)
-    assert (result["episodes"], result["success_rate"]) == (2, 0.0)
-    assert [row["milestone"] for row in result["milestones"]] == [
+    assert (result.episodes, result.success_rate) == (2, 0.0)
+    assert [row.milestone for row in result.milestones] == [
         one.name for one in load_game("emerald").milestones
     ]
 
@@ -106,7 +107,7 @@ def test_preprocess_needs_no_rom_but_the_word_that_it_may_be_another(
     settings: Settings, raw: Path
 ) -> None:
     without = settings.model_copy(update={"rom": None})
-    assert preprocess.run(without)["frames"] == 16
+    assert preprocess.run(without).frames == 16
     with pytest.raises(PipelineError, match="the ROM's sha1 is"):
         preprocess.run(without.model_copy(update={"unverified_rom": False}))
 
