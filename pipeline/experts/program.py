@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.experts.protocol import Answers, Questions, Screens
+from pipeline.experts.protocol import Answers, Identity, Questions, Screens
 from pipeline.experts.sandbox import (
     Isolation,
     Limits,
@@ -103,9 +103,9 @@ class ProgramExpert:
         self.close()
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """What a shard's provenance says of this expert."""
-        told = {"kind": "program", "path": self.path.name, "sha256": self.sha256}
+        told: Identity = {"kind": "program", "path": self.path.name, "sha256": self.sha256}
         return {**told, "memory": "episode"} if self.remembers else told
 
     @property

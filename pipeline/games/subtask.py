@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription, Milestone
 from pipeline.settings.fields import Settings
 from pipeline.system.errors import PipelineError
+
+SubtaskEnds = TypedDict("SubtaskEnds", {"from": str | None, "to": str | None})
+"""What a shard says of its subtask: the milestones between which it lies."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Subtask:
     """Number of the goal, from 0; the number of milestones where it has none."""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> SubtaskEnds:
         """What a shard says of it."""
         return {"from": self.start, "to": self.goal}
 

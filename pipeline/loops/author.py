@@ -27,6 +27,7 @@ from pipeline.experts.authoring.record import Judged
 from pipeline.experts.authoring.starts import WHOLE, seeds
 from pipeline.experts.authoring.trials import Start, sights, tried_with, try_program
 from pipeline.experts.authoring.verdict import verdict
+from pipeline.experts.authoring.written import Whole
 from pipeline.experts.budget import Spending
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription
@@ -124,7 +125,7 @@ def _refuse_gaps(goals: Sequence[str], parts: Mapping[str, Any], game: GameDescr
 
 def _whole(
     shop: Workshop, parts: Mapping[str, Judged], pool: Executor, *, paid: bool
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[Mapping[str, Any], bool]:
     """Publish the joined program with how it does from the game's start to its last milestone.
 
     Args:
@@ -151,7 +152,7 @@ def _whole(
     starts = [Start(seed) for seed in chosen]
     told = verdict(try_program(pool, course, program, starts, title="whole"))
     low, high = told.interval
-    whole = {
+    whole: Whole = {
         "success_rate": told.rate,
         "success_low": low,
         "success_high": high,
@@ -203,4 +204,4 @@ def _forecast(shop: Workshop, goals: Sequence[str]) -> dict[str, Any]:
         name: max((one.number for one in Attempts(folder).answered()), default=0)
         for name, folder in folders.items()
     }
-    return forecast(settings, requests, asked)
+    return {**forecast(settings, requests, asked)}

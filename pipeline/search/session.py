@@ -13,7 +13,6 @@ import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,14 +170,14 @@ class SearchSession:
                 for turn in self.turns
             ],
         }
-        arrays: dict[str, Any] = {
+        arrays: dict[str, NDArray[np.uint8]] = {
             "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
             "ram": np.stack([np.concatenate(ram) for ram in self._rams]),
         }
         for index, state in enumerate(self._states):
             arrays[f"state{index}"] = np.frombuffer(state, np.uint8)
         packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
         try:
             write_whole(self.file, packed.getvalue())
         except OSError as error:
@@ -207,14 +206,14 @@ class SearchSession:
                 )
             episode = shard.episode(index, frames=False)
             start = shard.start_states()[episode.start_state]
-        self._begin: dict[str, Any] = {"seed": episode.seed, "options": {"state": start}}
-        env.reset(**self._begin)
+        self._begin = episode.seed, start
+        _reset(env, *self._begin)
         for action in episode.actions[: self.turns[-1].position if self.turns else 0].tolist():
             env.step(action)
         return env, episode.actions
 
     def _rewind(self) -> None:
-        self.env.reset(**self._begin)
+        _reset(self.env, *self._begin)
         for action in self._actions[: self.turns[-1].position].tolist():
             self.env.step(action)
 
@@ -244,6 +243,10 @@ class SearchSession:
             ends = np.cumsum([block.size for block in self.console.blocks])[:-1]
             self._rams.append(list(np.split(kept["ram"][index], ends)))
             self._states.append(kept[f"state{index}"].tobytes())
+
+
+def _reset(env: GBAEnv, seed: int, state: bytes) -> None:
+    env.reset(seed=seed, options={"state": state})
 
 
 def _read(file: Path) -> dict[str, NDArray[np.uint8]]:

@@ -100,8 +100,8 @@ class Found:
         more = f"   # fits as {', '.join(self.kinds[1:])} too" if len(self.kinds) > 1 else ""
         return f"{name}: {{{place}, type: {self.kinds[0]}}}{more}"
 
-    def as_dict(self, name: str, console: Platform) -> dict[str, Any]:
-        """For ``--json``."""
+    def as_dict(self, name: str, console: Platform) -> dict[str, object]:
+        """The fields and the line for ``game.yaml``, as ``--json`` prints them."""
         return {**asdict(self), "line": self.yaml(name, console)}
 
 

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pipeline.experts.authoring.written import Answer, Evidence, Result
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import write_whole
 from pipeline.system.strict_json import json_text
@@ -45,11 +46,20 @@ class Attempt:
     def film(self) -> Path:
         return self.folder / "failure.gif"
 
-    def read(self, what: str) -> dict[str, Any] | None:
-        """``prompt``, ``answer``, ``result`` or ``evidence``; None where it is not there."""
-        return read_json(self.folder / f"{what}.json")
+    def answer(self) -> Answer | None:
+        """What the model said; None where it has not answered."""
+        return cast("Answer | None", read_json(self.folder / "answer.json"))
 
-    def write(self, what: str, told: Mapping[str, Any]) -> None:
+    def result(self) -> Result | None:
+        """How the program did; None where it was not tried."""
+        return cast("Result | None", read_json(self.folder / "result.json"))
+
+    def evidence(self) -> Evidence | None:
+        """What the next prompt shows of it; None where it was not tried."""
+        return cast("Evidence | None", read_json(self.folder / "evidence.json"))
+
+    def write(self, what: str, told: Mapping[str, object]) -> None:
+        """Write ``WHAT.json``: prompt, answer, result or evidence."""
         write_json(self.folder / f"{what}.json", told)
 
 
@@ -130,7 +140,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return told
 
 
-def write_json(path: Path, told: Mapping[str, Any]) -> None:
+def write_json(path: Path, told: Mapping[str, object]) -> None:
     """Write strict JSON, whole and durably, in place of an older file.
 
     Raises:

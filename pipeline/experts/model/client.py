@@ -7,7 +7,6 @@ file holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ import anthropic
 import anyio
 import httpx2
 from anthropic import AsyncAnthropic
-from anthropic.types import Message
+from anthropic.types import Message, MessageCountTokensParams
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 from pipeline.experts.budget import Usage
 from pipeline.settings.fields import Settings
@@ -55,7 +55,7 @@ class Reply:
         return (details.explanation or "") if details is not None else ""
 
     @property
-    def blocks(self) -> list[dict[str, Any]]:
+    def blocks(self) -> list[dict[str, object]]:
         """All content blocks, as JSON; thoughts come first where the model thinks."""
         return [block.model_dump(mode="json") for block in self.message.content]
 
@@ -145,7 +145,9 @@ async def _count_attempts(request: Any, call_next: Any) -> Any:
     return await call_next(request)
 
 
-async def ask(client: AsyncAnthropic, request: Mapping[str, Any], *, timeout: float) -> Reply:
+async def ask(
+    client: AsyncAnthropic, request: MessageCreateParamsNonStreaming, *, timeout: float
+) -> Reply:
     """Put one question: ``request`` is what ``messages.create`` takes.
 
     The SDK repeats it after 408, 409, 429, 5xx and a broken connection, within ``timeout`` seconds
@@ -185,7 +187,7 @@ def _broken(error: Exception, attempts: int) -> QuestionFailed:
     return QuestionFailed(LabelStatus.FAILED, NO_MESSAGE, attempts, True)
 
 
-async def count_tokens(client: AsyncAnthropic, request: Mapping[str, Any]) -> int | None:
+async def count_tokens(client: AsyncAnthropic, request: MessageCountTokensParams) -> int | None:
     """Input tokens of a request as the provider counts them, for nothing; None if it does not.
 
     Raises:
