@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline.settings.options import (
     VALUES,
@@ -26,6 +26,9 @@ from pipeline.settings.reading import Settings, load_settings, tell_renamed
 from pipeline.system.errors import PipelineError
 from pipeline.system.streams import prepare_streams
 from pipeline.system.strict_json import json_text
+
+if TYPE_CHECKING:
+    from pipeline.commands.action import Action
 
 PLACES = {
     **dict.fromkeys(("dagger", "curriculum", "compare", "author"), "pipeline.loops"),
@@ -88,11 +91,12 @@ def _run(arguments: list[str]) -> None:
     known, overrides = _read(arguments)
     settings = load_settings(known.config, overrides)
     if known.command in COMMANDS:
-        result = _actions(known.command)[known.action].run(known, settings)
-        error = result.pop("error", None)
+        report = _actions(known.command)[known.action].run(known, settings)
+        result, error = dict(report.result), report.error
     else:
         result = _stage(known.command, settings)
-        error = result.pop("error", None)
+        told = result.pop("error", None)
+        error = None if told is None else str(told)
         print(_headline(known.command, result))
     if known.json:
         print(json_text(result if error is None else {**result, "error": error}))
@@ -100,9 +104,9 @@ def _run(arguments: list[str]) -> None:
         raise _Told(error)
 
 
-def _actions(command: str) -> dict[str, Any]:
+def _actions(command: str) -> Mapping[str, Action]:
     """Imported late: stages need none of what they need, and help is a fifth of a second faster."""
-    actions: dict[str, Any] = importlib.import_module(f"pipeline.commands.{command}").ACTIONS
+    actions: Mapping[str, Action] = importlib.import_module(f"pipeline.commands.{command}").ACTIONS
     return actions
 
 
@@ -298,7 +302,7 @@ def _parsers(
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name in with_actions:
-            from pipeline.commands.data import add_actions
+            from pipeline.commands.action import add_actions
 
             made = add_actions(command, shared, _actions(name), VALUES)
             leaves.update({(name, action): leaf for action, leaf in made.items()})

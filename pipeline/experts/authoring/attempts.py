@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -90,24 +90,48 @@ class Attempts:
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the author's folder while attempts are made in it.
 
+    If nothing was written there in the meantime, the folders that this made are removed again.
+
     Raises:
-        PipelineError: another process does.
+        PipelineError: another process holds it.
     """
     path = folder / ".lock"
+    new = [one for one in (folder, folder.parent) if not one.exists()]
+    handle = _locked(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError:
-        raise PipelineError(
-            f"{folder}: another process writes programs there; wait for it, or give another --run"
-        ) from None
     finally:
+        with suppress(OSError):  # a folder that holds more stays, and so does its lock
+            if new and [one.name for one in folder.iterdir()] == [path.name]:
+                path.unlink()
+                for one in new:
+                    one.rmdir()
         os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """A handle that holds the lock; it ends when that is closed."""
+    for _ in range(100):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # another process has just removed the folder
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(handle)
+            break
+        os.close(handle)  # another process has just removed the file: take the new one
+    raise PipelineError(
+        f"{path.parent}: another process writes programs there; wait for it, or give another --run"
+    )
 
 
 def milestone_folder(author: Path, milestone: str, milestones: Sequence[str]) -> Path:
