@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command carries on", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read has seen enough, as in "game show | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -166,7 +166,7 @@ def _settings_of(stage: str, taken: Words) -> dict[str, Any]:
 def _none_alone(taken: Words) -> None:
     if taken.plain:
         word = taken.plain[0]
-        raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
+        raise PipelineError(f"the command line: '{word}' has no key; write --key value")
 
 
 def _read(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:

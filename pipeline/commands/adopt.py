@@ -1,4 +1,4 @@
-"""Shards of the layout in which all of a game lay in one folder, into the folders of their runs.
+"""Moves shards of the old layout, one folder a game, to the folders of their runs.
 
 A file gets its new name before it loses the old one, so that an interruption at any place leaves
 it under at least one, and the same command finishes. Nothing is overwritten.

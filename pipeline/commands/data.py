@@ -1,4 +1,4 @@
-"""The data commands: ``python -m pipeline data ACTION``. Each composes what a room offers.
+"""The data commands: ``python -m pipeline data ACTION``. Each calls other rooms.
 
 An action prints its tables and returns a `Report`.
 """

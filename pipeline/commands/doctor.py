@@ -78,7 +78,7 @@ def table(found: Sequence[Row]) -> str:
 
 
 def _line(gaps: Sequence[str]) -> str:
-    return f"this machine lacks {', '.join(gaps)}; the commands stand in the table"
+    return f"this machine lacks {', '.join(gaps)}; the table has the commands"
 
 
 def _python() -> Row:

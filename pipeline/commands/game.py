@@ -28,7 +28,7 @@ _TURNS = 20
 """Plays that a picture of a search tells."""
 _STILL = (
     "nothing changed on the screen; look at it with --png FILE, and end a play with WAIT*4 or so, "
-    "that the game can answer"
+    "so that the game has time to react"
 )
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _found(known: argparse.Namespace, session: SearchSession, kinds: Sequence[st
     turns = [turn.what for turn in session.turns]
     told = {"session": str(known.session), "plays": turns}
     if not any(play.comparisons for play in plays):
-        print("nothing is said yet: play, then say what it did to the number, such as --by 1")
+        print("no comparison yet: play, then say how the number changed, such as --by 1")
         return Report({**told, "left": None})
     found, where = search(plays, console, kinds, known.limit), "at fixed addresses"
     if known.pointers or not found.total:
@@ -236,13 +236,13 @@ def _found(known: argparse.Namespace, session: SearchSession, kinds: Sequence[st
         if known.pointers or behind.total:
             found, where = behind, "behind pointers that moved"
     one = found.total == 1
-    print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all that was said")
+    print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all comparisons")
     if not found.total:
         emptied = emptied_by(plays, console, kinds)
         if emptied is not None:
             print(
-                f"'{emptied[1]}' of the play '{turns[emptied[0]]}' left no place; --undo takes the "
-                "last play back, with what was said of it"
+                f"'{emptied[1]}' of the play '{turns[emptied[0]]}' left no place; --undo takes "
+                "back the last play and its comparisons"
             )
     places = [one.as_dict(name, console) for one in found.found]
     if known.add is not None:
@@ -270,17 +270,18 @@ def _add(place: str, found: Result, name: str, session: SearchSession) -> str:
     example = f"'{found.found[0].place(console)}'" if found.found else "0x02001000"
     if not place and not found.total:
         raise PipelineError(
-            "--add: no place is left; take the last word back with --undo, or begin anew"
+            "--add: no place is left; take the last play back with --undo, or start a new search"
         )
     if not place and found.total != 1:
         raise PipelineError(
-            f"--add: {found.total:,} places are left; say more of the number, or name one, such as "
+            f"--add: {found.total:,} places are left; add comparisons, or name one, such as "
             f"--add {example}"
         )
     chosen = [one for one in found.found if place in ("", one.place(console))]
     if not chosen:
         raise PipelineError(
-            f"--add {place}: this is none of the places listed; name one, such as --add {example}"
+            f"--add {place}: this is not one of the places listed; name one, such as "
+            f"--add {example}"
         )
     line, pointer = chosen[0].yaml(name, console), None
     if chosen[0].pointer is not None:
@@ -312,7 +313,7 @@ def _find_arguments(parser: argparse.ArgumentParser) -> None:
     begin.add_argument("--state", type=Path, metavar="FILE", help="a save state")
     begin.add_argument("--shard", type=Path, metavar="FILE", help="a raw shard, played again")
     begin.add_argument("--episode", type=_natural, default=0, help="which of its episodes (0)")
-    script = parser.add_argument_group("what is done and said, in order, as often as you like")
+    script = parser.add_argument_group("plays and comparisons, in order, as many as you like")
     say = partial(script.add_argument, action=_InOrder, dest="script")
     say("--play", metavar="BUTTONS", help="steps of the game, such as 'RIGHT*3 WAIT*4'")
     say("--until", type=_natural, metavar="STEP", help="play the shard up to a step")
@@ -353,7 +354,7 @@ def _number(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
 
 
 def _game(settings: Settings) -> tuple[GameDescription, Path]:

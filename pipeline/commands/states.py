@@ -254,7 +254,7 @@ def _reached(file: Path, milestone: str | None, game: GameDescription, state: St
         return holding[-1]
     if milestone not in holding:
         when = next(one.when for one in game.milestones if one.name == milestone)
-        there = f"; reached are: {', '.join(holding)}" if holding else "; none is"
+        there = f"; these are reached: {', '.join(holding)}" if holding else "; none is"
         raise PipelineError(f"{file}: '{milestone}' is not reached in it ({when}){there}")
     return milestone
 
@@ -304,7 +304,7 @@ def _problems(
     if kept.about.get("rom_sha1") != game.rom_sha1:
         yield f"made with a ROM with sha1 {kept.about.get('rom_sha1')}, not {game.rom_sha1}"
     if kept.about.get("milestone") != name:
-        yield f"says that it is one of '{kept.about.get('milestone')}'"
+        yield f"says that it is a state of '{kept.about.get('milestone')}'"
     digest = ram_sha256(env.emulator)
     if digest != kept.about["ram_sha256"] or not digest.startswith(file.stem):
         yield f"its RAM has the sha256 {digest[:16]}, which is not its name"

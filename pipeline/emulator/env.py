@@ -182,10 +182,10 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     def step(  # type: ignore[override]
         self, action: np.int64 | int
     ) -> tuple[NDArray[np.uint8], float, bool, bool, Info]:
-        """Press a button; the law of the environment stands with the class.
+        """Press a button; the class says what a step does.
 
         Raises:
-            ValueError: no such button; also where ``action`` is no whole number.
+            ValueError: no such button; also where ``action`` is not a whole number.
             gymnasium.error.ResetNeeded: no episode was begun.
             gymnasium.error.ClosedEnvironmentError: after :meth:`close`.
         """
@@ -260,8 +260,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             button = operator.index(action)
         except TypeError:
             raise ValueError(
-                f"the action is {action!r}, no whole number; {self.game.name} has the buttons "
-                f"0..{len(self._keys) - 1}"
+                f"the action is {action!r}, which is not a whole number; "
+                f"{self.game.name} has the buttons 0..{len(self._keys) - 1}"
             ) from None
         if not 0 <= button < len(self._keys):
             raise ValueError(
@@ -284,7 +284,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._state = self._reader.read()
 
     def _is_new_map(self) -> bool:
-        """Whether the player is where he has not been before in this episode; notes the place."""
+        """Whether the player is on a map that is new in this episode; notes the map."""
         maps, state = self.game.names.maps, self._state
         if maps is None or not self._on_a_map.holds(state):
             return False

@@ -52,8 +52,8 @@ class PolicyExpert:
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
         if self._actor.told:
             raise PipelineError(
-                f"{path}: its network is told which milestone is next, but an expert is shown the "
-                "screen alone; give a checkpoint that was trained without train.goal_conditioned"
+                f"{path}: its network is goal-conditioned, but an expert sees only the screen; "
+                "give a checkpoint that was trained without train.goal_conditioned"
             )
         self._path = path
         console = PLATFORMS[game.platform]

@@ -1,4 +1,4 @@
-"""The far side of an expert program inside Monty: as ``worker.py``, by an interpreter of its own.
+"""The process in which an expert program runs inside Monty, an interpreter of its own.
 
 Monty (PyPI ``pydantic-monty``) is a Python interpreter written in Rust that knows the language and
 a few modules, and no files, network, processes or environment. It runs in a process of its own

@@ -1,4 +1,4 @@
-"""The far side of an expert program: runs it in a process of its own, over JSON lines.
+"""The process in which an expert program runs; it is asked over JSON lines.
 
 Started as ``python worker.py`` with the standard library only; it imports nothing of the pipeline,
 so that the same file can stand inside any sandbox. The program's text comes through the pipe, so no
@@ -166,7 +166,7 @@ def describe(error: BaseException, name: str) -> str:
         tail = f", line {line}" if line else ""
         return text[: MAX_TEXT - len(tail)] + tail
     except BaseException:  # noqa: BLE001 - an error that cannot say what it is
-        return "an error that cannot be told"
+        return "an error that cannot be described"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _REQUIRED = object()
 
 
 class _Strict(yaml.constructor.SafeConstructor):
-    """Building in which a key that stands twice is an error, not a silent overwriting."""
+    """Building in which a key that is listed twice is an error, not a silent overwriting."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -28,7 +28,7 @@ class _Strict(yaml.constructor.SafeConstructor):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                    None, None, f"the key '{key}' is given twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)

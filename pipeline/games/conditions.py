@@ -204,7 +204,7 @@ class _Checker:
             if name in ("max", "min"):
                 fits = fits or (len(shapes) > 1 and not any(shapes))
         if not fits or node.keywords:
-            raise self._mistake(node, f"{name} cannot be taken of this")
+            raise self._mistake(node, f"{name} cannot be applied to this")
         return ()
 
     def _mistake(self, node: ast.expr, problem: str) -> PipelineError:

@@ -67,7 +67,7 @@ def subtask_of(
         if start == goal:
             raise PipelineError(f"--from and --to are both '{goal}'; give two milestones")
         raise PipelineError(
-            f"'{goal}' does not come after '{start}' in {game.name}'s milestones; exchange --from "
+            f"'{goal}' does not come after '{start}' in {game.name}'s milestones; swap --from "
             "and --to"
         )
     ends = "start" if start is None else start, "end" if goal is None else goal

@@ -277,7 +277,7 @@ def _conditions(game: GameDescription, seen: list[State]) -> tuple[list[Conditio
         first = answers.index(True) if True in answers else None
         rows.append({"name": name, "when": when, "holds": answers[0], "first at step": first})
         if answers[0] and name in ("success", "failure"):
-            problems.append(f"{name} holds at the beginning already: '{when}'")
+            problems.append(f"{name} already holds at the beginning: '{when}'")
     return rows, problems
 
 
@@ -349,6 +349,6 @@ def _of_values(game: GameDescription, seen: list[State]) -> Iterator[str]:
     for milestone in game.milestones:
         try:
             if Condition(milestone.when, shapes).holds(seen[0]):
-                yield f"milestone {milestone.name} holds at the beginning already"
+                yield f"milestone {milestone.name} already holds at the beginning"
         except PipelineError:
             continue

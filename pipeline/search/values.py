@@ -1,4 +1,4 @@
-"""Where in RAM does a number lie? Search by what plays did to it, as cheat finders do.
+"""Where in RAM does a number lie? Search by what plays did to it, as cheat tools do.
 
 A play is some buttons, with the RAM before and after it. A comparison says what the play did to the
 number: it grew, it grew by 1, it did not change, it now is 5. Every place in RAM, read as every
@@ -62,7 +62,7 @@ COMPARISONS: Mapping[str, _Rule] = {
 
 @dataclass(frozen=True)
 class Play:
-    """The RAM before and after some buttons, one array of bytes a block, and what is said of it."""
+    """The RAM before and after some buttons, one array of bytes a block, and the comparisons."""
 
     before: Sequence[NDArray[np.uint8]]
     after: Sequence[NDArray[np.uint8]]
@@ -71,7 +71,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Found:
-    """A place that fits all that was said."""
+    """A place that fits all comparisons."""
 
     kinds: tuple[str, ...]
     """The types as which it fits."""

@@ -120,7 +120,8 @@ def choose(
     if list(named) == [ALL]:
         if settings.from_run is not None:
             raise PipelineError(
-                f"from_run {settings.from_run}: --shards all takes every run's; give one of both"
+                f"from_run {settings.from_run}: --shards all takes every run's; give only one of "
+                "them"
             )
         folders = folders_of(home)
         chosen = Chosen(pick(folders), "all runs", home, unread=_unread(folders))
@@ -158,7 +159,7 @@ def named_shards(settings: Settings, named: Sequence[str]) -> list[Path] | None:
         return None
     if settings.from_run is not None:
         raise PipelineError(
-            f"from_run {settings.from_run}: the shards are named one by one; give one of both"
+            f"from_run {settings.from_run}: the shards are named one by one; give only one of them"
         )
     return [Path(one) for one in named]
 

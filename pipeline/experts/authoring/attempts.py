@@ -198,8 +198,4 @@ def _cannot_write(path: Path, error: OSError) -> PipelineError:
 
 
 def _why(error: OSError | ValueError) -> str:
-    return (
-        os.strerror(error.errno or 0)
-        if isinstance(error, OSError)
-        else "not what was written there"
-    )
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "damaged"

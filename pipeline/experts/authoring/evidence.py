@@ -57,7 +57,7 @@ def others(lines: Sequence[str]) -> list[Block]:
 
 
 def summary(name: str, tries: Sequence[Try], reason: str | None) -> str:
-    """One line on an attempt: how often it arrived and what stopped it, or why it was no use."""
+    """One line on an attempt: how often it reached the milestone, and what stopped it."""
     if reason is not None:
         return f"{name}: could not be used: {reason}"
     reasons = Counter(_kind(one.reason) for one in tries if not one.reached)
@@ -66,7 +66,7 @@ def summary(name: str, tries: Sequence[Try], reason: str | None) -> str:
 
 
 def _telling(failed: Sequence[Try]) -> list[Try]:
-    """The failed episodes to show: another reason before the same again, none that went alike."""
+    """The failed episodes to show: one of each reason first, and none that ended like another."""
     seen: Counter[str] = Counter()
     ranked = []
     for place, one in enumerate(failed):

@@ -1,4 +1,4 @@
-"""What an attempt came to, as it stands in ``result.json``, and which attempt is the best."""
+"""The result of an attempt, as ``result.json`` has it, and which attempt is the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the JSON files of an author's folder."""
+"""The content of the JSON files in an author's folder."""
 
 from __future__ import annotations
 

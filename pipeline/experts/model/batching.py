@@ -276,7 +276,7 @@ class Batching:
                 batch = await client.messages.batches.create(requests=chunk)
                 if not self._under_way.submitted(name, batch.id):
                     self._reasons.append(
-                        f"batch {batch.id} cannot be written down in "
+                        f"batch {batch.id} cannot be recorded in "
                         f"{self._desk.kept.database.path}: if a later command submits its "
                         f"{len(chunk)} questions again, cancel this one"
                     )

@@ -28,7 +28,7 @@ __all__ = ["QuestionFailed", "Reply", "Usage", "ask", "model_name", "open_client
 KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 ADDRESS, HEADERS = "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"
 LONGEST_REASON = 200
-NO_MESSAGE = "the server's answer is no message"
+NO_MESSAGE = "the server's answer is not a message"
 
 
 @dataclass(frozen=True)
@@ -242,18 +242,18 @@ def fatal_error(
         )
     if error.status_code == 403:
         return PipelineError(
-            f"the Messages API forbids this to the key ({told}); set {KEY} to one that may ask "
-            f"{model}"
+            f"the Messages API does not allow this key to ask {model} ({told}); set {KEY} to "
+            "another one"
         )
     if error.status_code == 402 or error.type == "billing_error":
         return PipelineError(
-            f"the Messages API asks for payment ({told}); see to the account's credit and run the "
+            f"the Messages API asks for payment ({told}); add credit to the account and run the "
             "same command again"
         )
     if error.status_code == 404 and error.type == "not_found_error":
         return PipelineError(
-            f"model.name: the Messages API has no model '{model}', or has it no more ({told}); set "
-            "it in the configuration, or with --model.name, to one that the provider lists"
+            f"model.name: the Messages API has no model '{model}' ({told}); set it in the "
+            "configuration, or with --model.name, to one that the provider lists"
         )
     if error.status_code == 404:
         return PipelineError(

@@ -49,7 +49,7 @@ def test_a_file_is_replaced_whole_and_a_damaged_one_named(tmp_path: Path) -> Non
     with pytest.raises(PipelineError) as caught:
         read_json(path)
     assert str(caught.value) == (
-        f"{path}: cannot be read (not what was written there); remove the folder that it lies in"
+        f"{path}: cannot be read (damaged); remove the folder that it lies in"
     )
 
 
