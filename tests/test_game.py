@@ -88,7 +88,7 @@ def test_a_new_game_never_overwrites(here: Path, capsys: Capture) -> None:
     (here / "other").mkdir()
     (here / "other/expert.py").write_text("mine")
     line = refused(capsys, "game", "new", "other", "--rom", "a.gb")
-    assert line.startswith("other/expert.py: is there already")
+    assert line.startswith("other/expert.py: exists already")
     assert not (here / "other/game.yaml").exists()
     assert (here / "mine/game.yaml").read_bytes() == before
     run(capsys, "game", "new", "mine", "--rom", "a.gb", "--folder", "games/second")
