@@ -199,10 +199,14 @@ def test_a_release_without_the_library_takes_it_from_debian_12(
     assert installing.DEBIAN_KEY.read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
-def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_each_gap_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "_output", lambda command: "")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
+    (tmp_path / "main_Packages.lz4").touch()
+    monkeypatch.setattr(doctor, "LISTS", tmp_path)
     result = doctor.run(load_settings())
     assert result["missing"] == ["libmgba"]
     assert result["error"] == "this machine lacks libmgba; the table has the commands"
@@ -215,6 +219,28 @@ def test_the_doctor_names_each_gap_with_its_command(monkeypatch: pytest.MonkeyPa
         "sudo apt-get install bubblewrap or pip install pydantic-monty and "
         "--expert.isolation monty; "
     )
+
+
+def test_the_doctor_asks_for_lists_of_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_output", lambda command: "")
+    monkeypatch.setattr(doctor.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(doctor, "LISTS", tmp_path)
+    told = {row.what: row for row in doctor.rows()}["libmgba"]
+    assert told.found == "not found, and no lists of packages"
+    assert told.do == (
+        "sudo apt-get update, then make doctor again; or make venv SUDO=no unpacks it into .venv"
+    )
+
+
+def test_the_doctor_shows_the_vector_units_of_this_architecture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An emulator of another architecture shows the host's /proc/cpuinfo."""
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
+    told = {row.what: row for row in doctor.rows()}["vector units"]
+    assert "avx" not in told.found
 
 
 def test_the_doctor_knows_a_way_where_bubblewrap_may_not_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,16 @@ def test_every_file_of_configs_has_a_row() -> None:
     assert [
         path.name for path in ROOT.glob("configs/*.yaml") if f"| `{path.name}` |" not in text
     ] == []
+
+
+def test_every_file_of_configs_opens_with_what_it_gives() -> None:
+    for path in ROOT.glob("configs/*.yaml"):
+        words = re.findall(r"^# [A-Z][^:]*(?=: )", path.read_text(), re.MULTILINE)
+        assert words[:4] == ["# What", "# Command", "# Time, hardware", "# Expected"], path.name
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
 def test_the_help_of_a_stage_lists_its_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,14 @@ SONAME = "libmgba.so.0.10"
 DISK_GIB = 9
 """What an environment takes (6.0) and a default run (1), with room for the downloads."""
 MEMORY_GIB = 4
+LISTS = Path("/var/lib/apt/lists")
+"""What apt-get update fetched."""
+VECTORS = {
+    "x86_64": ("flags", ("avx2", "avx512f", "avx512_bf16", "amx_bf16")),
+    "aarch64": ("Features", ("asimd", "sve", "bf16")),
+}
+"""By architecture: how /proc/cpuinfo calls them, and those that matter. (An emulator of another
+architecture may show the host's file.)"""
 MONTY = "pip install pydantic-monty and --expert.isolation monty"
 """Where bubblewrap cannot run."""
 
@@ -115,6 +123,9 @@ def _libmgba() -> Row:
     for package in ("libmgba0.10t64", "libmgba0.10"):
         if _output(["apt-cache", "show", package]):
             return Row("libmgba", GAP, "not found", f"{_apt(package)}; without root: {unpack}")
+    if not any(LISTS.glob("*_Packages*")):
+        first = "sudo apt-get update, then make doctor again"
+        return Row("libmgba", GAP, "not found, and no lists of packages", f"{first}; or {unpack}")
     return Row("libmgba", GAP, "not found", f"this system has no such package; {unpack}")
 
 
@@ -166,17 +177,23 @@ def _processor() -> list[Row]:
     except OSError:
         text = ""
     named = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    flags = set((re.search(r"^flags\s*: (.*)$", text, re.MULTILINE) or [""])[0].split())
+    word, known = VECTORS.get(platform.machine(), ("flags", ()))
+    flags = set((re.search(rf"^{word}\s*: (.*)$", text, re.MULTILINE) or [""])[0].split())
     cores = len(os.sched_getaffinity(0))
     name = f"{named.group(1) if named else platform.processor()} ({platform.machine()})"
-    fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    fast = [flag for flag in known if flag in flags]
     state, advice = OK, ""
-    if not {"avx512_bf16", "amx_bf16"} & flags:
+    if not {"avx512_bf16", "amx_bf16"} & set(fast):
         state, advice = NOTE, "training runs in fp32, about three times slower than with bf16"
     return [
         Row("processor", OK, name, ""),
         Row("cores", OK, str(cores), ""),
-        Row("vector units", state, " ".join(fast) or "none of avx2, avx512", advice),
+        Row(
+            "vector units",
+            state,
+            " ".join(fast) or f"none of {' '.join(known) or 'those known'}",
+            advice,
+        ),
     ]
 
 

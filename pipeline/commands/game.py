@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.commands import states
+from pipeline.commands import game_states
 from pipeline.commands.action import Action, Report
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
@@ -373,5 +373,7 @@ ACTIONS = {
     "check": Action("is a game.yaml right? its variables, live", _check_arguments, _check),
     "find": Action("search RAM for a variable", _find_arguments, _find),
     "show": Action("a game's screen and state", _show_arguments, _show),
-    "states": Action("the library of start states: ls, add, check", states.arguments, states.run),
+    "states": Action(
+        "the library of start states: ls, add, check", game_states.arguments, game_states.run
+    ),
 }

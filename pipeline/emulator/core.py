@@ -12,7 +12,7 @@ from pipeline.emulator.boards import open_board
 from pipeline.emulator.mgba_library import Mgba, load_mgba
 from pipeline.games.cartridge import filled_up, read_cartridge
 from pipeline.games.platforms import GBA, Platform
-from pipeline.games.save_files import PNG, identity_of, png_chunks, unlike
+from pipeline.games.states import PNG, identity_of, png_chunks, unlike
 from pipeline.system.errors import PipelineError
 
 HEIGHT, WIDTH = GBA.height, GBA.width
@@ -98,7 +98,7 @@ class Emulator:
         The screen is stale until a frame ran.
 
         Args:
-            save: as many bytes as the cartridge has (:func:`pipeline.games.save_files.check_save`).
+            save: as many bytes as the cartridge has (:func:`pipeline.games.states.check_save`).
         """
         self._erase_cartridge()
         self._board.reset()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.emulator.core import KEY_BITS, Emulator
 from pipeline.games.description import StartState, Timing
-from pipeline.games.save_files import PNG, check_start, check_state, read_file
+from pipeline.games.states import PNG, check_start, check_state, read_file
 from pipeline.system.errors import PipelineError
 
 

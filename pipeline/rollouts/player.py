@@ -17,7 +17,7 @@ from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import PLATFORMS
-from pipeline.games.save_files import check_start
+from pipeline.games.states import check_start
 from pipeline.games.subtask import Subtask, ending_with, subtask_in
 from pipeline.rollouts.episodes import Start
 from pipeline.rollouts.seeds import Purpose

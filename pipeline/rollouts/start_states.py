@@ -25,7 +25,7 @@ import numpy as np
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
-from pipeline.games.save_files import note_of, with_note, without_note
+from pipeline.games.states import note_of, with_note, without_note
 from pipeline.games.subtask import known_milestone
 from pipeline.rollouts.seeds import Purpose, purpose_of
 from pipeline.system.errors import PipelineError

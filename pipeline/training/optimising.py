@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -134,8 +136,20 @@ def make_optimizer(
 
     Fused: one pass over the weights instead of ten.
     """
+    _name_the_user()
     kind: Any = torch.optim.AdamW if decoupled else torch.optim.Adam
     made: torch.optim.Optimizer = kind(
         network.parameters(), lr=rate, weight_decay=weight_decay, fused=True
     )
     return made
+
+
+def _name_the_user() -> None:
+    """A part of torch that the first optimizer loads names a folder after the user.
+
+    In a container (``docker run --user 1000``) the user may have no name.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"

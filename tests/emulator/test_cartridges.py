@@ -14,7 +14,7 @@ from pipeline.games.cartridge import read_cartridge
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB, GBA
-from pipeline.games.save_files import check_state, with_note
+from pipeline.games.states import check_state, with_note
 from pipeline.games.template import write_game
 from pipeline.search.checking import _of_code
 from pipeline.system.errors import PipelineError

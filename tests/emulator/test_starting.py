@@ -13,7 +13,7 @@ from pipeline.emulator.env import GBAEnv
 from pipeline.games.identity import find_rom
 from pipeline.games.loading import load_game
 from pipeline.games.platforms import GB
-from pipeline.games.save_files import check_state, note_of, with_note, without_note
+from pipeline.games.states import check_state, note_of, with_note, without_note
 from pipeline.rollouts.player import make_player
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.games.containers import LARGEST
 from pipeline.games.platforms import GB, GBA, Platform
-from pipeline.games.save_files import check_save, read_file, read_origin
+from pipeline.games.states import check_save, read_file, read_origin
 from pipeline.system.errors import PipelineError
 from tests.emulator.conftest import STANDING, write_cartridge
 from tests.game_boy import cartridge

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -110,3 +113,24 @@ def test_agreement_counts_each_step_once_and_changes_nothing() -> None:
     assert measured["agreement"] == float((logits.argmax(1) == buttons).float().mean())
     assert measured["loss"] == pytest.approx(float(functional.cross_entropy(logits, buttons)))
     assert mine.network.training
+
+
+NAMELESS = """
+import os
+import pwd
+def getpwuid(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = getpwuid
+from torch import nn
+from pipeline.training.optimising import make_optimizer
+make_optimizer(nn.Linear(2, 2), decoupled=False, rate=1e-3, weight_decay=0)
+import getpass
+assert getpass.getuser() == f"user-{os.getuid()}"  # what torch asks, in some versions at once
+"""
+
+
+def test_a_user_without_a_name_can_train() -> None:
+    """As in a container that runs as a number that /etc/passwd does not hold."""
+    named = ("LOGNAME", "USER", "LNAME", "USERNAME", "TORCHINDUCTOR_CACHE_DIR")
+    env = {name: value for name, value in os.environ.items() if name not in named}
+    subprocess.run([sys.executable, "-c", NAMELESS], env=env, check=True)

@@ -206,7 +206,7 @@ def _add_file(
     file: Path, known: argparse.Namespace, game: GameDescription, env: GBAEnv, library: Library
 ) -> AddedRow:
     from pipeline.emulator.starting import begin, load_file, warning_of
-    from pipeline.games.save_files import without_note
+    from pipeline.games.states import without_note
     from pipeline.rollouts.start_states import ram_sha256, summary
 
     if Path(file.name.lower().removesuffix(".gz")).suffix in _SAVES:
