@@ -28,7 +28,7 @@ from pipeline.system.streams import prepare_streams
 from pipeline.system.strict_json import json_text
 
 if TYPE_CHECKING:
-    from pipeline.commands.data import Action
+    from pipeline.commands.action import Action
 
 PLACES = {
     **dict.fromkeys(("dagger", "curriculum", "compare", "author"), "pipeline.loops"),
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command carries on", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read has seen enough, as in "game show | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,11 +91,12 @@ def _run(arguments: list[str]) -> None:
     known, overrides = _read(arguments)
     settings = load_settings(known.config, overrides)
     if known.command in COMMANDS:
-        result = _actions(known.command)[known.action].run(known, settings)
-        error = result.pop("error", None)
+        report = _actions(known.command)[known.action].run(known, settings)
+        result, error = dict(report.result), report.error
     else:
         result = _stage(known.command, settings)
-        error = result.pop("error", None)
+        told = result.pop("error", None)
+        error = None if told is None else str(told)
         print(_headline(known.command, result))
     if known.json:
         print(json_text(result if error is None else {**result, "error": error}))
@@ -170,7 +171,7 @@ def _settings_of(stage: str, taken: Words) -> dict[str, object]:
 def _none_alone(taken: Words) -> None:
     if taken.plain:
         word = taken.plain[0]
-        raise PipelineError(f"the command line: '{word}' stands alone; write --key value")
+        raise PipelineError(f"the command line: '{word}' has no key; write --key value")
 
 
 def _read(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, object]]:
@@ -306,7 +307,7 @@ def _parsers(
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name in with_actions:
-            from pipeline.commands.data import add_actions
+            from pipeline.commands.action import add_actions
 
             made = add_actions(command, shared, _actions(name), VALUES)
             leaves.update({(name, action): leaf for action, leaf in made.items()})

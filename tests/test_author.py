@@ -345,7 +345,7 @@ def test_a_mistake_is_told_in_one_line(
     with pytest.raises(PipelineError) as caught:
         author.run(change(settings, **sections))
     assert str(caught.value) == message
-    assert not list(settings.paths.checkpoints.rglob("prompt.json"))
+    assert not list(settings.paths.checkpoints.rglob("*"))  # no lock, and no empty folder
 
 
 def test_a_retired_model_is_named(settings: Settings, serve: Open) -> None:

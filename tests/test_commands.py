@@ -56,7 +56,7 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ),
         (
             ("collect", "--from", "orb_found", "--to", "left_home"),
-            "error: 'left_home' does not come after 'orb_found' in quest's milestones; exchange "
+            "error: 'left_home' does not come after 'orb_found' in quest's milestones; swap "
             "--from and --to",
         ),
     ],

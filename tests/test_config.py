@@ -150,7 +150,7 @@ def test_a_wrong_end_of_a_subtask_is_named_as_it_was_written(tmp_path: Path) -> 
             ["--epizodes", "4"],
             "the command line: unknown key '--epizodes'; the nearest is '--episodes'",
         ),
-        (["4"], "the command line: '4' stands alone; write --key value"),
+        (["4"], "the command line: '4' has no key; write --key value"),
         (["--episodes"], "the command line: --evaluate.episodes needs a value"),
         (["--episodes", "4", "5"], "the command line: --evaluate.episodes takes one value, not 2"),
     ],

@@ -92,11 +92,7 @@ class Starter:
         return code, self._log.read()
 
     def kill(self, words: list[str], moment: Callable[[], bool], delay: float) -> bool:
-        """Kill every process of a command ``delay`` seconds after a moment came.
-
-        Returns:
-            False if the command had ended before.
-        """
+        """Kill a command ``delay`` seconds after a moment came; False if it had ended before."""
         group = self.start(words)
         while not moment() and alive(group):
             time.sleep(0.002)

@@ -83,12 +83,12 @@ def test_a_new_game_never_overwrites(here: Path, capsys: Capture) -> None:
     run(capsys, "game", "new", "mine", "--rom", "a.gb")
     before = (here / "mine/game.yaml").read_bytes()
     assert refused(capsys, "game", "new", "mine", "--rom", "a.gb") == (
-        "mine/game.yaml: is there already and stays as it is; choose another folder with --folder"
+        "mine/game.yaml: exists already and is not changed; choose another folder with --folder"
     )
     (here / "other").mkdir()
     (here / "other/expert.py").write_text("mine")
     line = refused(capsys, "game", "new", "other", "--rom", "a.gb")
-    assert line.startswith("other/expert.py: is there already")
+    assert line.startswith("other/expert.py: exists already")
     assert not (here / "other/game.yaml").exists()
     assert (here / "mine/game.yaml").read_bytes() == before
     run(capsys, "game", "new", "mine", "--rom", "a.gb", "--folder", "games/second")
@@ -181,7 +181,7 @@ def test_check_warns_and_says_what_is_wrong(here: Path, capsys: Capture) -> None
     assert told["problems"] == [
         f"line 10: start_states.bad: {folder}/bad.png: not a save state of mGBA, neither a raw one "
         "nor a PNG; save one in mGBA",
-        "success holds at the beginning already: 'x == 5'",
+        "success already holds at the beginning: 'x == 5'",
         "failure: condition '100 // ground > 3': division by zero; guard it with 'and'",
     ]
     assert told["warnings"] == [

@@ -65,7 +65,7 @@ def test_a_place_is_found_and_put_into_game_yaml(mover: Path, capsys: Capture) -
     env.reset(seed=1)
     assert env.step(7)[4]["state"] == {"x": 6}
     line = refused(capsys, "x.npz", "--type", "u8", "--add")
-    assert line == "mover/game.yaml, line 13: not valid YAML (the key 'x' stands twice); fix it"
+    assert line == "mover/game.yaml, line 13: not valid YAML (the key 'x' is given twice); fix it"
 
 
 def test_one_long_command_says_the_same_as_many_short_ones(mover: Path, capsys: Capture) -> None:
@@ -162,7 +162,7 @@ def test_a_recorded_episode_is_searched_step_by_step(
     assert told["found"][0]["values"] == [5, 6, 9, 10]
     assert len(start) == 12
     assert refused(capsys, "x.npz", "--play", "A") == (
-        "--play: the search x.npz goes along a shard; go on with --until STEP"
+        "--play: the search x.npz follows a shard; continue with --until STEP"
     )
     assert refused(capsys, "x.npz", "--until", "5") == (
         "--until 5: the episode was played up to step 5 and has 12; give a step between"
@@ -174,7 +174,7 @@ def test_a_recorded_episode_is_searched_step_by_step(
 
 def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture) -> None:
     assert refused(capsys, "x.npz", "--by", "1") == (
-        "--by 1: nothing was played yet that it could be said of; give --play BUTTONS before it"
+        "--by 1: nothing was played yet; give --play BUTTONS before it"
     )
     assert refused(capsys, "x.npz", "--play", "RIGTH*2") == (
         "--play: 'RIGTH*2' is no button; write such as RIGHT, A*3 or WAIT (the nearest is RIGHT)"
@@ -185,29 +185,26 @@ def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture)
     assert refused(capsys, "x.npz", "--play", " ") == (
         "--play: no buttons; write some such as 'RIGHT*3 WAIT A'"
     )
-    assert refused(capsys, "x.npz", "--undo") == (
-        "--undo: nothing was played that could be taken back"
-    )
+    assert refused(capsys, "x.npz", "--undo") == ("--undo: there is no play to take back")
     assert refused(capsys, "x.npz", "--until", "3") == (
         "--until: there is no shard to play; begin the search with --shard FILE"
     )
     assert not (mover / "x.npz").exists()
     find(capsys, "x.npz", "--play", "RIGHT", "--by", "1")
     assert refused(capsys, "x.npz", "--start", "power_on") == (
-        "x.npz: this search has begun already; leave --start, --state and --shard out, or remove "
-        "the file to begin anew"
+        "x.npz: this search has already begun; leave --start, --state and --shard out, or remove "
+        "the file to start over"
     )
     left = find(capsys, "many.npz", "--play", "A", "--unchanged")["left"]
     assert refused(capsys, "many.npz", "--add") == (
-        f"--add: {left:,} places are left; say more of the number, or name one, such as --add "
-        "'0xC000'"
+        f"--add: {left:,} places are left; add comparisons, or name one, such as --add '0xC000'"
     )
     find(capsys, "gone.npz", "--play", "A", "--by", "77")
     assert refused(capsys, "gone.npz", "--add") == (
-        "--add: no place is left; take the last word back with --undo, or begin anew"
+        "--add: no place is left; take the last play back with --undo, or start a new search"
     )
     assert refused(capsys, "many.npz", "--add", "0xC002") == (
-        "--add 0xC002: this is none of the places listed; name one, such as --add '0xC000'"
+        "--add 0xC002: this is not one of the places listed; name one, such as --add '0xC000'"
     )
     assert refused(capsys, "x.npz", game="quest") == (
         f"x.npz: a search in mover (ROM {load_game('mover').rom_sha1}), not in quest "
@@ -216,7 +213,7 @@ def test_what_a_search_cannot_do_is_one_clear_line(mover: Path, capsys: Capture)
     for damage in (b"", b"no search", (mover / "x.npz").read_bytes()[:500]):
         (mover / "bad.npz").write_bytes(damage)
         assert refused(capsys, "bad.npz") == (
-            "bad.npz: not a search that 'game find' can go on with; name another file, or remove "
+            "bad.npz: not a search that 'game find' can continue; name another file, or remove "
             "this one"
         )
     assert refused(capsys, "mover/game.yaml/x.npz") == (
@@ -232,14 +229,14 @@ def test_a_search_says_what_left_no_place_and_when_nothing_was_to_be_seen(
     printed = capsys.readouterr().out
     assert printed.count("nothing changed on the screen") == 1
     assert (
-        "B WAIT: nothing changed on the screen; look at it with --png FILE, and end a play with "
-        "WAIT*4 or so, that the game can answer\n"
+        "B WAIT: nothing changed on the screen; look at it with --png FILE, and end a play "
+        "with WAIT*4 or so, so that the game has time to react\n"
     ) in printed
     assert "--undo" not in printed
     assert main([*words, "--play", "RIGHT", "--greater", "--by", "7"]) == 0
     line = (
-        "'by 7' of the play 'RIGHT' left no place; --undo takes the last play back, with what was "
-        "said of it\n"
+        "'by 7' of the play 'RIGHT' left no place; --undo takes back the last play and its "
+        "comparisons\n"
     )
     assert line in capsys.readouterr().out
     assert main(words) == 0

@@ -209,7 +209,7 @@ def test_the_doctor_names_each_gap_with_its_command(
     monkeypatch.setattr(doctor, "LISTS", tmp_path)
     result = doctor.run(load_settings())
     assert result["missing"] == ["libmgba"]
-    assert result["error"] == "this machine lacks libmgba; the commands stand in the table"
+    assert result["error"] == "this machine lacks libmgba; the table has the commands"
     told = {row["what"]: row["do"] for row in result["machine"]}
     assert (
         told["libmgba"]

@@ -202,7 +202,7 @@ def test_a_variable_that_is_not_set_is_one_line(
     monkeypatch.delenv("NOPE", raising=False)
     file = tmp_path / "some.yaml"
     file.write_text("rom: $NOPE/a.gba\n")
-    why = "the environment variable NOPE is not set; set it, or write the path out"
+    why = "the environment variable NOPE is not set; set it, or write the whole path"
     for words, line in (
         (["train", "--config", str(file)], f"{file}: rom is '$NOPE/a.gba': {why}"),
         (["train", "--rom=$NOPE/a"], f"the command line: rom is '$NOPE/a': {why}"),
@@ -274,7 +274,7 @@ def test_options_stand_where_one_likes(
          "--help"),
         (["data"], "the following arguments are required: ACTION; see pokemon-il data --help"),
         (["data", "show", "a", "b"], "unrecognized arguments: b; see pokemon-il data show --help"),
-        (["train", "4"], "'4' stands alone; write --key value"),
+        (["train", "4"], "'4' has no key; write --key value"),
         (["train", "--steps", "--json"], "--train.steps needs a value"),
         (["data", "ls", "--newst"], "unknown key '--newst'; the nearest is '--newest'"),
         (["game", "states"], "the following arguments are required: what; see pokemon-il game "

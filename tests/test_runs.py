@@ -223,7 +223,7 @@ def test_another_runs_shards_are_taken_by_name_alone(
     assert small.shards == (mine.shard_folder("quest") / "tiny-round-00-84-v001.h5",)
     named = change(mine, label={"shards": small.shards})
     assert error_of(lambda: label.run(named)) == (
-        "from_run tiny: the shards are named one by one; give one of both"
+        "from_run tiny: the shards are named one by one; give only one of them"
     )
     labelled = label.run(change(named.model_copy(update={"from_run": None})))
     rounds = [entry.get().rounds for entry in entries_of([Path(p) for p in labelled.shards])]

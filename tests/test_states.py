@@ -303,7 +303,7 @@ def test_states_of_the_users_own_are_added_and_listed(
     assert sorted(row["from"]) == ["1 home.png", "1 home.ss1"]
     for words, line in {
         ("add", "home.png", "--milestone", "left_home"): "home.png: 'left_home' is not reached in "
-        "it (left_home == 1); reached are: game_started",
+        "it (left_home == 1); these are reached: game_started",
         ("add", "title.png"): "title.png: no milestone of quest is reached in it",
         ("add", "title.png", "--milestone", "left_home"): "title.png: 'left_home' is not reached "
         "in it (left_home == 1); none is",
@@ -362,7 +362,7 @@ def test_check_names_every_state_that_is_not_what_it_should_be(copy: Path, capsy
     assert wrong == {
         str(cut): "the save state is a PNG that is cut off or damaged; copy it again; or remove it",
         str(renamed): f"its RAM has the sha256 {digest}, which is not its name",
-        str(moved): "says that it is one of 'left_home'",
+        str(moved): "says that it is a state of 'left_home'",
         str(plain): "does not say where it came from; take it out, and put it in with: game states "
         "add FILE --milestone left_home",
     }

@@ -132,7 +132,7 @@ def test_ctrl_c_ends_the_step_saves_and_carries_on(settings: Settings, tmp_path:
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert b"interrupted; the same command carries on" in errors
+    assert b"interrupted; run the same command again to continue" in errors
     stopped = load_checkpoint(folder / "last.pt")
     assert 0 < stopped.step < 100_000
     steps = stopped.step + 5

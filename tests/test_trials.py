@@ -80,7 +80,10 @@ def test_what_is_kept_of_a_failure_is_bounded_and_shows_its_end(
             "def act(s):\n    return 'L' if s['screen'] else s['scene']\n",
             "step 0: failed: KeyError: 'scene', line 2",
         ),
-        ("def act(s):\n    return 'LEFTT'\n", "step 0: invalid: 'LEFTT' is no button of this game"),
+        (
+            "def act(s):\n    return 'LEFTT'\n",
+            "step 0: invalid: 'LEFTT' is not a button of this game",
+        ),
         ("def act(s):\n    pass\n", "step 0: refused: the program gave no button"),
     ],
 )

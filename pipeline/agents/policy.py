@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,9 @@ def policy_sha256(path: Path) -> str:
         PipelineError: a file that cannot be read.
     """
     if not is_switching(path):
-        return load_checkpoint(path).sha256
+        return _read(path).sha256
     files = read_switching_policy(path)
-    known = {file: load_checkpoint(file).sha256 for file in distinct(files)}
+    known = {file: _read(file).sha256 for file in distinct(files)}
     # A switching policy was once called so: the same one keeps its identity.
     told = {milestone: known[file.resolve()] for milestone, file in files.items()}
     return hashlib.sha256(canonical_json({"relay": told}).encode()).hexdigest()
@@ -78,7 +79,7 @@ def shard_ids(path: Path) -> set[str]:
 
 def goal_conditioned(path: Path) -> bool:
     """Whether it goes by the next milestone too, not by the screen alone."""
-    return is_switching(path) or bool(load_checkpoint(path).goals)
+    return is_switching(path) or bool(_read(path).goals)
 
 
 def sees(path: Path) -> str:
@@ -91,6 +92,20 @@ def sees(path: Path) -> str:
 
 
 def checkpoints_of(path: Path) -> list[Checkpoint]:
-    """The networks of a policy, each once."""
+    """The networks of a policy, each once; for reading only, as others are given the same ones."""
     files = distinct(read_switching_policy(path)) if is_switching(path) else [Path(path)]
-    return [load_checkpoint(file) for file in files]
+    return [_read(file) for file in files]
+
+
+def _read(path: Path) -> Checkpoint:
+    """A checkpoint; a stage asks several things of the same file, which is read once for all."""
+    try:
+        found = path.stat()
+    except OSError:
+        return load_checkpoint(path)  # says what is wrong
+    return _kept(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _kept(path: Path, *_identity: int) -> Checkpoint:
+    return load_checkpoint(path)

@@ -1,1 +1,1 @@
-"""What is no stage: looking at data, games and states; printing only."""
+"""Commands that are not stages: they look at data, games and states, and print."""

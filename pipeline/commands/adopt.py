@@ -1,4 +1,4 @@
-"""Shards of the layout in which all of a game lay in one folder, into the folders of their runs.
+"""Moves shards of the old layout, one folder a game, to the folders of their runs.
 
 A file gets its new name before it loses the old one, so that an interruption at any place leaves
 it under at least one, and the same command finishes. Nothing is overwritten.
@@ -10,7 +10,7 @@ import errno
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pipeline.rollouts.parts import held
 from pipeline.settings.run_names import folder_of_run, is_run_name
@@ -39,7 +39,19 @@ def run_by_name(name: str, otherwise: str) -> str:
     return run if run is not None and is_run_name(run) else otherwise
 
 
-def adopt(datasets: Path, run: str) -> list[dict[str, Any]]:
+class AdoptedRow(TypedDict):
+    """A file in a game's folder."""
+
+    file: str
+    run: str
+    """That it belongs to."""
+    shard: str
+    """Its new path."""
+    state: str
+    """``moved``, or why it stays."""
+
+
+def adopt(datasets: Path, run: str) -> list[AdoptedRow]:
     """Move shards that lie directly in a game's folder to the folders of their runs.
 
     Finished episodes of interrupted collections are moved, too.
@@ -48,13 +60,12 @@ def adopt(datasets: Path, run: str) -> list[dict[str, Any]]:
         run: of the shards that no loop named.
 
     Returns:
-        A row a file: ``file``, ``run``, ``shard`` (its new path), and ``state``: ``moved``, or why
-        it stays.
+        A row a file.
 
     Raises:
         PipelineError: the disk refuses; what was moved is moved, and the same command goes on.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[AdoptedRow] = []
     for game in games_of(datasets):
         flat = Catalogue(game)
         for path in [*flat.files(), *sorted(game.glob(".*.parts"))]:

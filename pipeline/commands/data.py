@@ -1,6 +1,6 @@
-"""The data commands: ``python -m pipeline data ACTION``. Each composes what a room offers.
+"""The data commands: ``python -m pipeline data ACTION``. Each calls other rooms.
 
-An action prints its tables and returns what ``--json`` prints.
+An action prints its tables and returns a `Report`.
 """
 
 from __future__ import annotations
@@ -8,26 +8,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from pipeline.commands.action import Action, Report
 from pipeline.reports.summary import rows_table, summary_table
 from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError, printable
 
-
-@dataclass(frozen=True)
-class Action:
-    """One word after ``data``, or after another command that has actions."""
-
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], object]
-    run: Callable[[argparse.Namespace, Settings], dict[str, Any]]
+MigratedRow = TypedDict(
+    "MigratedRow", {"file": str, "from": int, "to": int, "shard": str, "up_to_date": bool}
+)
+"""A shard and what became of it; ``from`` and ``to`` are schema versions."""
 
 
-def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _ls(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards import table
     from pipeline.shards.repair.edit import numbers
 
@@ -50,7 +46,7 @@ def _ls(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     states = Counter(row["state"] for row in rows)
     odd = "".join(f", {n} {state}" for state, n in sorted(states.items()) if state != "ok")
     print(f"{len(rows)} of {count} files{odd}")
-    return {"shards": rows}
+    return Report({"shards": rows})
 
 
 def _members(words: Sequence[str] | None) -> list[str]:
@@ -66,15 +62,15 @@ def _ls_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--newest", action="store_true", help="the newest version of each only")
 
 
-def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _show(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards import table
 
     result = dict(table.describe(Path(known.file)))
     print(summary_table(result))
-    return result
+    return Report(result)
 
 
-def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _lineage(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards import lineage
     from pipeline.shards.catalog.facts import Parent
     from pipeline.shards.run_shards import game_of
@@ -97,15 +93,17 @@ def _lineage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     counts = Counter(row["state"] for row in rows)
     shards = len(rows) - counts["above"]
     print(f"{shards} shards, {counts['stale']} stale, {counts['missing']} missing")
-    return {
-        "file": str(path),
-        "stale": counts["stale"],
-        "missing": counts["missing"],
-        "shards": rows,
-    }
+    return Report(
+        {
+            "file": str(path),
+            "stale": counts["stale"],
+            "missing": counts["missing"],
+            "shards": rows,
+        }
+    )
 
 
-def _diff(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _diff(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair import diff
 
     result = diff.diff(Path(known.a), Path(known.b))
@@ -115,7 +113,7 @@ def _diff(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"{result['same_game']} episodes of {result['a']} are of games that {result['b']} has "
             "other recordings of; their labels are not compared"
         )
-    return result
+    return Report(result)
 
 
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,14 +121,14 @@ def _diff_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", help="another labelling of the same recordings")
 
 
-def _import(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _import(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.exchange import npz
 
     result = npz.import_episodes(known.files, settings, name=known.name, expert=known.expert)
     print(summary_table({key: value for key, value in result.items() if key != "remarks"}))
     for line in result["remarks"]:
         print(printable(line), file=sys.stderr)
-    return result
+    return Report(result)
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +137,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", action="store_true", help="the buttons are an expert's")
 
 
-def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _verify(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair.verify import damage_rows, verify
     from pipeline.shards.run_shards import all_shards
 
@@ -159,8 +157,8 @@ def _verify(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"{len(wrong)} of {len(rows)} shards are damaged: {', '.join(wrong[:3])}{more}; "
             "save what is intact with: data salvage FILE"
         )
-        return {"shards": rows, "error": error}
-    return {"shards": rows}
+        return Report({"shards": rows}, error)
+    return Report({"shards": rows})
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,12 +166,12 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deep", action="store_true", help="decode everything too")
 
 
-def _salvage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _salvage(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair.salvage import salvage
 
     result = salvage(Path(known.file), known.into)
     print(summary_table(result))
-    return result
+    return Report(result)
 
 
 def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +179,7 @@ def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--into", metavar="NAME", help="stem of the new shard's file name")
 
 
-def _replay(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _replay(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.commands import replay
 
     result = replay.run(settings, known.file, episodes=known.episodes, workers=known.workers)
@@ -193,7 +191,7 @@ def _replay(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"played again as they were recorded, first episode {first['episode']} at "
             f"{first['result']}"
         )
-    return result
+    return Report(result)
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +200,7 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes one a core")
 
 
-def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _migrate(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.format.schema import SCHEMA_VERSION
     from pipeline.shards.repair.migrate import migrate_all
     from pipeline.shards.run_shards import all_shards
@@ -210,7 +208,7 @@ def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     files = [Path(file) for file in known.files]
     if bool(files) == known.all:
         raise PipelineError("data migrate: name the files, or give --all, not both")
-    rows = [
+    rows: list[MigratedRow] = [
         {
             "file": str(done.file),
             "from": done.version,
@@ -221,7 +219,7 @@ def _migrate(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         for done in migrate_all(files or all_shards(settings.paths.datasets))
     ]
     print(rows_table(rows))
-    return {"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows}
+    return Report({"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows})
 
 
 def _migrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -229,12 +227,12 @@ def _migrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every shard in paths.datasets")
 
 
-def _merge(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _merge(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair import edit
 
     result = edit.merge([Path(file) for file in known.files], known.into, keep=known.keep)
     print(summary_table(result))
-    return result
+    return Report(result)
 
 
 def _merge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -247,12 +245,12 @@ def _merge_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _split(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _split(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair import edit
 
     rows = edit.split(Path(known.file), episodes=known.by_episodes, fraction=known.by_fraction)
     print(rows_table(rows))
-    return {"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows}
+    return Report({"up_to_date": all(row["up_to_date"] for row in rows), "shards": rows})
 
 
 def _split_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,7 +261,7 @@ def _split_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _filter(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _filter(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.shards.repair import edit
 
     files = [Path(file) for file in known.files]
@@ -283,8 +281,9 @@ def _filter(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if not any(row["shard"] for row in rows):
         names = ", ".join(known.files[:3]) + ("" if len(files) < 4 else " ...")
         error = f"{names}: no episode meets all that is asked; nothing is published"
-        return {"error": error, "up_to_date": False, "shards": rows}
-    return {"up_to_date": all(row["up_to_date"] for row in rows if row["shard"]), "shards": rows}
+        return Report({"up_to_date": False, "shards": rows}, error)
+    done = all(row["up_to_date"] for row in rows if row["shard"])
+    return Report({"up_to_date": done, "shards": rows})
 
 
 def _filter_arguments(parser: argparse.ArgumentParser) -> None:
@@ -305,7 +304,7 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", type=int, help="of the files, those of this round")
 
 
-def _adopt(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _adopt(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.commands.adopt import adopt
 
     rows = adopt(settings.paths.datasets, settings.shards_run)
@@ -314,7 +313,7 @@ def _adopt(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     print(f"{len(rows) - len(stay)} of {len(rows)} moved")
     more = f" (and {len(stay) - 1} more)" if len(stay) > 1 else ""
     error = f"{stay[0]['file']}: {stay[0]['state']}{more}" if stay else None
-    return {"error": error, "up_to_date": not rows, "shards": rows}
+    return Report({"up_to_date": not rows, "shards": rows}, error)
 
 
 ACTIONS = {
@@ -342,25 +341,3 @@ ACTIONS = {
     ),
     "import": Action("episode_*.npz to a raw shard", _import_arguments, _import),
 }
-
-
-def add_actions(
-    command: argparse.ArgumentParser,
-    shared: argparse.ArgumentParser,
-    actions_of: Mapping[str, Action] = ACTIONS,
-    epilog: str = "",
-) -> dict[str, argparse.ArgumentParser]:
-    """Give the parser of a command its actions; return the parser of each.
-
-    Args:
-        shared: the options that all have.
-        epilog: ends the help of each.
-    """
-    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made: dict[str, argparse.ArgumentParser] = {}
-    for name, action in actions_of.items():
-        made[name] = actions.add_parser(
-            name, help=action.help, parents=[shared], allow_abbrev=False, epilog=epilog
-        )
-        action.arguments(made[name])
-    return made

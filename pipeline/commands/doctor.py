@@ -61,7 +61,7 @@ def rows() -> list[Row]:
     ]
 
 
-def run(settings: Any) -> dict[str, Any]:
+def run(settings: Any) -> dict[str, object]:
     """The rows as ``machine``; ``settings`` (a stage's) are not looked at.
 
     Returns:
@@ -69,7 +69,7 @@ def run(settings: Any) -> dict[str, Any]:
     """
     found = rows()
     gaps = [row.what for row in found if row.state == GAP]
-    result: dict[str, Any] = {"missing": gaps, "machine": [row._asdict() for row in found]}
+    result: dict[str, object] = {"missing": gaps, "machine": [row._asdict() for row in found]}
     return {**result, "error": _line(gaps)} if gaps else result
 
 
@@ -86,7 +86,7 @@ def table(found: Sequence[Row]) -> str:
 
 
 def _line(gaps: Sequence[str]) -> str:
-    return f"this machine lacks {', '.join(gaps)}; the commands stand in the table"
+    return f"this machine lacks {', '.join(gaps)}; the table has the commands"
 
 
 def _python() -> Row:

@@ -1,6 +1,6 @@
 """The game commands: ``python -m pipeline game ACTION``. Teach the pipeline a game, look at one.
 
-An action prints its tables and returns what ``--json`` prints. The emulator is imported late.
+An action prints its tables and returns a `Report`. The emulator is imported late.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import argparse
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.commands import game_states
-from pipeline.commands.data import Action
+from pipeline.commands.action import Action, Report
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
@@ -27,7 +28,7 @@ _TURNS = 20
 """Plays that a picture of a search tells."""
 _STILL = (
     "nothing changed on the screen; look at it with --png FILE, and end a play with WAIT*4 or so, "
-    "that the game can answer"
+    "so that the game has time to react"
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.search.values import Result
 
 
-def _new(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _new(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.games.template import write_game
 
     if settings.rom is None:
@@ -52,15 +53,15 @@ def _new(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "sha1": cartridge.sha1,
     }
     print(summary_table(result))
-    result["next"] = [
+    following = [
         f"python -m pipeline game show --game {folder} --png {folder}/screen.png",
         f"python -m pipeline game find {folder}/x.npz --game {folder} --play 'START WAIT*20 A'",
         f"python -m pipeline game check --game {folder}",
         f"python -m pipeline collect --game {folder} --episodes 1 --max-steps 20",
     ]
     print("It runs already. Next: look, find variables, check, play:")
-    print("\n".join(f"  {command}" for command in result["next"]))
-    return result
+    print("\n".join(f"  {command}" for command in following))
+    return Report({**result, "next": following})
 
 
 def _new_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def _new_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="where its files go; none takes ./NAME")
 
 
-def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _check(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.search.checking import examine
 
     game, rom = _game(settings)
@@ -94,8 +95,7 @@ def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         error = f"{game.folder / 'game.yaml'}: {found.problems[0]}{more}"
     else:
         print("nothing is wrong")
-    return {
-        "error": error,
+    told = {
         "game": game.name,
         "rom": str(rom),
         "variables": found.variables,
@@ -109,6 +109,7 @@ def _check(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "differ": list(found.stock.what),
         },
     }
+    return Report(told, error)
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +123,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _show(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.games.describing import describe
     from pipeline.games.platforms import PLATFORMS
     from pipeline.search.checking import look, place_of, type_of, value_text
@@ -148,10 +149,8 @@ def _show(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         numbers = [f"{row['name']} = {row['value']}" for row in rows]
         draw_screen(sight.screen, _set(words), known.png, numbers)
         print(f"picture: {printable(str(known.png))}")
-    return {
-        "state": {name: np.asarray(value).tolist() for name, value in sight.state.items()},
-        "milestones": sight.milestones,
-    }
+    state = {name: np.asarray(value).tolist() for name, value in sight.state.items()}
+    return Report({"state": state, "milestones": sight.milestones})
 
 
 def _set(words: Sequence[str]) -> list[str]:
@@ -184,7 +183,7 @@ class _InOrder(argparse.Action):
         namespace.script = [*(getattr(namespace, "script", None) or []), (word, value)]
 
 
-def _find(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+def _find(known: argparse.Namespace, settings: Settings) -> Report:
     from pipeline.search.session import SearchSession, Start
     from pipeline.search.values import KINDS, Comparison, check_number, search
 
@@ -220,36 +219,35 @@ def _find(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return _found(known, session, kinds)
 
 
-def _found(
-    known: argparse.Namespace, session: SearchSession, kinds: Sequence[str]
-) -> dict[str, Any]:
+def _found(known: argparse.Namespace, session: SearchSession, kinds: Sequence[str]) -> Report:
     """Print what a search left, and the lines for ``game.yaml``."""
     from pipeline.search.values import emptied_by, search, search_behind_pointers
 
     name = known.name or re.sub(r"\W", "_", known.session.stem)
     plays, console = session.plays(), session.console
     turns = [turn.what for turn in session.turns]
-    told: dict[str, Any] = {"session": str(known.session), "plays": turns, "left": None}
+    told = {"session": str(known.session), "plays": turns}
     if not any(play.comparisons for play in plays):
-        print("nothing is said yet: play, then say what it did to the number, such as --by 1")
-        return told
+        print("no comparison yet: play, then say how the number changed, such as --by 1")
+        return Report({**told, "left": None})
     found, where = search(plays, console, kinds, known.limit), "at fixed addresses"
     if known.pointers or not found.total:
         behind = search_behind_pointers(plays, console, kinds, known.limit)
         if known.pointers or behind.total:
             found, where = behind, "behind pointers that moved"
     one = found.total == 1
-    print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all that was said")
+    print(f"{found.total:,} place{'' if one else 's'} {where} fit{'s' * one} all comparisons")
     if not found.total:
         emptied = emptied_by(plays, console, kinds)
         if emptied is not None:
             print(
-                f"'{emptied[1]}' of the play '{turns[emptied[0]]}' left no place; --undo takes the "
-                "last play back, with what was said of it"
+                f"'{emptied[1]}' of the play '{turns[emptied[0]]}' left no place; --undo takes "
+                "back the last play and its comparisons"
             )
-    told |= {"left": found.total, "found": [one.as_dict(name, console) for one in found.found]}
+    places = [one.as_dict(name, console) for one in found.found]
     if known.add is not None:
-        return told | {"added": _add(known.add, found, name, session)}
+        added = _add(known.add, found, name, session)
+        return Report({**told, "left": found.total, "found": places, "added": added})
     rows = [
         {
             "place": one.place(console),
@@ -261,7 +259,7 @@ def _found(
     if rows:
         print(rows_table(rows))
         print("\n".join(_lines(found, name, console)))
-    return told
+    return Report({**told, "left": found.total, "found": places})
 
 
 def _add(place: str, found: Result, name: str, session: SearchSession) -> str:
@@ -272,17 +270,18 @@ def _add(place: str, found: Result, name: str, session: SearchSession) -> str:
     example = f"'{found.found[0].place(console)}'" if found.found else "0x02001000"
     if not place and not found.total:
         raise PipelineError(
-            "--add: no place is left; take the last word back with --undo, or begin anew"
+            "--add: no place is left; take the last play back with --undo, or start a new search"
         )
     if not place and found.total != 1:
         raise PipelineError(
-            f"--add: {found.total:,} places are left; say more of the number, or name one, such as "
+            f"--add: {found.total:,} places are left; add comparisons, or name one, such as "
             f"--add {example}"
         )
     chosen = [one for one in found.found if place in ("", one.place(console))]
     if not chosen:
         raise PipelineError(
-            f"--add {place}: this is none of the places listed; name one, such as --add {example}"
+            f"--add {place}: this is not one of the places listed; name one, such as "
+            f"--add {example}"
         )
     line, pointer = chosen[0].yaml(name, console), None
     if chosen[0].pointer is not None:
@@ -314,21 +313,17 @@ def _find_arguments(parser: argparse.ArgumentParser) -> None:
     begin.add_argument("--state", type=Path, metavar="FILE", help="a save state")
     begin.add_argument("--shard", type=Path, metavar="FILE", help="a raw shard, played again")
     begin.add_argument("--episode", type=_natural, default=0, help="which of its episodes (0)")
-    script = parser.add_argument_group("what is done and said, in order, as often as you like")
-    ordered: dict[str, Any] = {"action": _InOrder, "dest": "script"}
-    script.add_argument(
-        "--play", metavar="BUTTONS", help="steps of the game, such as 'RIGHT*3 WAIT*4'", **ordered
-    )
-    script.add_argument(
-        "--until", type=_natural, metavar="STEP", help="play the shard up to a step", **ordered
-    )
-    script.add_argument("--undo", nargs=0, help="take the last play back", **ordered)
+    script = parser.add_argument_group("plays and comparisons, in order, as many as you like")
+    say = partial(script.add_argument, action=_InOrder, dest="script")
+    say("--play", metavar="BUTTONS", help="steps of the game, such as 'RIGHT*3 WAIT*4'")
+    say("--until", type=_natural, metavar="STEP", help="play the shard up to a step")
+    say("--undo", nargs=0, help="take the last play back")
     for word, rule in COMPARISONS.items():
         text = f"of the last play: {rule.about}"
         if rule.number:
-            script.add_argument(f"--{word}", type=_number, metavar="N", help=text, **ordered)
+            say(f"--{word}", type=_number, metavar="N", help=text)
         else:
-            script.add_argument(f"--{word}", nargs=0, help=text, **ordered)
+            say(f"--{word}", nargs=0, help=text)
     parser.add_argument("--type", choices=KINDS, help="search as this only; bit finds flags")
     parser.add_argument("--pointers", action="store_true", help="search behind moving pointers")
     parser.add_argument("--name", help="the variable's name; none takes the file's")
@@ -359,7 +354,7 @@ def _number(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
 
 
 def _game(settings: Settings) -> tuple[GameDescription, Path]:

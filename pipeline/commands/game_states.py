@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
+from pipeline.commands.action import Report
 from pipeline.games.description import GameDescription, StartState
 from pipeline.games.identity import find_cartridge
 from pipeline.games.loading import load_game
@@ -28,11 +29,45 @@ _SAVES = (".sav", ".srm")
 _SHARDS = (".h5",)
 
 
-def run(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+UseRow = TypedDict(
+    "UseRow", {"collect": int, "select": int, "evaluate": int, "all": int, "from": list[str]}
+)
+"""Of a milestone: how many states serve whom, and what they came from, the commonest first."""
+
+
+class _MilestoneRow(TypedDict):
+    milestone: str
+    states: int
+
+
+class _NewestRow(TypedDict):
+    newest: str
+    when: str
+    """Local time."""
+    kilobytes: int
+
+
+class MilestoneRow(_MilestoneRow, UseRow, _NewestRow):
+    """The states of a milestone."""
+
+
+AddedRow = TypedDict("AddedRow", {"milestone": str, "state": str, "from": str})
+"""A state that was put in, or ``was there``, and the file that it is from."""
+
+
+class WrongRow(TypedDict):
+    """A state that is not what it should be."""
+
+    milestone: str
+    state: str
+    problem: str
+
+
+def run(known: argparse.Namespace, settings: Settings) -> Report:
     """``ls``, ``add`` or ``check``, as ``known.what`` says.
 
     Returns:
-        What ``--json`` prints; of ``check`` with ``error`` where a state is not what it should be.
+        Of ``check`` with an error where a state is not what it should be.
 
     Raises:
         PipelineError: no such milestone; a file that is none, or is not of this cartridge, or in
@@ -80,8 +115,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _ls(library: Library, names: list[str]) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
+def _ls(library: Library, names: list[str]) -> Report:
+    rows: list[MilestoneRow] = []
     count = 0
     for name in names:
         files = library.files(name)
@@ -101,13 +136,13 @@ def _ls(library: Library, names: list[str]) -> dict[str, Any]:
         )
     print(rows_table(rows))
     print(f"{count} states in {printable(str(library.folder))}")
-    return {"folder": str(library.folder), "milestones": rows}
+    return Report({"folder": str(library.folder), "milestones": rows})
 
 
-def _kept(library: Library, name: str, files: list[Path]) -> dict[str, Any]:
+def _kept(library: Library, name: str, files: list[Path]) -> UseRow:
     """How many serve whom, and what the states came from, the commonest first."""
     counts: Counter[str] = Counter()
-    serving = {"collect": 0, "select": 0, "evaluate": 0, "all": 0}
+    serving: Counter[str] = Counter()
     for file in files:
         try:
             one = library.read(name, file)
@@ -121,31 +156,35 @@ def _kept(library: Library, name: str, files: list[Path]) -> dict[str, Any]:
     if len(sources) > SOURCES:
         left = len(sources) - SOURCES
         sources = [*sources[:SOURCES], f"and from {left} more"]
-    return {**serving, "from": sources}
+    return {
+        "collect": serving["collect"],
+        "select": serving["select"],
+        "evaluate": serving["evaluate"],
+        "all": serving["all"],
+        "from": sources,
+    }
 
 
-def _add(
-    known: argparse.Namespace, game: GameDescription, rom: Path, library: Library
-) -> dict[str, Any]:
+def _add(known: argparse.Namespace, game: GameDescription, rom: Path, library: Library) -> Report:
     from pipeline.emulator.env import GBAEnv
     from pipeline.search.checking import still
 
     if not known.files:
         raise PipelineError("game states add: give a save state, a .sav file or a raw shard")
     env = GBAEnv(still(game), rom)
-    rows: list[dict[str, Any]] = []
+    rows: list[AddedRow] = []
     for file in known.files:
         if file.suffix.lower() in _SHARDS:
             rows += _add_shard(file, known, game, rom, library)
         else:
             rows.append(_add_file(file, known, game, env, library))
     print(rows_table(rows))
-    return {"folder": str(library.folder), "added": rows}
+    return Report({"folder": str(library.folder), "added": rows})
 
 
 def _add_shard(
     file: Path, known: argparse.Namespace, game: GameDescription, rom: Path, library: Library
-) -> list[dict[str, Any]]:
+) -> list[AddedRow]:
     """Keep the states at the milestones of a raw shard's episodes."""
     from pipeline.rollouts.keeping_states import harvest, keep_of
     from pipeline.shards.reader import Shard
@@ -165,7 +204,7 @@ def _add_shard(
 
 def _add_file(
     file: Path, known: argparse.Namespace, game: GameDescription, env: GBAEnv, library: Library
-) -> dict[str, Any]:
+) -> AddedRow:
     from pipeline.emulator.starting import begin, load_file, warning_of
     from pipeline.games.states import without_note
     from pipeline.rollouts.start_states import ram_sha256, summary
@@ -215,7 +254,7 @@ def _reached(file: Path, milestone: str | None, game: GameDescription, state: St
         return holding[-1]
     if milestone not in holding:
         when = next(one.when for one in game.milestones if one.name == milestone)
-        there = f"; reached are: {', '.join(holding)}" if holding else "; none is"
+        there = f"; these are reached: {', '.join(holding)}" if holding else "; none is"
         raise PipelineError(f"{file}: '{milestone}' is not reached in it ({when}){there}")
     return milestone
 
@@ -227,12 +266,13 @@ def _holding(game: GameDescription, state: State) -> list[str]:
     return [one.name for one in game.milestones if Condition(one.when, shapes).holds(state)]
 
 
-def _check(library: Library, names: list[str], game: GameDescription, rom: Path) -> dict[str, Any]:
+def _check(library: Library, names: list[str], game: GameDescription, rom: Path) -> Report:
     from pipeline.emulator.env import GBAEnv
     from pipeline.search.checking import still
 
     env = GBAEnv(still(game), rom)
-    count, rows = 0, []
+    count = 0
+    rows: list[WrongRow] = []
     for name in names:
         for file in library.files(name):
             count += 1
@@ -246,7 +286,7 @@ def _check(library: Library, names: list[str], game: GameDescription, rom: Path)
     if rows:
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         error = f"{rows[0]['state']}: {rows[0]['problem']}{more}"
-    return {"error": error, "checked": count, "wrong": rows}
+    return Report({"checked": count, "wrong": rows}, error)
 
 
 def _problems(
@@ -264,7 +304,7 @@ def _problems(
     if kept.about.get("rom_sha1") != game.rom_sha1:
         yield f"made with a ROM with sha1 {kept.about.get('rom_sha1')}, not {game.rom_sha1}"
     if kept.about.get("milestone") != name:
-        yield f"says that it is one of '{kept.about.get('milestone')}'"
+        yield f"says that it is a state of '{kept.about.get('milestone')}'"
     digest = ram_sha256(env.emulator)
     if digest != kept.about["ram_sha256"] or not digest.startswith(file.stem):
         yield f"its RAM has the sha256 {digest[:16]}, which is not its name"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TypedDict
 
 from pipeline.games.description import GameDescription
 from pipeline.games.identity import find_cartridge
@@ -31,18 +31,36 @@ class Job:
     episodes: tuple[int, ...]
 
 
+class ReplayedRow(TypedDict):
+    """An episode that was played again."""
+
+    episode: int
+    seed: int
+    steps: int
+    result: str
+    """``identical``, or the first step that differs and in what."""
+
+
+class Replayed(TypedDict):
+    """A shard whose episodes were played again."""
+
+    shard: str
+    identical: int
+    """Episodes."""
+    different: int
+    steps: int
+    steps_per_second: int
+    by_episode: list[ReplayedRow]
+
+
 def run(
     settings: Settings, file: Path, *, episodes: str | None = None, workers: int = 0
-) -> dict[str, Any]:
+) -> Replayed:
     """Play the episodes of a raw shard again and compare every step.
 
     Args:
         episodes: numbers such as ``0,3-5``; None takes all.
         workers: processes, one emulator each; 0 takes one a core.
-
-    Returns:
-        ``identical`` and ``different`` episodes, ``steps`` and steps a second, and ``by_episode``:
-        ``result`` is "identical" or the first step that differs and in what.
 
     Raises:
         PipelineError: the shard cannot be played again (see `recorded_game`), no such ROM or
@@ -69,7 +87,7 @@ def run(
         ):  # fmt: skip
             found.update(done)
     steps = int(lengths[chosen].sum())
-    rows = [
+    rows: list[ReplayedRow] = [
         {
             "episode": index,
             "seed": int(seeds[index]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Any
+from typing import TypedDict
 
 from pipeline.emulator import installing
 from pipeline.emulator.mgba_library import load_mgba
@@ -15,12 +15,20 @@ from pipeline.settings.reading import Settings
 from pipeline.system.errors import PipelineError
 
 
-def run(settings: Settings) -> dict[str, Any]:
-    """Install what is missing of mGBA into this environment, and try it.
+class Installed(TypedDict):
+    """What there is now."""
 
-    Returns:
-        ``up_to_date`` where nothing was missing, ``python``, ``mgba`` (the library's version) and
-        ``library``, its file where it was unpacked here.
+    up_to_date: bool
+    """Nothing was missing."""
+    python: str
+    mgba: str
+    """The library's version."""
+    library: str
+    """Its file where it was unpacked here, or ``of the system``."""
+
+
+def run(settings: Settings) -> Installed:
+    """Install what is missing of mGBA into this environment, and try it.
 
     Raises:
         PipelineError: something cannot be installed, or does not play as it should.

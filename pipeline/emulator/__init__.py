@@ -1,1 +1,1 @@
-"""The real console: mGBA core, RAM reader, Gymnasium environment, rollouts. Knows no torch."""
+"""The console: mGBA core, RAM reader, Gymnasium environment. Does not import torch."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
@@ -23,6 +24,21 @@ from pipeline.shards.format.codec import crc32
 from pipeline.system.errors import PipelineError
 
 
+class Info(TypedDict):
+    """What a reset and a step tell beside the screen."""
+
+    state: State
+    """Every variable of the game, before the next step."""
+    milestones: dict[str, int]
+    """Name -> number of steps after which it was first reached, or -1.
+
+    One that already holds at the reset has 0 and is not rewarded."""
+    success: bool
+    """Whether the game is won."""
+    action: int
+    """The button that was pressed, after stickiness; -1 after a reset."""
+
+
 class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """One emulator that plays one game.
 
@@ -36,13 +52,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     An episode is a function of (start state, seed, actions): the seed draws the idle frames before
     step 0, the stickiness and the random frames, and its low 32 bits are written where the game
     takes its own randomness from. The reward for a new map is given once a map and episode, and
-    never for the one of step 0. ``info`` holds
-
-    - ``state``: every variable of the game, before the next step;
-    - ``milestones``: name -> number of steps after which it was first reached, or -1. One that
-      already holds at the reset has 0 and is not rewarded;
-    - ``success``: whether the game is won;
-    - ``action``: the button that was pressed, after stickiness (-1 after a reset).
+    never for the one of step 0. ``info`` is an :class:`Info`.
 
     Args:
         game: name of a game, folder of one, or its description.
@@ -130,9 +140,10 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._start_states[name] = made
         return self._start_states[name]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    # Gymnasium calls ``info`` a dict; here its keys are known.
+    def reset(  # type: ignore[override]
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], Info]:
         """Begin an episode; ``options={"start_state": NAME}`` chooses where.
 
         ``options={"state": BYTES}`` begins in a save state that :meth:`start_state` once gave,
@@ -168,13 +179,13 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._is_new_map()
         return self.emulator.screen(), self._info(success=False)
 
-    def step(
+    def step(  # type: ignore[override]
         self, action: np.int64 | int
-    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Press a button; the law of the environment stands with the class.
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, Info]:
+        """Press a button; the class says what a step does.
 
         Raises:
-            ValueError: no such button; also where ``action`` is no whole number.
+            ValueError: no such button; also where ``action`` is not a whole number.
             gymnasium.error.ResetNeeded: no episode was begun.
             gymnasium.error.ClosedEnvironmentError: after :meth:`close`.
         """
@@ -249,8 +260,8 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
             button = operator.index(action)
         except TypeError:
             raise ValueError(
-                f"the action is {action!r}, no whole number; {self.game.name} has the buttons "
-                f"0..{len(self._keys) - 1}"
+                f"the action is {action!r}, which is not a whole number; "
+                f"{self.game.name} has the buttons 0..{len(self._keys) - 1}"
             ) from None
         if not 0 <= button < len(self._keys):
             raise ValueError(
@@ -273,7 +284,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._state = self._reader.read()
 
     def _is_new_map(self) -> bool:
-        """Whether the player is where he has not been before in this episode; notes the place."""
+        """Whether the player is on a map that is new in this episode; notes the map."""
         maps, state = self.game.names.maps, self._state
         if maps is None or not self._on_a_map.holds(state):
             return False
@@ -295,7 +306,7 @@ class GBAEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
                 new += 1
         return new
 
-    def _info(self, *, success: bool) -> dict[str, Any]:
+    def _info(self, *, success: bool) -> Info:
         return {
             "state": self._state,
             "milestones": dict(self._milestones),

@@ -94,8 +94,8 @@ def install_module() -> bool:
         and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists()
     ):
         raise NotInstalled(
-            f"{target}: is not ours to write; make an environment with 'python3 -m venv DIR' and "
-            "install pokemon-il there"
+            f"{target}: this user may not write there; make an environment with "
+            "'python3 -m venv DIR' and install pokemon-il there"
         )
     _run(module_command(target), f"install {WHEEL}")
     importlib.invalidate_caches()

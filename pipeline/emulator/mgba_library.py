@@ -1,4 +1,4 @@
-"""The door to mGBA's shared library: imported late, silent, and free of Python callbacks.
+"""Loads mGBA's shared library: late, silent, and without Python callbacks.
 
 mGBA's Python package installs Python functions that C calls at each frame and for each line of
 its log. The first such call spins for ever once ``torch`` has been imported (it waits in cffi's

@@ -36,9 +36,8 @@ class StateReader:
     RAM itself, copied. Some tens of variables cost some 10 to 20 microseconds; those of Pokemon
     Emerald, a hundred with its four map windows, less than 50 (``tests/bench/bench_ram.py``).
 
-    The law of hostile RAM: a number, array or window that does not lie wholly inside one of the
-    blocks of RAM (its pointer is null, say, while the game starts) reads as 0; nothing that
-    lies in RAM can raise.
+    Reading never fails, whatever lies in RAM: a number, array or window that does not lie wholly
+    inside one of the blocks of RAM (its pointer is null, say, while the game starts) reads as 0.
     """
 
     def __init__(self, game: GameDescription, ram: Ram) -> None:

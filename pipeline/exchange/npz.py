@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -26,6 +26,18 @@ from pipeline.shards.writer import ShardWriter
 from pipeline.system.errors import PipelineError
 
 
+class Imported(TypedDict):
+    """The shard that came of npz files."""
+
+    shard: str
+    up_to_date: bool
+    episodes: int
+    frames: int
+    return_mean: float
+    remarks: list[str]
+    """What was odd about the files, a line each."""
+
+
 def import_episodes(
     files: Sequence[Path | str],
     settings: Settings,
@@ -33,7 +45,7 @@ def import_episodes(
     name: str = "import",
     game_name: str | None = None,
     expert: bool = False,
-) -> dict[str, Any]:
+) -> Imported:
     """Publish the raw shard ``NAME-raw`` of a game from npz files, one episode each.
 
     Args:

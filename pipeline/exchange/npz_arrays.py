@@ -1,4 +1,4 @@
-"""One ``.npz`` file of another recorder as an episode: every array checked, and why not if not."""
+"""One ``.npz`` file of another recorder as an episode: every array is checked."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_npz(
     rewards = _rewards(path, arrays["rewards"])
     dones = _dones(path, arrays["dones"])
     if not dones.any():
-        remarks.warn(path, "no step is done, so the episode counts as broken off")
+        remarks.warn(path, "no step is done, so the episode counts as truncated")
     return Episode(
         frames=frames[:steps],
         actions=actions,
@@ -84,7 +84,7 @@ def _load(path: Path, remarks: Remarks) -> dict[str, Array]:
     try:
         opened = np.load(path, allow_pickle=False)
         if isinstance(opened, np.ndarray):
-            raise _bad(path, "one bare array, not an npz archive")
+            raise _bad(path, "a single array, not an npz archive")
         with opened as file:
             missing = [key for key in KEYS if key not in file.files]
             if missing:
@@ -102,7 +102,7 @@ def _load(path: Path, remarks: Remarks) -> dict[str, Array]:
         raise _bad(path, "needs more memory than there is; cut it into shorter episodes") from None
     # RuntimeError: with a password, or packed in a way that is not known here
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        raise _bad(path, "cannot be read, it is damaged or no npz archive") from None
+        raise _bad(path, "cannot be read, it is damaged, or not an npz archive") from None
     except ValueError:
         raise _bad(path, "holds Python objects or damaged arrays, not plain numbers") from None
     flat = {
@@ -168,7 +168,7 @@ def _frames(path: Path, values: Array, remarks: Remarks) -> Frames:
             hint = "; of RGBA, leave out the fourth channel"
         raise _bad(path, f"observations are {values.shape}, not (T,H,W,3) or (T,3,H,W){hint}")
     if not values.size:
-        raise _bad(path, f"observations are {values.shape}, so there is not a single pixel")
+        raise _bad(path, f"observations are {values.shape}, so there are no pixels")
     if values.shape[3] != 3:
         values = values.transpose(0, 2, 3, 1)
     if values.dtype == np.uint8:

@@ -1,1 +1,1 @@
-"""Who gives the right button: today a program, in a process of its own."""
+"""Experts, who give the right button: programs, language models, other checkpoints."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.experts.protocol import Answers, Looks, Questions, Screens
+from pipeline.experts.protocol import Answers, Identity, Looks, Questions, Screens
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS
 from pipeline.settings.expert_fields import Mode
@@ -52,13 +52,13 @@ class PolicyExpert:
         self._actor: NetworkActor = NetworkActor(path, game, mode=mode)
         if self._actor.told:
             raise PipelineError(
-                f"{path}: its network is told which milestone is next, but an expert is shown the "
-                "screen alone; give a checkpoint that was trained without train.goal_conditioned"
+                f"{path}: its network is goal-conditioned, but an expert sees only the screen; "
+                "give a checkpoint that was trained without train.goal_conditioned"
             )
         self._path = path
         console = PLATFORMS[game.platform]
         self._screen = (console.height, console.width)
-        self.identity: dict[str, Any] = {
+        self.identity: Identity = {
             "kind": "policy",
             "path": path.name,
             "sha256": load_checkpoint(path).sha256,

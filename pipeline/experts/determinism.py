@@ -39,10 +39,9 @@ class Breach:
         """
         return (
             f"{program}: asked again about {where}, the program answers {self.after}, not "
-            f"{self.before} as before; it remembers what it was asked, or draws at random, so that "
-            "its labels are not what it plays; make act(state) a function of the state alone, or "
-            "let it play with its memory, which is kept within an episode: collect --expert.memory "
-            "episode"
+            f"{self.before} as before; it remembers what it was asked, or draws at random, so its "
+            "labels differ from its play; make act(state) a function of the state alone, or let it "
+            "keep its memory within an episode: collect --expert.memory episode"
         )
 
 

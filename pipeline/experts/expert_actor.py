@@ -13,12 +13,11 @@ from pipeline.agents.protocol import Actor, Asked, Choice
 from pipeline.experts.determinism import Recheck
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions
+from pipeline.games.conditions import State
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.labels import expert_id
 from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus
 from pipeline.system.errors import PipelineError
-
-State = dict[str, Any]
 
 
 def _stack(states: Sequence[State]) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""The far side of an expert program inside Monty: as ``worker.py``, by an interpreter of its own.
+"""The process in which an expert program runs inside Monty, an interpreter of its own.
 
 Monty (PyPI ``pydantic-monty``) is a Python interpreter written in Rust that knows the language and
 a few modules, and no files, network, processes or environment. It runs in a process of its own
@@ -14,13 +14,13 @@ import os
 import resource
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 sys.path.append(sys.argv[1])  # where the parent has it, which this Python may not know
 import pydantic_monty as monty
 
 if TYPE_CHECKING:
-    from pipeline.experts.worker import MAX_TEXT, NO_ACT, Ask, Notes, serve
+    from pipeline.experts.worker import MAX_TEXT, NO_ACT, Ask, Notes, Setup, State, serve
 else:  # the pipeline itself stays out of this process
     sys.path.append(os.path.dirname(__file__))
     from worker import MAX_TEXT, NO_ACT, Ask, Notes, serve
@@ -34,7 +34,7 @@ _PROGRAM = "<python-input-2>"
 _HINT = "; Monty runs a part of Python only: do without, or choose --expert.isolation bwrap"
 
 
-def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
+def load(setup: Setup, notes: Notes, pool: monty.Monty) -> Ask:
     """Feed the tools and the program to an interpreter, and return what asks its ``act``."""
     # What comes out of the interpreter passes through this process: its memory has an end as well.
     room = setup["memory"] + ROOM
@@ -63,7 +63,7 @@ def load(setup: dict[str, Any], notes: Notes, pool: monty.Monty) -> Ask:
 
     session: monty.MontySession | None = fresh()
 
-    def ask(state: dict[str, Any]) -> tuple[str, str]:
+    def ask(state: State) -> tuple[str, str]:
         nonlocal session
         try:
             if session is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from pipeline.experts import tools
 from pipeline.experts.program import ProgramExpert
@@ -22,7 +21,7 @@ def program_path(settings: ExpertSettings, game: GameDescription) -> Path:
     return settings.expert.path or game.folder / "expert.py"
 
 
-def decisive(expert: Expert, settings: ExpertSettings, game: GameDescription) -> dict[str, Any]:
+def decisive(expert: Expert, settings: ExpertSettings, game: GameDescription) -> dict[str, object]:
     """All that the expert's answers depend on beside the states it is asked about, as JSON.
 
     Of a program that is its text and the tools: their source, and what ``game.yaml`` tells them;
@@ -31,7 +30,7 @@ def decisive(expert: Expert, settings: ExpertSettings, game: GameDescription) ->
     shapes, the milestones and the tools. A checkpoint is known by its weights.
     """
     kind = str(expert.identity.get("kind"))
-    told: dict[str, Any] = {"expert": versioned(kind)}
+    told: dict[str, object] = {"expert": versioned(kind)}
     told |= unplaced(expert.identity)
     if kind == "program":
         source = hashlib.sha256(tools.SOURCE.encode()).hexdigest()

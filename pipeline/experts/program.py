@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.experts.protocol import Answers, Questions, Screens
+from pipeline.experts.protocol import Answers, Identity, Questions, Screens
 from pipeline.experts.sandbox import (
     Isolation,
     Limits,
@@ -24,7 +24,7 @@ from pipeline.system.errors import PipelineError
 BATCH = 1024
 """States sent at a time; after a death the rest of them is sent again."""
 MAX_PROGRAM = 4 << 20
-_FORGOTTEN = "its process ended in mid-episode, and with it what the program remembered"
+_FORGOTTEN = "its process ended during the episode, and the program's memory with it"
 MAX_LOGS = 1 << 20
 """Characters of notes kept from one call; those of later states are dropped."""
 
@@ -103,9 +103,9 @@ class ProgramExpert:
         self.close()
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """What a shard's provenance says of this expert."""
-        told = {"kind": "program", "path": self.path.name, "sha256": self.sha256}
+        told: Identity = {"kind": "program", "path": self.path.name, "sha256": self.sha256}
         return {**told, "memory": "episode"} if self.remembers else told
 
     @property
@@ -176,7 +176,7 @@ class ProgramExpert:
         elif reply.outcome in ("button", "invalid"):
             shown = repr(reply.text) if reply.outcome == "button" else reply.text
             answers.status[row] = LabelStatus.INVALID
-            answers.reasons[row] = f"{bounded(shown, 100)} is no button of this game"
+            answers.reasons[row] = f"{bounded(shown, 100)} is not a button of this game"
         elif reply.outcome == "refused":
             answers.status[row] = LabelStatus.REFUSED
             answers.reasons[row] = "the program gave no button"
@@ -210,7 +210,5 @@ def _read(real: Path, named: Path) -> bytes:
             f"{named}: no expert program there; give one with --expert.path FILE"
         ) from None
     if len(source) > MAX_PROGRAM:
-        raise PipelineError(
-            f"{named}: larger than {MAX_PROGRAM >> 20} MiB; an expert program is a text to read"
-        )
+        raise PipelineError(f"{named}: larger than {MAX_PROGRAM >> 20} MiB; give a smaller program")
     return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,29 @@ from pipeline.shards.format.schema import NO_ACTION, LabelStatus
 
 Screens = Literal["none", "native", "processed"]
 """Which screens an expert looks at: none, those of the console (160x240), or those of the shard."""
+
+
+PlainState = dict[str, Any]
+"""The game's variables as a program gets them: int for numbers, nested lists for arrays."""
+
+
+class Identity(TypedDict, total=False):
+    """What decides an expert's answers; see :attr:`Expert.identity`."""
+
+    kind: str
+    """program, model, policy, or another of one's own."""
+    path: str
+    """Name of the file of a program or a checkpoint."""
+    sha256: str
+    """Of that file: a program's text, a checkpoint's weights and contract."""
+    memory: str
+    """``episode`` where a program may remember what it was asked before."""
+    mode: str
+    """How a checkpoint chooses: argmax or sampled."""
+    model: str
+    """A language model's id."""
+    prompt: str
+    """sha256 of what a language model is told of the game."""
 
 
 class Looks(Protocol):
@@ -42,7 +65,7 @@ class Questions:
     def __len__(self) -> int:
         return len(next(iter(self.state.values()))) if self.state else self.count
 
-    def row(self, i: int) -> dict[str, Any]:
+    def row(self, i: int) -> PlainState:
         """State i with int for numbers and nested lists for arrays, as a program gets it."""
         return {name: column[i].tolist() for name, column in self.state.items()}
 
@@ -95,7 +118,7 @@ class Expert(Protocol):
     """Who gives the right button; a context manager that ends what it started."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """What decides its answers: kind, and sha256 of the program or checkpoint, or the model.
 
         Equal identities give interchangeable labels; how a program is isolated, how long it may

@@ -1,4 +1,4 @@
-"""The far side of an expert program: runs it in a process of its own, over JSON lines.
+"""The process in which an expert program runs; it is asked over JSON lines.
 
 Started as ``python worker.py`` with the standard library only; it imports nothing of the pipeline,
 so that the same file can stand inside any sandbox. The program's text comes through the pipe, so no
@@ -23,7 +23,7 @@ import resource
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 MAX_TEXT = 200
 MAX_NOTES = 2000
@@ -50,11 +50,32 @@ class Notes(io.TextIOBase):
         return kept.rstrip("\n")
 
 
-Ask = Callable[[dict[str, Any]], tuple[str, str]]
+State = dict[str, Any]
+"""The game's variables by name: int, or nested lists."""
+Ask = Callable[[State], tuple[str, str]]
 """From a state to outcome and text."""
 
 
-def serve(load: Callable[[dict[str, Any], Notes], Ask], describe: Callable[..., str]) -> None:
+class Setup(TypedDict):
+    """What the other side sends first."""
+
+    token: str
+    """Begins every line that answers."""
+    name: str
+    """Of the program's file."""
+    program: str
+    """Its text."""
+    tools: str
+    """Text of the functions that the program may call."""
+    game: object
+    """What those know of the game."""
+    cpu: int | None
+    """Seconds of processor time at most; None: no bound."""
+    memory: int
+    """Bytes of memory at most."""
+
+
+def serve(load: Callable[[Setup, Notes], Ask], describe: Callable[..., str]) -> None:
     """Answer until the questions end.
 
     Args:
@@ -73,7 +94,7 @@ def serve(load: Callable[[dict[str, Any], Notes], Ask], describe: Callable[..., 
     notes = Notes()
     sys.stdout = sys.stderr = notes
     answers.write('["hello"]\n')
-    setup = json.loads(questions.readline())
+    setup: Setup = json.loads(questions.readline())
     if setup["cpu"]:
         resource.setrlimit(resource.RLIMIT_CPU, (setup["cpu"], setup["cpu"]))
     token = setup["token"]
@@ -95,11 +116,11 @@ def serve(load: Callable[[dict[str, Any], Notes], Ask], describe: Callable[..., 
         answers.write(json.dumps([token, count, "end"]) + "\n")
 
 
-def load(setup: dict[str, Any], _notes: Notes) -> Ask:
+def load(setup: Setup, _notes: Notes) -> Ask:
     """Run the tools' text and the program's, and return what asks its ``act``."""
     sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(__file__)]
     name = setup["name"]
-    toolbox: dict[str, Any] = {"__name__": "tools"}
+    toolbox: dict[str, object] = {"__name__": "tools"}
     exec(compile(setup["tools"], "<tools>", "exec"), toolbox)
     toolbox["_GAME"] = setup["game"]
     module = types.ModuleType("expert_program")
@@ -112,7 +133,7 @@ def load(setup: dict[str, Any], _notes: Notes) -> Ask:
     if not callable(act):
         raise TypeError(NO_ACT)
 
-    def ask(state: dict[str, Any]) -> tuple[str, str]:
+    def ask(state: State) -> tuple[str, str]:
         try:
             answer = act(state)
             if answer is None:
@@ -145,7 +166,7 @@ def describe(error: BaseException, name: str) -> str:
         tail = f", line {line}" if line else ""
         return text[: MAX_TEXT - len(tail)] + tail
     except BaseException:  # noqa: BLE001 - an error that cannot say what it is
-        return "an error that cannot be told"
+        return "an error that cannot be described"
 
 
 if __name__ == "__main__":

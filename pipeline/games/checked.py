@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ _REQUIRED = object()
 
 
 class _Strict(yaml.constructor.SafeConstructor):
-    """Building in which a key that stands twice is an error, not a silent overwriting."""
+    """Building in which a key that is listed twice is an error, not a silent overwriting."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -28,7 +30,7 @@ class _Strict(yaml.constructor.SafeConstructor):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                    None, None, f"the key '{key}' is given twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -186,6 +188,7 @@ def read_tree(file: Path, text: str | None = None) -> Place:
     try:
         text = file.read_text(encoding="utf-8") if text is None else text
         node, tree = _parsed(text)
+        tree = copy.copy(tree)  # who asked before may have changed what was said at the top
     except OSError as error:
         raise PipelineError(
             f"{file}: cannot read the game's description ({os.strerror(error.errno or 0)})"
@@ -200,6 +203,7 @@ def read_tree(file: Path, text: str | None = None) -> Place:
     return Place(tree, file, node=node)
 
 
+@lru_cache(maxsize=4)  # each stage of a loop reads the same description
 def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
     """The nodes of a text, with their lines, and what they say."""
     # libyaml also takes a tab inside a word, and a "?" inside one in {braces}; those who have one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import simpleeval
@@ -12,7 +12,7 @@ import simpleeval
 from pipeline.games.checked import nearest
 from pipeline.system.errors import PipelineError
 
-FUNCTIONS: dict[str, Any] = {
+FUNCTIONS: dict[str, Callable[..., object]] = {
     function.__name__: function for function in (abs, all, any, len, max, min, sum)
 }
 _OPERATORS: dict[type[ast.AST], Any] = {
@@ -38,7 +38,9 @@ _OPERATORS: dict[type[ast.AST], Any] = {
 
 
 State = Mapping[str, Any]
-"""Variables by name: int, or an array."""
+"""The variables of a game by name: an int, or an array of the shape that ``game.yaml`` says.
+
+Which it is follows from the description, against which all that reads a state was checked."""
 
 
 class Condition:
@@ -82,7 +84,7 @@ class Condition:
         return self._last_answer
 
     def _evaluate(self, state: State) -> bool:
-        names: dict[str, Any] = {name: state[name] for name in self.reads}
+        names = {name: state[name] for name in self.reads}
         for name in self._arrays:
             names[name] = names[name].tolist()
         self._evaluator.names = names
@@ -202,7 +204,7 @@ class _Checker:
             if name in ("max", "min"):
                 fits = fits or (len(shapes) > 1 and not any(shapes))
         if not fits or node.keywords:
-            raise self._mistake(node, f"{name} cannot be taken of this")
+            raise self._mistake(node, f"{name} cannot be applied to this")
         return ()
 
     def _mistake(self, node: ast.expr, problem: str) -> PipelineError:

@@ -22,17 +22,18 @@ NOT_PLAYED = {
 experts read (see `pipeline.experts.opening.decisive`), and defaults of settings, which count
 themselves. Of start states and names the ones that are read are taken one by one."""
 
+
 _WORDS = {"about"}
 """Fields of variables, milestones and the like that are for people and models."""
 
 
-def read_in_play(game: GameDescription, start_state: str | None) -> dict[str, Any]:
+def read_in_play(game: GameDescription, start_state: str | None) -> dict[str, object]:
     """What a recording of the game depends on, its settings and the files it begins in apart.
 
     Args:
         start_state: where episodes begin, if it is one of ``game.yaml``'s.
     """
-    read = {
+    read: dict[str, object] = {
         one.name: plain(getattr(game, one.name))
         for one in fields(game)
         if one.name not in NOT_PLAYED
@@ -44,12 +45,12 @@ def read_in_play(game: GameDescription, start_state: str | None) -> dict[str, An
     return read
 
 
-def read_of_ram(game: GameDescription) -> dict[str, Any]:
+def read_of_ram(game: GameDescription) -> dict[str, object]:
     """What the variables of a state depend on, wherever it comes from."""
     return {"pointers": plain(game.pointers), "variables": plain(game.variables)}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Dataclasses and mappings as JSON; words are left out, and where files lie."""
     if is_dataclass(value) and not isinstance(value, type):
         told = [one for one in fields(value) if one.compare and one.name not in _WORDS]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from pipeline.games.conditions import Condition
+from pipeline.games.conditions import Condition, State
 from pipeline.games.description import GameDescription, Maps, MapWindow, Party, Terrain
 
 LEDGES = {"UP": "^", "DOWN": "v", "LEFT": "<", "RIGHT": ">"}
@@ -17,7 +16,6 @@ LEGEND = (
     "another map, '&' a person or thing"
 )
 
-State = Mapping[str, Any]
 """Variables by name: numbers, and arrays or nested lists. Those it lacks are not spoken of."""
 
 
@@ -58,7 +56,7 @@ class Describer:
         """How many milestones there are up to the last one reached: the index of the next."""
         return _following(self._which(self._plain(state), milestones))
 
-    def _plain(self, state: State) -> dict[str, Any]:
+    def _plain(self, state: State) -> State:
         """Numbers as ``int``, arrays of the variable's own type for the rest."""
         return {
             name: np.asarray(state[name], variable.dtype) if variable.shape else int(state[name])
@@ -66,15 +64,15 @@ class Describer:
             if name in state
         }
 
-    def _holds(self, condition: Condition, now: dict[str, Any]) -> bool:
+    def _holds(self, condition: Condition, now: State) -> bool:
         return all(name in now for name in condition.reads) and condition.holds(now)
 
-    def _which(self, now: dict[str, Any], milestones: Mapping[str, int] | None) -> list[bool]:
+    def _which(self, now: State, milestones: Mapping[str, int] | None) -> list[bool]:
         if milestones is None:
             return [self._holds(condition, now) for condition in self._milestones]
         return [milestones.get(one.name, -1) >= 0 for one in self._game.milestones]
 
-    def _place(self, now: dict[str, Any]) -> str:
+    def _place(self, now: State) -> str:
         title, maps = self._game.title, self._game.names.maps
         if not self._holds(self._in_game, now):
             return f"{title}: not in a game"
@@ -89,7 +87,7 @@ class Describer:
             words.append(f"facing {facing[1][now[facing[0]]]}")
         return f"{title}: {', '.join(words) or 'in the game'}"
 
-    def _holding(self, now: dict[str, Any]) -> Iterator[str]:
+    def _holding(self, now: State) -> Iterator[str]:
         for text, wanted in (
             ("in a battle", self._game.tools.in_battle),
             ("a text box or script is on", self._game.tools.in_dialog),
@@ -97,7 +95,7 @@ class Describer:
             if any(now.get(name) in values for name, values in wanted.items()):
                 yield text
 
-    def _badges(self, now: dict[str, Any]) -> Iterator[str]:
+    def _badges(self, now: State) -> Iterator[str]:
         badges = self._game.names.badges
         if badges is not None and badges.variable in now:
             bits = now[badges.variable]
@@ -105,7 +103,7 @@ class Describer:
             names = f": {', '.join(won)}" if won else ""
             yield f"badges: {len(won)} of {len(badges.names)}{names}"
 
-    def _reached(self, now: dict[str, Any], milestones: Mapping[str, int] | None) -> Iterator[str]:
+    def _reached(self, now: State, milestones: Mapping[str, int] | None) -> Iterator[str]:
         described = self._game.milestones
         if not described:
             return
@@ -121,7 +119,7 @@ class Describer:
         else:
             yield "next milestone: none, the last is reached"
 
-    def _party(self, now: dict[str, Any]) -> Iterator[str]:
+    def _party(self, now: State) -> Iterator[str]:
         party = self._game.names.party
         if party is None or any(name not in now for name in _party_variables(party)):
             return
@@ -134,7 +132,7 @@ class Describer:
         ]
         yield f"party: {'; '.join(members) or 'nobody'}"
 
-    def _others(self, now: dict[str, Any]) -> Iterator[str]:
+    def _others(self, now: State) -> Iterator[str]:
         said = self._said()
         rest = [
             f"{name} {value}"
@@ -153,7 +151,7 @@ class Describer:
         said |= {names.party.count} if names.party is not None else set()
         return said | ({tools.facing[0]} if tools.facing is not None else set())
 
-    def _around(self, now: dict[str, Any]) -> Iterator[str]:
+    def _around(self, now: State) -> Iterator[str]:
         terrain = self._game.tools.terrain
         if terrain is None or terrain.map not in now or not now[terrain.map].any():
             return

@@ -52,7 +52,7 @@ def find_cartridge(
     path = rom if rom is not None else game.rom_file
     if path is None:
         raise PipelineError(
-            f"{game.name}: this game brings no ROM; give your own with --rom FILE "
+            f"{game.name}: this game comes without a ROM; give your own with --rom FILE "
             f"(sha1 {game.rom_sha1})"
         )
     if not path.is_file():

@@ -36,7 +36,7 @@ def _maps(place: Place, variables: Variables) -> Maps:
             raise entry.mistake(f"expected [{', '.join(read)}, a name], found {entry.value!r}")
         at = tuple(number.integer(-(2**31), 2**32) for number in elements[:-1])
         if at in names:
-            raise entry.mistake(f"the map {', '.join(map(str, at))} stands twice")
+            raise entry.mistake(f"the map {', '.join(map(str, at))} is listed twice")
         names[at] = elements[-1].text()
     when = parse_condition(table.get("when"), variables) if "when" in table else None
     return Maps(read, names, when)
@@ -73,5 +73,5 @@ def _known(place: Place, variables: Variables, shape: tuple[int, ...] | None) ->
     if shape == () and found != ():
         raise place.mistake(f"'{name}' is an array; expected a single number")
     if shape is None and len(found) != 1:
-        raise place.mistake(f"'{name}' is no array; the party's values come as arrays")
+        raise place.mistake(f"'{name}' is not an array; the party's values come as arrays")
     return name

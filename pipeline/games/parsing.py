@@ -289,7 +289,7 @@ def _milestones(place: Place, variables: Variables) -> tuple[Milestone, ...]:
         table = entry.table(("name", "when", "about"))
         name = table.get("name").text()
         if name in {milestone.name for milestone in milestones}:
-            raise entry.mistake(f"the milestone '{name}' stands twice")
+            raise entry.mistake(f"the milestone '{name}' is given twice")
         when = parse_condition(table.get("when"), variables)
         milestones.append(Milestone(name, when, about_of(table)))
     return tuple(milestones)

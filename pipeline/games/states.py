@@ -152,7 +152,7 @@ def check_state(state: bytes, rom: Path, console: Platform) -> str | None:
         what = f"sha1 {noted}, not {cartridge.sha1}"
     return (
         f"made with another image of this cartridge ({what}): another edition or a changed game, "
-        "which may not play on rightly"
+        "which may not continue correctly"
     )
 
 
@@ -181,7 +181,7 @@ def check_save(save: bytes, rom: Path, console: Platform) -> bytes:
         raise PipelineError("a save state, not an in-game save; write 'file' in place of 'save'")
     sizes = _save_sizes(rom.read_bytes(), console)
     if not sizes:
-        raise PipelineError("this cartridge has no save memory that a save could be put into")
+        raise PipelineError("this cartridge has no save memory")
     for size in sizes:
         if len(save) - size in _CLOCKS:
             return save[:size]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription, Milestone
 from pipeline.settings.fields import Settings
 from pipeline.system.errors import PipelineError
+
+SubtaskEnds = TypedDict("SubtaskEnds", {"from": str | None, "to": str | None})
+"""What a shard says of its subtask: the milestones between which it lies."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Subtask:
     """Number of the goal, from 0; the number of milestones where it has none."""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> SubtaskEnds:
         """What a shard says of it."""
         return {"from": self.start, "to": self.goal}
 
@@ -64,7 +67,7 @@ def subtask_of(
         if start == goal:
             raise PipelineError(f"--from and --to are both '{goal}'; give two milestones")
         raise PipelineError(
-            f"'{goal}' does not come after '{start}' in {game.name}'s milestones; exchange --from "
+            f"'{goal}' does not come after '{start}' in {game.name}'s milestones; swap --from "
             "and --to"
         )
     ends = "start" if start is None else start, "end" if goal is None else goal

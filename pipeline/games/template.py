@@ -97,7 +97,7 @@ def write_game(name: str, rom: Path, folder: Path) -> tuple[Cartridge, list[Path
     for file in texts:
         if file.exists():
             raise PipelineError(
-                f"{file}: is there already and stays as it is; choose another folder with --folder"
+                f"{file}: exists already and is not changed; choose another folder with --folder"
             )
     try:
         for file, text in reversed(texts.items()):  # game.yaml, which makes it a game, at last
@@ -153,7 +153,7 @@ def add_variable(file: Path, line: str, pointer: str | None = None) -> None:
 
     Raises:
         PipelineError: the file has no such section of several lines, or would not be a game's
-            description any more (a name stands twice); nothing is written then.
+            description any more (a name is listed twice); nothing is written then.
     """
     text = file.read_text(encoding="utf-8")
     for section, added in (("variables", line), ("pointers", pointer)):

@@ -34,11 +34,11 @@ def _terrain(place: Place, variables: Variables) -> Terrain:
     table = place.table(_MAP_KEYS)
     name = _known(table.get("variable"), variables)
     if variables[name].window is None:
-        raise table.get("variable").mistake(f"'{name}' is no map window")
+        raise table.get("variable").mistake(f"'{name}' is not a map window")
     ledges = {}
     for way, tiles in table.get("ledges", {}).items():
         if way not in WAYS:
-            raise tiles.mistake(f"'{way}' is no direction; use {', '.join(WAYS)}")
+            raise tiles.mistake(f"'{way}' is not a direction; use {', '.join(WAYS)}")
         ledges[way] = _numbers(tiles)
     levels = table.get("levels", {"mask": 0}).table(("mask", "any"))
     return Terrain(
@@ -88,7 +88,7 @@ def _array(table: Table, key: str, variables: Variables) -> str:
     place = table.get(key)
     name = _known(place, variables)
     if len(variables[name].shape) != 1:
-        raise place.mistake(f"'{name}' is no array; people come as arrays")
+        raise place.mistake(f"'{name}' is not an array; people come as arrays")
     return name
 
 

@@ -103,7 +103,7 @@ def about_of(table: Table) -> str:
 def _computed(name: str, table: Table, earlier: Variables) -> Variable:
     for key in _VARIABLE_KEYS:
         if key in table and key not in ("when", "about"):
-            raise table.place.mistake(f"'{key}' does not go with 'when'")
+            raise table.place.mistake(f"'{key}' cannot be used with 'when'")
     return Variable(
         name,
         Location("u8"),
@@ -115,7 +115,7 @@ def _computed(name: str, table: Table, earlier: Variables) -> Variable:
 def _in_ram(name: str, table: Table, places: Places, earlier: Variables) -> Variable:
     entry = table.place
     if "outside" in table:
-        raise entry.mistake("'outside' belongs to a 'map'")
+        raise entry.mistake("'outside' is only for a 'map'")
     for key in ("stride", "length"):
         if key in table and "count" not in table:
             raise entry.mistake(f"'{key}' needs a 'count'")
@@ -158,7 +158,7 @@ def _window(name: str, table: Table, places: Places, earlier: Variables) -> Vari
         )
     for key in ("address", "pointer", "offset", "bit", "ones", "xor", *_ARRAY_KEYS):
         if key in table:
-            raise table.place.mistake(f"'{key}' does not go with 'map'")
+            raise table.place.mistake(f"'{key}' cannot be used with 'map'")
     kind = table.get("type").one_of(("u8", "u16"))
     mask = table.get("mask").integer(1, 0xFFFF) if "mask" in table else None
     shift = table.get("shift", 0).integer(0, 15)

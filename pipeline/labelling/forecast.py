@@ -35,8 +35,19 @@ def forecast(
     from pipeline.experts.model.forecast import forecast_labels
 
     found = forecast_labels(work.task.expert, work.task.game, questions, few)
-    ways = tuple(WayForecast(**way) for way in found["ways"])
-    return ModelForecast(**{**found, "ways": ways})
+    return ModelForecast(
+        questions=found["questions"],
+        estimate=found["estimate"],
+        input_tokens=found["input_tokens"],
+        most_input_tokens=found["most_input_tokens"],
+        output_tokens=found["output_tokens"],
+        most_output_tokens=found["most_output_tokens"],
+        kept=found["kept"],
+        dollars=found["dollars"],
+        most_dollars=found["most_dollars"],
+        stopped_by=found["stopped_by"],
+        ways=tuple(WayForecast(**way) for way in found["ways"]),
+    )
 
 
 def _held(questions: Questions) -> Questions:

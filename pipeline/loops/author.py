@@ -28,6 +28,7 @@ from pipeline.experts.authoring.record import Judged
 from pipeline.experts.authoring.starts import WHOLE, seeds
 from pipeline.experts.authoring.trials import Start, sights, tried_with, try_program
 from pipeline.experts.authoring.verdict import verdict
+from pipeline.experts.authoring.written import Whole
 from pipeline.experts.budget import Spending
 from pipeline.games.checked import nearest
 from pipeline.games.description import GameDescription
@@ -157,7 +158,7 @@ def _whole(
     starts = [Start(seed) for seed in chosen]
     told = verdict(try_program(pool, course, program, starts, title="whole"))
     low, high = told.interval
-    whole = {
+    whole: Whole = {
         "success_rate": told.rate,
         "success_low": low,
         "success_high": high,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agents.protocol import Actor, Asked, Choice
-from pipeline.emulator.env import GBAEnv
+from pipeline.emulator.env import GBAEnv, Info
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
 from pipeline.shards.format.frames import Frames
@@ -41,7 +41,7 @@ class _Play:
     start: str
     rng: np.random.Generator
     screen: Frames
-    info: dict[str, Any]
+    info: Info
     frames: list[Frames] = field(default_factory=list)
     ram_crc32: list[int] = field(default_factory=list)
     states: list[State] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -78,14 +78,32 @@ def still(game: GameDescription) -> GameDescription:
     return replace(game, reset=Reset(), milestones=(), success="False", failure=None)
 
 
+VariableRow = TypedDict(
+    "VariableRow",
+    {
+        "name": str,
+        "where": str,
+        "type": str,
+        "value": str,
+        "at the end": str,
+        "values": int,
+        "about": str,
+    },
+)
+"""A variable as it was seen: its value at the beginning and at the end, and how many there were."""
+
+ConditionRow = TypedDict(
+    "ConditionRow", {"name": str, "when": str, "holds": bool, "first at step": int | None}
+)
+"""A condition: whether it holds at the beginning, and the step after which it first held."""
+
+
 @dataclass(frozen=True)
 class Examination:
     """What was found. A game with no ``problems`` can be played as it is described."""
 
-    variables: list[dict[str, Any]]
-    """name, where, type, value at the beginning, value at the end, how many values were seen."""
-    conditions: list[dict[str, Any]]
-    """name, when, whether it holds at the beginning, the step after which it first held."""
+    variables: list[VariableRow]
+    conditions: list[ConditionRow]
     problems: list[str]
     warnings: list[str]
     stock: Comparison
@@ -223,7 +241,7 @@ def _word(env: GBAEnv, address: int) -> int:
     return 0
 
 
-def _variables(game: GameDescription, seen: list[State]) -> list[dict[str, Any]]:
+def _variables(game: GameDescription, seen: list[State]) -> list[VariableRow]:
     console = PLATFORMS[game.platform]
     return [
         {
@@ -243,11 +261,12 @@ def _distinct(seen: list[State], name: str) -> set[bytes]:
     return {np.asarray(state[name]).tobytes() for state in seen}
 
 
-def _conditions(game: GameDescription, seen: list[State]) -> tuple[list[dict[str, Any]], list[str]]:
+def _conditions(game: GameDescription, seen: list[State]) -> tuple[list[ConditionRow], list[str]]:
     shapes = {name: variable.shape for name, variable in game.variables.items()}
     named = [(f"milestone {one.name}", one.when) for one in game.milestones]
     named += [("success", game.success), ("failure", game.failure or "False")]
-    rows, problems = [], []
+    rows: list[ConditionRow] = []
+    problems: list[str] = []
     for name, when in named:
         condition = Condition(when, shapes)
         try:
@@ -258,7 +277,7 @@ def _conditions(game: GameDescription, seen: list[State]) -> tuple[list[dict[str
         first = answers.index(True) if True in answers else None
         rows.append({"name": name, "when": when, "holds": answers[0], "first at step": first})
         if answers[0] and name in ("success", "failure"):
-            problems.append(f"{name} holds at the beginning already: '{when}'")
+            problems.append(f"{name} already holds at the beginning: '{when}'")
     return rows, problems
 
 
@@ -330,6 +349,6 @@ def _of_values(game: GameDescription, seen: list[State]) -> Iterator[str]:
     for milestone in game.milestones:
         try:
             if Condition(milestone.when, shapes).holds(seen[0]):
-                yield f"milestone {milestone.name} holds at the beginning already"
+                yield f"milestone {milestone.name} already holds at the beginning"
         except PipelineError:
             continue

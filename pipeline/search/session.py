@@ -1,7 +1,7 @@
 """A search for a variable that goes on from command to command: plays, snapshots of RAM, one file.
 
 The file (``.npz``) holds the RAM and the console's state after every play, and what was said of
-each; so the last play can be undone, and the candidates are always a function of all that was said.
+each; so the last play can be undone, and the candidates are always a function of all comparisons.
 About 40 KB a play.
 """
 
@@ -13,7 +13,6 @@ import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ Ram = list[NDArray[np.uint8]]
 
 @dataclass
 class Turn:
-    """A play, and what is said of it. The first turn of all is the beginning: nothing is played."""
+    """A play and its comparisons. The first turn is the beginning: nothing is played."""
 
     what: str
     position: int
@@ -96,7 +95,7 @@ class SearchSession:
         """
         if self._shard is not None:
             raise PipelineError(
-                f"--play: the search {self.file} goes along a shard; go on with --until STEP"
+                f"--play: the search {self.file} follows a shard; continue with --until STEP"
             )
         timing, before = self.game.timing, self.env.emulator.screen()
         for keys in _buttons(text, self.console):
@@ -132,15 +131,14 @@ class SearchSession:
         """
         if comparison.word in _RELATIVE and len(self.turns) == 1:
             raise PipelineError(
-                f"--{comparison}: nothing was played yet that it could be said of; give --play "
-                "BUTTONS before it"
+                f"--{comparison}: nothing was played yet; give --play BUTTONS before it"
             )
         self.turns[-1].comparisons.append(comparison)
 
     def undo(self) -> None:
-        """Take the last play back, with what was said of it."""
+        """Take the last play back, with its comparisons."""
         if len(self.turns) == 1:
-            raise PipelineError("--undo: nothing was played that could be taken back")
+            raise PipelineError("--undo: there is no play to take back")
         del self.turns[-1], self._rams[-1], self._states[-1]
         if self._shard is None:
             self.env.emulator.load_state(self._states[-1])
@@ -171,14 +169,14 @@ class SearchSession:
                 for turn in self.turns
             ],
         }
-        arrays: dict[str, Any] = {
+        arrays: dict[str, NDArray[np.uint8]] = {
             "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
             "ram": np.stack([np.concatenate(ram) for ram in self._rams]),
         }
         for index, state in enumerate(self._states):
             arrays[f"state{index}"] = np.frombuffer(state, np.uint8)
         packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # no array is allow_pickle
         try:
             write_whole(self.file, packed.getvalue())
         except OSError as error:
@@ -207,14 +205,14 @@ class SearchSession:
                 )
             episode = shard.episode(index, frames=False)
             start = shard.start_states()[episode.start_state]
-        self._begin: dict[str, Any] = {"seed": episode.seed, "options": {"state": start}}
-        env.reset(**self._begin)
+        self._begin = episode.seed, start
+        _reset(env, *self._begin)
         for action in episode.actions[: self.turns[-1].position if self.turns else 0].tolist():
             env.step(action)
         return env, episode.actions
 
     def _rewind(self) -> None:
-        self.env.reset(**self._begin)
+        _reset(self.env, *self._begin)
         for action in self._actions[: self.turns[-1].position].tolist():
             self.env.step(action)
 
@@ -227,8 +225,8 @@ class SearchSession:
     def _take_up(self, kept: dict[str, NDArray[np.uint8]], start: Start | None) -> None:
         if start is not None:
             raise PipelineError(
-                f"{self.file}: this search has begun already; leave --start, --state and --shard "
-                "out, or remove the file to begin anew"
+                f"{self.file}: this search has already begun; leave --start, --state and --shard "
+                "out, or remove the file to start over"
             )
         about = json.loads(bytes(kept["about"]))
         if (about["game"], about["rom_sha1"]) != (self.game.name, self.game.rom_sha1):
@@ -246,6 +244,10 @@ class SearchSession:
             self._states.append(kept[f"state{index}"].tobytes())
 
 
+def _reset(env: GBAEnv, seed: int, state: bytes) -> None:
+    env.reset(seed=seed, options={"state": state})
+
+
 def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -257,7 +259,7 @@ def _read(file: Path) -> dict[str, NDArray[np.uint8]]:
             raise ValueError
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
         raise PipelineError(
-            f"{file}: not a search that 'game find' can go on with; name another file, or remove "
+            f"{file}: not a search that 'game find' can continue; name another file, or remove "
             "this one"
         ) from None
     return kept

@@ -1,4 +1,4 @@
-"""Where in RAM does a number lie? Search by what plays did to it, as cheat finders do.
+"""Where in RAM does a number lie? Search by what plays did to it, as cheat tools do.
 
 A play is some buttons, with the RAM before and after it. A comparison says what the play did to the
 number: it grew, it grew by 1, it did not change, it now is 5. Every place in RAM, read as every
@@ -62,7 +62,7 @@ COMPARISONS: Mapping[str, _Rule] = {
 
 @dataclass(frozen=True)
 class Play:
-    """The RAM before and after some buttons, one array of bytes a block, and what is said of it."""
+    """The RAM before and after some buttons, one array of bytes a block, and the comparisons."""
 
     before: Sequence[NDArray[np.uint8]]
     after: Sequence[NDArray[np.uint8]]
@@ -71,7 +71,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Found:
-    """A place that fits all that was said."""
+    """A place that fits all comparisons."""
 
     kinds: tuple[str, ...]
     """The types as which it fits."""
@@ -100,8 +100,8 @@ class Found:
         more = f"   # fits as {', '.join(self.kinds[1:])} too" if len(self.kinds) > 1 else ""
         return f"{name}: {{{place}, type: {self.kinds[0]}}}{more}"
 
-    def as_dict(self, name: str, console: Platform) -> dict[str, Any]:
-        """For ``--json``."""
+    def as_dict(self, name: str, console: Platform) -> dict[str, object]:
+        """The fields and the line for ``game.yaml``, as ``--json`` prints them."""
         return {**asdict(self), "line": self.yaml(name, console)}
 
 

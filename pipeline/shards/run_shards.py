@@ -119,7 +119,8 @@ def choose(
     if list(named) == [ALL]:
         if folders.from_run is not None:
             raise PipelineError(
-                f"from_run {folders.from_run}: --shards all takes every run's; give one of both"
+                f"from_run {folders.from_run}: --shards all takes every run's; give only one of "
+                "them"
             )
         every = folders_of(home)
         chosen = Chosen(pick(every), "all runs", home, unread=_unread(every))
@@ -157,7 +158,7 @@ def named_shards(from_run: str | None, named: Sequence[str]) -> list[Path] | Non
         return None
     if from_run is not None:
         raise PipelineError(
-            f"from_run {from_run}: the shards are named one by one; give one of both"
+            f"from_run {from_run}: the shards are named one by one; give only one of them"
         )
     return [Path(one) for one in named]
 

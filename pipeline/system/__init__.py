@@ -1,1 +1,1 @@
-"""Errors, files that are written whole, locks, processes, streams: what everything stands on."""
+"""Errors, files that are written whole, locks, processes, streams: what all rooms use."""

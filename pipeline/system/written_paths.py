@@ -28,7 +28,7 @@ def expanded(value: Any) -> Any:
         if found is None:
             raise PydanticCustomError(
                 "unset_variable",
-                "the environment variable {name} is not set; set it, or write the path out",
+                "the environment variable {name} is not set; set it, or write the whole path",
                 {"name": name[1] or name[2]},
             )
         return found

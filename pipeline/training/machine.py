@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise PipelineError(
-            f"train.device: '{name}' is no device; give auto, cpu, cuda or cuda:N"
+            f"train.device: '{name}' is not a device; give auto, cpu, cuda or cuda:N"
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise PipelineError(

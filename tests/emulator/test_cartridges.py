@@ -153,7 +153,7 @@ def test_a_state_that_notes_another_rom_is_told(tmp_path: Path) -> None:
     assert check_state(with_note(state, f'{{"rom_sha1": "{sha1}"}}'), rom, GBA) is None
     assert check_state(with_note(state, f'{{"rom_sha1": "{"0" * 40}"}}'), rom, GBA) == (
         f"made with another image of this cartridge (sha1 {'0' * 40}, not {sha1}): another edition "
-        "or a changed game, which may not play on rightly"
+        "or a changed game, which may not continue correctly"
     )
 
 

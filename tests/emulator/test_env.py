@@ -267,10 +267,10 @@ def test_a_wrong_button_a_step_too_early_and_an_unknown_render_mode_are_refused(
         with pytest.raises(ValueError, match=f"there is no button {button}; standing has 0..9"):
             env.step(button)
     for action in (1.5, 1.0, np.float32(2), "A", None, True, np.bool_(False), np.array([1])):
-        with pytest.raises(ValueError, match="no whole number") as wrong:
+        with pytest.raises(ValueError, match="not a whole number") as wrong:
             env.step(action)  # type: ignore[arg-type]
         assert str(wrong.value) == (
-            f"the action is {action!r}, no whole number; standing has the buttons 0..9"
+            f"the action is {action!r}, which is not a whole number; standing has the buttons 0..9"
         )
     for action in (1, np.int64(1), np.uint8(1), np.array(1)):
         assert env.step(action)[4]["action"] == 1  # type: ignore[arg-type]

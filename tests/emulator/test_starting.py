@@ -167,7 +167,7 @@ def test_a_state_of_another_edition_is_taken_with_a_warning(tmp_path: Path) -> N
     crcs = [zlib.crc32(path.read_bytes()) for path in (first, second)]
     assert check_state(state, second, emulator.platform) == (
         f"made with another image of this cartridge (CRC32 {crcs[0]:08x}, not {crcs[1]:08x}): "
-        "another edition or a changed game, which may not play on rightly"
+        "another edition or a changed game, which may not continue correctly"
     )
 
 

@@ -127,8 +127,8 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
     with pytest.raises(PipelineError) as caught:
         open_expert(change(settings, expert={"path": tmp_path / "told.pt"}), game)
     assert str(caught.value) == (
-        f"{tmp_path / 'told.pt'}: its network is told which milestone is next, but an expert is "
-        "shown the screen alone; give a checkpoint that was trained without train.goal_conditioned"
+        f"{tmp_path / 'told.pt'}: its network is goal-conditioned, but an expert sees only "
+        "the screen; give a checkpoint that was trained without train.goal_conditioned"
     )
     with pytest.raises(PipelineError) as caught:
         PolicyExpert(teacher, game).answer(questions(np.zeros((2, 64, 64, 3), np.uint8)))

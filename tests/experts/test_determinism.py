@@ -37,9 +37,8 @@ CACHES = (
 )
 LINE = (
     ", the program answers {}, not {} as before; it remembers what it was asked, or draws at "
-    "random, so that its labels are not what it plays; make act(state) a function of the state "
-    "alone, or let it play with its memory, which is kept within an episode: collect "
-    "--expert.memory episode"
+    "random, so its labels differ from its play; make act(state) a function of the state "
+    "alone, or let it keep its memory within an episode: collect --expert.memory episode"
 )
 ISOLATIONS = [
     "trusted",
@@ -175,7 +174,7 @@ def test_a_memory_that_is_lost_in_mid_episode_is_a_failure(
         assert [expert.answer(one).buttons[0] for _ in range(2)] == [1, 0]
         answers = expert.answer(one)
         assert answers.reasons == {
-            0: "its process ended in mid-episode, and with it what the program remembered"
+            0: "its process ended during the episode, and the program's memory with it"
         }
         expert.begin_episode()
         assert expert.answer(one).buttons[0] == 1

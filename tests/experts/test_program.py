@@ -52,7 +52,7 @@ def act(s):
         "LABELLED", "FAILED", "REFUSED", "INVALID", "INVALID", "LABELLED",
     ]  # fmt: skip
     assert answers.reasons[1] == "ValueError: lost here, line 3"
-    assert answers.reasons[3] == "'JUMP' is no button of this game"
+    assert answers.reasons[3] == "'JUMP' is not a button of this game"
 
 
 def test_a_program_that_hangs_costs_one_label(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_no_file_is_no_program(tmp_path: Path) -> None:
     ("data", "problem"),
     [
         (b"\xff\xfe", "not a Python file; an expert program is UTF-8 text"),
-        (b"#" * (4 << 20) + b"#", "larger than 4 MiB; an expert program is a text to read"),
+        (b"#" * (4 << 20) + b"#", "larger than 4 MiB; give a smaller program"),
     ],
 )
 def test_what_is_no_text_to_read_is_no_program(tmp_path: Path, data: bytes, problem: str) -> None:

@@ -188,16 +188,16 @@ FALLING_IN_PYTHON = {
         "TIMED_OUT", None,
     ),
     "a text of its own kind": (
-        "class X(str):\n    pass\nreturn X('B')", "INVALID", "'B' is no button of this game",
+        "class X(str):\n    pass\nreturn X('B')", "INVALID", "'B' is not a button of this game",
     ),
     "a flood by print": ("while True: print('x' * 1000)", "TIMED_OUT", None),
     "a flood to stdout": (
         "import os\nwhile True: os.write(1, b'x' * 1000)", "FAILED",
-        "the program wrote more than 1 MiB past its notes",
+        "the program wrote more than 1 MiB beside its notes",
     ),
     "a flood to stderr": (
         "import os\nwhile True: os.write(2, b'x' * 1000)", "FAILED",
-        "the program wrote more than 1 MiB past its notes",
+        "the program wrote more than 1 MiB beside its notes",
     ),
 }  # fmt: skip
 
@@ -349,7 +349,7 @@ LOADING = {
     "a mistake of the language": ("x = 1\ndef act(", "SyntaxError: '(' was never closed, line 2"),
     "no act": ("def move(state): return 'A'", "TypeError: it defines no function act(state)"),
     "a flood": ("import os\nwhile True: os.write(2, b'x' * 1000)",
-                "the program wrote more than 1 MiB past its notes"),
+                "the program wrote more than 1 MiB beside its notes"),
 }  # fmt: skip
 
 

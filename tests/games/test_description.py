@@ -272,7 +272,7 @@ MISTAKES = [
     (
         "type: u8, bit: 3",
         "type: u8, outside: 3",
-        "variables.badge: 'outside' belongs to a 'map'",
+        "variables.badge: 'outside' is only for a 'map'",
     ),
     (
         "x: x, y: y",
@@ -288,7 +288,7 @@ MISTAKES = [
     (
         "name: brave",
         "name: rich",
-        "milestones.1: the milestone 'rich' stands twice",
+        "milestones.1: the milestone 'rich' is given twice",
     ),
     (
         '"money > 100"',
@@ -345,7 +345,7 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(write: Write) -> None:
     with pytest.raises(PipelineError) as error:
         load_game(folder)
     assert str(error.value) == (
-        f"{folder / 'game.yaml'}, line 19: not valid YAML (the key 'save1' stands twice); fix it"
+        f"{folder / 'game.yaml'}, line 19: not valid YAML (the key 'save1' is given twice); fix it"
     )
 
 
@@ -383,5 +383,6 @@ def test_a_game_that_brings_no_rom_asks_for_one(write: Write) -> None:
     with pytest.raises(PipelineError) as error:
         find_rom(game)
     assert str(error.value) == (
-        f"little: this game brings no ROM; give your own with --rom FILE (sha1 {game.rom_sha1})"
+        f"little: this game comes without a ROM; give your own with --rom FILE "
+        f"(sha1 {game.rom_sha1})"
     )

@@ -100,7 +100,7 @@ MISTAKES = [
     ("length: count", "length: hp",
      "variables.level.length: 'hp' is not a variable declared above this one"),
     ('free: {when: "busy', 'free: {type: u8, when: "busy',
-     "variables.free: 'type' does not go with 'when'"),
+     "variables.free: 'type' cannot be used with 'when'"),
     ('place > 1"}', 'plaice > 1"}',
      "variables.free.when: condition 'busy == 0 and plaice > 1', column 15: unknown variable "
      "'plaice'; the nearest one is 'place'"),
@@ -116,12 +116,12 @@ MISTAKES = [
      "names.maps.variables.0: 'hp' is an array; expected a single number"),
     ("[2, away]", "[2, 3, away]",
      "names.maps.names.1: expected [place, a name], found [2, 3, 'away']"),
-    ("[2, away]", "[1, away]", "names.maps.names.1: the map 1 stands twice"),
+    ("[2, away]", "[1, away]", "names.maps.names.1: the map 1 is listed twice"),
     ("[One, Two]", "[]", "names.badges.bits: expected 1 to 16 names, one a bit of 'medals'"),
     ("max_hp: hp", "max_hp: long",
      "names.party: level, hp and max_hp must be arrays of the same length"),
     ("max_hp: hp", "max_hp: busy",
-     "names.party.max_hp: 'busy' is no array; the party's values come as arrays"),
+     "names.party.max_hp: 'busy' is not an array; the party's values come as arrays"),
     ("  maps: {variables: [place], when: \"busy == 0\", names: [[1, home], [2, away]]}\n", "",
      "reward: 'new_map' needs the section names, key maps, to know what a map is"),
 ]  # fmt: skip

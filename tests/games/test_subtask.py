@@ -127,8 +127,7 @@ def test_a_milestone_and_an_end_together_are_refused(ends: tuple[str | None, str
 
 def test_a_goal_that_does_not_come_after_the_start_is_refused() -> None:
     assert refusal(None, "orb_found", "left_home") == (
-        "'left_home' does not come after 'orb_found' in quest's milestones; exchange --from and "
-        "--to"
+        "'left_home' does not come after 'orb_found' in quest's milestones; swap --from and --to"
     )
     assert refusal(None, "left_home", "left_home") == (
         "--from and --to are both 'left_home'; give two milestones"

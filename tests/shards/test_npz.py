@@ -181,7 +181,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as error:
         read_npz(path, HEADER)
     assert str(error.value) == (
-        f"{path}: not an episode to import: cannot be read, it is damaged or no npz archive"
+        f"{path}: not an episode to import: cannot be read, it is damaged, or not an npz archive"
     )
 
 
@@ -192,7 +192,7 @@ def test_a_bare_array_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as error:
         read_npz(path, HEADER)
     assert str(error.value) == (
-        f"{path}: not an episode to import: one bare array, not an npz archive"
+        f"{path}: not an episode to import: a single array, not an npz archive"
     )
 
 

@@ -86,22 +86,22 @@ REFUSED: dict[str, tuple[Console, dict[str, Any], str]] = {
     "no frames": (
         GBA,
         {"observations": np.zeros((0, 84, 84, 3), np.float32)},
-        "observations are (0, 84, 84, 3), so there is not a single pixel",
+        "observations are (0, 84, 84, 3), so there are no pixels",
     ),
     "no rows": (
         GBA,
         {"observations": np.zeros((6, 0, 84, 3), np.float32)},
-        "observations are (6, 0, 84, 3), so there is not a single pixel",
+        "observations are (6, 0, 84, 3), so there are no pixels",
     ),
     "no pixels": (
         GBA,
         {"observations": np.zeros((6, 0, 0, 3), np.uint8)},
-        "observations are (6, 0, 0, 3), so there is not a single pixel",
+        "observations are (6, 0, 0, 3), so there are no pixels",
     ),
     "no width, channels first": (
         GBA,
         {"observations": np.zeros((6, 3, 84, 0), np.uint8)},
-        "observations are (6, 3, 84, 0), so there is not a single pixel",
+        "observations are (6, 3, 84, 0), so there are no pixels",
     ),
     "greyscale": (
         GBA,
@@ -279,7 +279,7 @@ REMARKED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "never done": (
         {"dones": np.zeros(6, bool)},
-        "warning: {}: no step is done, so the episode counts as broken off",
+        "warning: {}: no step is done, so the episode counts as truncated",
     ),
     "more arrays": (
         {"infos": np.zeros(6), "episode_id": np.zeros(1)},
@@ -311,8 +311,7 @@ def test_a_remark_about_many_files_is_one_line(tmp_path: Path) -> None:
         path = save(tmp_path / f"{name}.npz", **arrays() | {"dones": np.zeros(6)})
         read_npz(path, HEADER, console=GBA, remarks=remarks)
     assert remarks.lines() == [
-        f"warning: {tmp_path}/a.npz and 2 more: no step is done, so the episode counts as "
-        "broken off"
+        f"warning: {tmp_path}/a.npz and 2 more: no step is done, so the episode counts as truncated"
     ]
 
 
@@ -442,7 +441,7 @@ def test_the_command_warns_on_stderr_and_ends_with_json(
     words = ["data", "import", str(path), "--json", "--game", game.game]
     assert main([*words, "--paths.datasets", str(tmp_path / "datasets")]) == 0
     printed = capsys.readouterr()
-    warning = f"warning: {path}: no step is done, so the episode counts as broken off"
+    warning = f"warning: {path}: no step is done, so the episode counts as truncated"
     assert printed.err.splitlines() == [warning]
     told = json.loads(printed.out.splitlines()[-1])
     assert (told["episodes"], told["remarks"]) == (1, [warning])

@@ -190,7 +190,7 @@ def test_where_every_episode_is_hit_nothing_is_written(tmp_path: Path) -> None:
     path = small_shard(tmp_path / "a.h5")
     damage(path, "actions")
     assert refusal(path) == (
-        f"{path}: nothing can be salvaged (every episode is hit: "
+        f"{path}: nothing can be salvaged (every episode is damaged: "
         f"/actions chunk 0: the CRC32 is another); {ANEW}"
     )
 

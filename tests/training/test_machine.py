@@ -27,7 +27,9 @@ def test_auto_takes_the_accelerator_where_there_is_one() -> None:
 def test_a_device_that_does_not_exist() -> None:
     with pytest.raises(PipelineError) as caught:
         choose_device("gpu")
-    assert str(caught.value) == ("train.device: 'gpu' is no device; give auto, cpu, cuda or cuda:N")
+    assert str(caught.value) == (
+        "train.device: 'gpu' is not a device; give auto, cpu, cuda or cuda:N"
+    )
 
 
 def test_a_device_that_this_machine_has_not() -> None:

@@ -342,3 +342,15 @@ def test_a_switching_policy_is_evaluated_like_a_checkpoint(tmp_path: Path) -> No
     assert str(caught.value) == (
         f"{switching}: was trained on 1 of these 1 games; choose another --evaluate.seed"
     )
+
+
+def test_a_checkpoint_that_was_replaced_is_read_anew(tmp_path: Path, game: GameDescription) -> None:
+    path = pressing(tmp_path / "one.pt", 1)
+    before = policy_sha256(path)
+    assert policy_sha256(path) == before
+    pressing(path, 2)
+    assert policy_sha256(path) == load_checkpoint(path).sha256 != before
+    path.unlink()
+    with pytest.raises(PipelineError) as caught:
+        policy_sha256(path)
+    assert str(caught.value) == f"{path}: no such checkpoint; run the train stage first"

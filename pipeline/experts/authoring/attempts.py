@@ -15,11 +15,12 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pipeline.experts.authoring.written import Answer, Evidence, Result
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import write_whole
 from pipeline.system.strict_json import json_text
@@ -45,11 +46,20 @@ class Attempt:
     def film(self) -> Path:
         return self.folder / "failure.gif"
 
-    def read(self, what: str) -> dict[str, Any] | None:
-        """``prompt``, ``answer``, ``result`` or ``evidence``; None where it is not there."""
-        return read_json(self.folder / f"{what}.json")
+    def answer(self) -> Answer | None:
+        """What the model said; None where it has not answered."""
+        return cast("Answer | None", read_json(self.folder / "answer.json"))
 
-    def write(self, what: str, told: Mapping[str, Any]) -> None:
+    def result(self) -> Result | None:
+        """How the program did; None where it was not tried."""
+        return cast("Result | None", read_json(self.folder / "result.json"))
+
+    def evidence(self) -> Evidence | None:
+        """What the next prompt shows of it; None where it was not tried."""
+        return cast("Evidence | None", read_json(self.folder / "evidence.json"))
+
+    def write(self, what: str, told: Mapping[str, object]) -> None:
+        """Write ``WHAT.json``: prompt, answer, result or evidence."""
         write_json(self.folder / f"{what}.json", told)
 
 
@@ -80,24 +90,48 @@ class Attempts:
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the author's folder while attempts are made in it.
 
+    If nothing was written there in the meantime, the folders that this made are removed again.
+
     Raises:
-        PipelineError: another process does.
+        PipelineError: another process holds it.
     """
     path = folder / ".lock"
+    new = [one for one in (folder, folder.parent) if not one.exists()]
+    handle = _locked(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError:
-        raise PipelineError(
-            f"{folder}: another process writes programs there; wait for it, or give another --run"
-        ) from None
     finally:
+        with suppress(OSError):  # a folder that holds more stays, and so does its lock
+            if new and [one.name for one in folder.iterdir()] == [path.name]:
+                path.unlink()
+                for one in new:
+                    one.rmdir()
         os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """A handle that holds the lock; it ends when that is closed."""
+    for _ in range(100):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # another process has just removed the folder
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(handle)
+            break
+        os.close(handle)  # another process has just removed the file: take the new one
+    raise PipelineError(
+        f"{path.parent}: another process writes programs there; wait for it, or give another --run"
+    )
 
 
 def milestone_folder(author: Path, milestone: str, milestones: Sequence[str]) -> Path:
@@ -130,7 +164,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return told
 
 
-def write_json(path: Path, told: Mapping[str, Any]) -> None:
+def write_json(path: Path, told: Mapping[str, object]) -> None:
     """Write strict JSON, whole and durably, in place of an older file.
 
     Raises:
@@ -164,8 +198,4 @@ def _cannot_write(path: Path, error: OSError) -> PipelineError:
 
 
 def _why(error: OSError | ValueError) -> str:
-    return (
-        os.strerror(error.errno or 0)
-        if isinstance(error, OSError)
-        else "not what was written there"
-    )
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "damaged"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import cast
 
 from anthropic import AsyncAnthropic
+from anthropic.types import Base64ImageSourceParam
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from PIL import Image
 
 from pipeline.experts.authoring.attempts import Attempt
+from pipeline.experts.authoring.written import Answer, Block
 from pipeline.experts.budget import Spending, Spent, Usage
 from pipeline.experts.model.client import QuestionFailed, Reply, ask
 from pipeline.settings.reading import Settings
@@ -29,7 +33,7 @@ def ask_all(
     client: AsyncAnthropic,
     settings: Settings,
     spending: Spending,
-    request: Mapping[str, Any],
+    request: MessageCreateParamsNonStreaming,
     attempts: Sequence[Attempt],
 ) -> str | None:
     """Ask for one program an attempt, all at once, and write ``prompt`` and ``answer`` of each.
@@ -52,7 +56,7 @@ async def _ask_all(
     client: AsyncAnthropic,
     settings: Settings,
     spending: Spending,
-    request: Mapping[str, Any],
+    request: MessageCreateParamsNonStreaming,
     attempts: Sequence[Attempt],
 ) -> str | None:
     slots = asyncio.Semaphore(settings.model.concurrency)
@@ -74,7 +78,7 @@ async def _ask(
     client: AsyncAnthropic,
     settings: Settings,
     spending: Spending,
-    request: Mapping[str, Any],
+    request: MessageCreateParamsNonStreaming,
     attempt: Attempt,
 ) -> str | None:
     worst = spending.worst(most_usage(request))
@@ -94,7 +98,7 @@ async def _ask(
     return None
 
 
-def _answer(reply: Reply, dollars: float | None, seconds: float) -> dict[str, Any]:
+def _answer(reply: Reply, dollars: float | None, seconds: float) -> Answer:
     return {
         "text": reply.text,
         "stop_reason": reply.stop_reason,
@@ -111,11 +115,13 @@ def _answer(reply: Reply, dollars: float | None, seconds: float) -> dict[str, An
     }
 
 
-def most_usage(request: Mapping[str, Any]) -> Usage:
+def most_usage(request: MessageCreateParamsNonStreaming) -> Usage:
     """The tokens that a question may take: all of its input written to the cache, if it is used."""
     read = OVERHEAD
     cached = False
-    for block in (*request["system"], *request["messages"][0]["content"]):
+    (message,) = request["messages"]
+    told = cast("list[Block]", request["system"]), cast("list[Block]", message["content"])
+    for block in chain(*told):
         cached = cached or "cache_control" in block
         read += _size(block)
     most = int(request["max_tokens"])
@@ -124,8 +130,9 @@ def most_usage(request: Mapping[str, Any]) -> Usage:
     return Usage(input_tokens=read, output_tokens=most)
 
 
-def _size(block: Mapping[str, Any]) -> int:
+def _size(block: Block) -> int:
     if block["type"] == "text":
         return -(-len(block["text"].encode()) // FEWEST_BYTES)
-    picture = Image.open(io.BytesIO(base64.b64decode(block["source"]["data"])))
+    source = cast("Base64ImageSourceParam", block["source"])
+    picture = Image.open(io.BytesIO(base64.b64decode(str(source["data"]))))
     return -(-picture.width * picture.height // PIXELS)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.experts.authoring import evidence
 from pipeline.experts.authoring.answer import Unusable, program_in
@@ -20,11 +19,12 @@ from pipeline.experts.authoring.attempts import (
 )
 from pipeline.experts.authoring.correspondence import ask_all
 from pipeline.experts.authoring.joining import join
-from pipeline.experts.authoring.prompt import Block, answer_seconds, request, sticky
+from pipeline.experts.authoring.prompt import answer_seconds, request, sticky
 from pipeline.experts.authoring.record import Judged, best, result
 from pipeline.experts.authoring.starts import TRIALS, find_starts, seeds
 from pipeline.experts.authoring.trials import Course, Sight, Start, sights, tried_with, try_program
 from pipeline.experts.authoring.verdict import Try
+from pipeline.experts.authoring.written import Answer, Block
 from pipeline.experts.budget import Spending
 from pipeline.experts.model.client import model_name, open_client
 from pipeline.experts.opening import open_expert
@@ -116,13 +116,13 @@ class Drafting:
             todo = [
                 attempt
                 for candidate in range(1, self._author.candidates + 1)
-                if (attempt := self.attempts.get(number, candidate)).read("answer") is None
+                if (attempt := self.attempts.get(number, candidate)).answer() is None
             ]
             if not todo:
                 continue
             why = self._ask(pool, starts, todo)
             for attempt in todo:
-                if attempt.read("answer") is not None:
+                if attempt.answer() is not None:
                     self._judge(attempt, pool, starts)
             if self.kept() is not None:
                 return None
@@ -163,7 +163,7 @@ class Drafting:
     def _judged(self) -> list[Judged]:
         found = []
         for attempt in self.attempts.answered():
-            answer, told = attempt.read("answer"), attempt.read("result")
+            answer, told = attempt.answer(), attempt.result()
             if answer and told and told.get("mark") == self._mark_of(attempt, answer["text"]):
                 found.append(Judged(attempt, told))
         return found
@@ -190,8 +190,9 @@ class Drafting:
         old = []
         for attempt in self.attempts.answered():
             if attempt.name not in known:
-                rate = (attempt.read("result") or {}).get("success_rate", 1.0)
-                old.append((-float(rate), attempt.number, attempt.candidate, attempt))
+                told = attempt.result()
+                rate = 1.0 if told is None else float(told.get("success_rate", 1.0))
+                old.append((-rate, attempt.number, attempt.candidate, attempt))
         for *_, attempt in sorted(old):
             self._judge(attempt, pool, starts)
             if self.kept() is not None:
@@ -214,7 +215,7 @@ class Drafting:
             self._evidence(),
         )
         why = ask_all(client, settings, self.shop.spending, asked, todo)
-        self.asked += sum(attempt.read("answer") is not None for attempt in todo)
+        self.asked += sum(attempt.answer() is not None for attempt in todo)
         return why
 
     def _openings(self, number: int, starts: Sequence[bytes | None]) -> list[Start]:
@@ -230,14 +231,14 @@ class Drafting:
         if chosen is None:
             return []
         shown = {one.attempt.name: one for one in (chosen, judged[-1])}
-        told = {one.attempt.name: one.attempt.read("evidence") or {} for one in judged}
-        rest = [told[name].get("summary", name) for name in told if name not in shown]
-        blocks = [block for name in shown for block in told[name].get("blocks", [])]
+        told = {one.attempt.name: one.attempt.evidence() for one in judged}
+        rest = [one["summary"] if one else name for name, one in told.items() if name not in shown]
+        blocks = [block for name in shown if (one := told[name]) for block in one["blocks"]]
         return [*evidence.others(rest), *blocks]
 
     def _judge(self, attempt: Attempt, pool: Executor, starts: Sequence[bytes | None]) -> None:
         """Try an answer's program and write down what came of it, the result last."""
-        answer = attempt.read("answer")
+        answer = attempt.answer()
         assert answer is not None
         self.tried += 1
         tries: list[Try] = []
@@ -264,7 +265,7 @@ class Drafting:
         )
         attempt.write("result", told)
 
-    def _program(self, attempt: Attempt, answer: Mapping[str, Any]) -> str:
+    def _program(self, attempt: Attempt, answer: Answer) -> str:
         """The answer's program, written to its file.
 
         Raises:

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from pipeline.experts.authoring.prompt import Block, image_block, state_text, text_block
-from pipeline.experts.authoring.verdict import Moment, State, Try, verdict
+from pipeline.experts.authoring.prompt import image_block, state_text, text_block
+from pipeline.experts.authoring.verdict import Moment, Try, verdict
+from pipeline.experts.authoring.written import Block
+from pipeline.experts.protocol import PlainState
 
 # Failed episodes that are shown step by step; the others get a line.
 SHOWN = 2
@@ -32,7 +34,7 @@ def of_tries(name: str, source: str, tries: Sequence[Try]) -> list[Block]:
             f"Asked again about {asked} of its states, out of order and in a fresh process, it "
             f"gave another button for {otherwise} of them: act must depend on the state alone."
         )
-    blocks = [text_block("\n".join(lines))]
+    blocks: list[Block] = [text_block("\n".join(lines))]
     for one in _telling(failed):
         number = list(tries).index(one) + 1
         blocks.append(text_block(_story(number, one)))
@@ -55,7 +57,7 @@ def others(lines: Sequence[str]) -> list[Block]:
 
 
 def summary(name: str, tries: Sequence[Try], reason: str | None) -> str:
-    """One line on an attempt: how often it arrived and what stopped it, or why it was no use."""
+    """One line on an attempt: how often it reached the milestone, and what stopped it."""
     if reason is not None:
         return f"{name}: could not be used: {reason}"
     reasons = Counter(_kind(one.reason) for one in tries if not one.reached)
@@ -64,7 +66,7 @@ def summary(name: str, tries: Sequence[Try], reason: str | None) -> str:
 
 
 def _telling(failed: Sequence[Try]) -> list[Try]:
-    """The failed episodes to show: another reason before the same again, none that went alike."""
+    """The failed episodes to show: one of each reason first, and none that ended like another."""
     seen: Counter[str] = Counter()
     ranked = []
     for place, one in enumerate(failed):
@@ -106,7 +108,7 @@ def _together(told: Iterable[tuple[str, int, str]]) -> list[str]:
 
 def _story(number: int, one: Try) -> str:
     lines = [f"Episode {number}; variables are named where they changed."]
-    before: State = {}
+    before: PlainState = {}
     if one.trail:
         lines += ["Some of its steps:", *_moments(one.trail, before), "Its last steps:"]
         before = one.trail[-1].state
@@ -126,7 +128,7 @@ def _noted(line: str) -> tuple[str, str, str]:
     return what, step, text
 
 
-def _moments(moments: Sequence[Moment], before: State) -> list[str]:
+def _moments(moments: Sequence[Moment], before: PlainState) -> list[str]:
     told = []
     for moment in moments:
         told.append(("step", moment.step, _moment(moment, before)))
@@ -134,7 +136,7 @@ def _moments(moments: Sequence[Moment], before: State) -> list[str]:
     return _together(told)
 
 
-def _moment(moment: Moment, before: State) -> str:
+def _moment(moment: Moment, before: PlainState) -> str:
     changed = {
         name: value
         for name, value in moment.state.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
 from pipeline.experts.authoring.attempts import (
     Attempts,
@@ -16,21 +16,22 @@ from pipeline.experts.authoring.attempts import (
 )
 from pipeline.experts.authoring.joining import join
 from pipeline.experts.authoring.record import Judged
+from pipeline.experts.authoring.written import AttemptsCost, MilestoneRow, ProgramRow, Whole
 from pipeline.games.description import GameDescription
 from pipeline.system.errors import PipelineError
 
-COUNTED = ("attempts", "input_tokens", "output_tokens")
-ROW = ("success_rate", "success_low", "success_high", "median_steps")
+Counted = Literal["attempts", "input_tokens", "output_tokens"]
+COUNTED: Sequence[Counted] = ("attempts", "input_tokens", "output_tokens")
 
 
-def spent(folder: Path, goal: str, game: GameDescription) -> dict[str, Any]:
+def spent(folder: Path, goal: str, game: GameDescription) -> AttemptsCost:
     """What all attempts at a milestone took, those of earlier runs too.
 
     ``dollars`` is None where no answer had a price.
     """
     names = [milestone.name for milestone in game.milestones]
     attempts = Attempts(milestone_folder(folder, goal, names)).answered()
-    answers = [attempt.read("answer") or {} for attempt in attempts]
+    answers = [answer for attempt in attempts if (answer := attempt.answer())]
     return {
         "attempts": len(answers),
         "input_tokens": sum(int(one.get("input_tokens", 0)) for one in answers),
@@ -47,21 +48,44 @@ def sum_of(dollars: Sequence[float | None]) -> float | None:
 
 def milestone_row(
     folder: Path, goal: str, kept: Judged | None, game: GameDescription
-) -> dict[str, Any]:
+) -> MilestoneRow:
     """A milestone's line: its program, how that does, and what all attempts at it took."""
-    told: dict[str, Any] = {"milestone": goal, "accepted": kept is not None}
     if kept is None:
-        return {**told, "program": None, **dict.fromkeys(ROW), **spent(folder, goal, game)}
-    chosen = {name: kept.result[name] for name in ROW}
-    program = {"program": kept.attempt.name, "sha256": kept.result["sha256"]}
-    return {**told, **program, "model": kept.result["model"], **chosen, **spent(folder, goal, game)}
+        return {
+            "milestone": goal,
+            "accepted": False,
+            "program": None,
+            "success_rate": None,
+            "success_low": None,
+            "success_high": None,
+            "median_steps": None,
+            **spent(folder, goal, game),
+        }
+    return program_row(folder, goal, kept, game)
+
+
+def program_row(folder: Path, goal: str, kept: Judged, game: GameDescription) -> ProgramRow:
+    """The same of a milestone that has a program."""
+    found = kept.result
+    return {
+        "milestone": goal,
+        "accepted": True,
+        "program": kept.attempt.name,
+        "sha256": found["sha256"],
+        "model": found["model"],
+        "success_rate": found["success_rate"],
+        "success_low": found["success_low"],
+        "success_high": found["success_high"],
+        "median_steps": found["median_steps"],
+        **spent(folder, goal, game),
+    }
 
 
 def write_expert(
     folder: Path,
     parts: Mapping[str, Judged],
     game: GameDescription,
-    whole: Mapping[str, Any] | None,
+    whole: Whole | None,
 ) -> None:
     """Publish ``expert.py`` and then ``expert.json``, which names its sha256.
 
@@ -69,15 +93,16 @@ def write_expert(
     milestones without a program included: that is what the program cost.
     """
     source = joined_source(parts, game)
-    rows = [milestone_row(folder, name, kept, game) for name, kept in parts.items()]
+    rows = [program_row(folder, name, kept, game) for name, kept in parts.items()]
     every = [spent(folder, milestone.name, game) for milestone in game.milestones]
-    told = {
+    sums: dict[str, int] = {name: sum(one[name] for one in every) for name in COUNTED}
+    told: dict[str, object] = {
         "game": game.name,
         "rom_sha1": game.rom_sha1,
         "sha256": sha256(source),
         "models": sorted({str(row["model"]) for row in rows}),
         "complete": len(parts) == len(game.milestones),
-        **{name: sum(one[name] for one in every) for name in COUNTED},
+        **sums,
         "dollars": sum_of([one["dollars"] for one in every if one["attempts"]]),
         "whole": whole,
         "milestones": rows,
@@ -111,10 +136,10 @@ def source_of(kept: Judged) -> str:
     return data.decode("utf-8")
 
 
-def read_whole(folder: Path, sha: str, mark: str) -> dict[str, Any] | None:
+def read_whole(folder: Path, sha: str, mark: str) -> Whole | None:
     """How the joined program did, where it was tried already under these settings."""
     told = read_json(folder / "expert.json")
     whole = (told or {}).get("whole")
     if told is None or told.get("sha256") != sha or not isinstance(whole, dict):
         return None
-    return whole if whole.get("mark") == mark else None
+    return cast("Whole", whole) if whole.get("mark") == mark else None

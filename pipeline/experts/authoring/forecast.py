@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from pipeline.experts.authoring.correspondence import FEWEST_BYTES, most_usage
 from pipeline.experts.budget import Spending, Spent, Usage
 from pipeline.settings.reading import Settings
+
+if TYPE_CHECKING:  # the SDK takes a second
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 # A retry shows two attempts: of each the program, max_tokens at most, and two episodes in steps.
 SHOWN_ATTEMPTS = 2
 STORIES_BYTES = 16_000
 
 
+class Cost(TypedDict):
+    """What some questions take at most."""
+
+    questions: int
+    input_tokens: int
+    output_tokens: int
+    dollars: float | None
+    """None without prices."""
+
+
+class MilestoneCost(Cost):
+    """What a milestone takes at most."""
+
+    milestone: str
+
+
+class Forecast(Cost):
+    """What all milestones together take at most."""
+
+    up_to_date: bool
+    """Nothing would be asked."""
+    estimate: str
+    """How tokens were counted."""
+    stopped_by: str | None
+    """The limit of the budget that would end it before."""
+    milestones: list[MilestoneCost]
+
+
 def forecast(
-    settings: Settings, requests: Mapping[str, Mapping[str, Any]], asked: Mapping[str, int]
-) -> dict[str, Any]:
+    settings: Settings,
+    requests: Mapping[str, MessageCreateParamsNonStreaming],
+    asked: Mapping[str, int],
+) -> Forecast:
     """The worst case, by milestone and in all.
 
     Args:
         requests: by milestone without a program, what the first attempt at it would send.
         asked: by milestone, attempts that are on disk already.
-
-    Returns:
-        ``questions``, ``input_tokens``, ``output_tokens`` and ``dollars`` (None without prices)
-        at most; ``stopped_by``, the limit of the budget that would end it before.
     """
     author, prices = settings.author, settings.model.prices
     spending = Spending(settings.budget, prices)
-    rows, total = [], Usage()
+    rows: list[MilestoneCost] = []
+    total = Usage()
     for name, request in requests.items():
         rounds = max(0, author.attempts - asked.get(name, 0))
         first = most_usage(request)
@@ -51,7 +81,7 @@ def forecast(
     }
 
 
-def _row(spending: Spending, questions: int, usage: Usage) -> dict[str, Any]:
+def _row(spending: Spending, questions: int, usage: Usage) -> Cost:
     dollars = spending.worst(usage).dollars if spending.prices is not None else None
     return {
         "questions": questions,

@@ -12,28 +12,30 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pipeline.experts.authoring.verdict import State
+from pipeline.experts.authoring.written import Block
+from pipeline.experts.protocol import PlainState
 from pipeline.experts.tools import tools_text
 from pipeline.games.description import GameDescription, Milestone, Variable
 from pipeline.games.platforms import PLATFORMS
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.frames import Frames
 
-Block = dict[str, Any]
-"""A content block of a message: text or an image."""
+if TYPE_CHECKING:  # the SDK takes a second
+    from anthropic.types import ImageBlockParam, TextBlockParam
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 
 def request(
     settings: Settings,
     game: GameDescription,
     goal: Milestone,
-    sights: Sequence[tuple[Frames, State]],
+    sights: Sequence[tuple[Frames, PlainState]],
     evidence: Sequence[Block] = (),
-) -> dict[str, Any]:
+) -> MessageCreateParamsNonStreaming:
     """What ``messages.create`` takes, to ask for one program.
 
     Args:
@@ -43,19 +45,17 @@ def request(
     shared = text_block(instructions(game, settings))
     if settings.model.cache:
         shared["cache_control"] = {"type": "ephemeral"}
-    content = [text_block(_goal(game, goal, settings)), *_examples(sights), *evidence]
+    content: list[Block] = [text_block(_goal(game, goal, settings)), *_examples(sights), *evidence]
     content.append(text_block(_CLOSING))
-    return {
-        "model": settings.model.name,
+    asked: MessageCreateParamsNonStreaming = {
+        "model": settings.model.name or "",
         "max_tokens": settings.author.max_tokens,
         "system": [shared],
         "messages": [{"role": "user", "content": content}],
-        **(
-            {}
-            if settings.model.effort is None
-            else {"output_config": {"effort": settings.model.effort}}
-        ),
     }
+    if settings.model.effort is not None:
+        asked["output_config"] = {"effort": settings.model.effort}
+    return asked
 
 
 def instructions(game: GameDescription, settings: Settings) -> str:
@@ -196,7 +196,7 @@ def _goal(game: GameDescription, goal: Milestone, settings: Settings) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _examples(sights: Sequence[tuple[Frames, State]]) -> list[Block]:
+def _examples(sights: Sequence[tuple[Frames, PlainState]]) -> list[Block]:
     """Start states with their screens; of the later ones what differs from the first."""
     blocks: list[Block] = []
     for number, (screen, state) in enumerate(sights, 1):
@@ -220,12 +220,12 @@ def state_text(state: Mapping[str, Any]) -> str:
     return "{" + ", ".join(told) + "}"
 
 
-def text_block(text: str) -> Block:
+def text_block(text: str) -> TextBlockParam:
     """A part of a message: text."""
     return {"type": "text", "text": text}
 
 
-def image_block(screen: Frames) -> Block:
+def image_block(screen: Frames) -> ImageBlockParam:
     """A screen at its own size, as PNG."""
     file = io.BytesIO()
     Image.fromarray(screen).save(file, "PNG", optimize=True)

@@ -1,13 +1,13 @@
-"""What an attempt came to, as it stands in ``result.json``, and which attempt is the best."""
+"""The result of an attempt, as ``result.json`` has it, and which attempt is the best."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.experts.authoring.attempts import Attempt
 from pipeline.experts.authoring.verdict import Try, verdict
+from pipeline.experts.authoring.written import Answer, Result
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Judged:
     """An attempt whose program was tried, or whose answer could not be."""
 
     attempt: Attempt
-    result: Mapping[str, Any]
+    result: Result
 
     @property
     def rate(self) -> float:
@@ -45,13 +45,13 @@ def best(judged: Sequence[Judged]) -> Judged | None:
 
 def result(
     mark: str,
-    answer: Mapping[str, Any],
+    answer: Answer,
     *,
     program: str | None,
     tries: Sequence[Try],
     reason: str | None,
     accept: float,
-) -> dict[str, Any]:
+) -> Result:
     """The content of ``result.json``.
 
     Args:

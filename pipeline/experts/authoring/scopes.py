@@ -11,11 +11,11 @@ _LOOKS_INTO_THE_MODULE = {"globals", "locals", "exec", "eval"}
 
 
 class NotJoinable(Exception):
-    """What a program does that has no meaning beside others in one file, in one line."""
+    """Why a program cannot be joined with others in one file, in one line."""
 
 
 def check(source: str) -> None:
-    """Make sure that ``source`` is a program with an ``act`` that can stand beside others.
+    """Make sure that ``source`` is a program with an ``act`` that can be joined with others.
 
     Raises:
         NotJoinable: it cannot be parsed, defines no ``act``, or uses what cannot be moved.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.experts.authoring.attempts import read_json, sha256, write_file, write_json
 from pipeline.experts.authoring.trials import Arrival, Course, arrivals
+from pipeline.experts.authoring.written import StartRow
 from pipeline.games.description import GameDescription
 from pipeline.rollouts.seeds import episode_seeds
 from pipeline.system.errors import PipelineError
@@ -72,12 +73,12 @@ def find_starts(
     found = found[:count]
     if not found:
         raise PipelineError(_nowhere(names[place - 1], course.goal, beyond, games, joined))
-    rows = []
+    rows: list[StartRow] = []
     for number, one in enumerate(found):
         file = f"{number:03d}.state"
         write_file(folder / file, one.state)
-        row = {"file": file, "seed": one.seed, "steps": one.steps, "sha256": sha256(one.state)}
-        rows.append(row)
+        sha = sha256(one.state)
+        rows.append({"file": file, "seed": one.seed, "steps": one.steps, "sha256": sha})
     write_json(folder / "starts.json", {"mark": mark, "games": games, "starts": rows})
     return [one.state for one in found]
 

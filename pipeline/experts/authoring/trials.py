@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.emulator.env import GBAEnv
+from pipeline.emulator.env import GBAEnv, Info
 from pipeline.emulator.version import emulator_version
 from pipeline.experts import tools
-from pipeline.experts.authoring.verdict import Moment, State, Try
+from pipeline.experts.authoring.verdict import Moment, Try
 from pipeline.experts.opening import open_expert
-from pipeline.experts.protocol import Expert, Questions
+from pipeline.experts.protocol import Expert, PlainState, Questions
+from pipeline.games.conditions import State
 from pipeline.games.decisive import read_in_play
 from pipeline.games.description import GameDescription
 from pipeline.settings import expert_fields
@@ -81,7 +82,7 @@ class Sight:
     """A start as the program would meet it, idle frames over."""
 
     screen: Frames
-    state: State
+    state: PlainState
 
 
 @dataclass(frozen=True)
@@ -252,11 +253,11 @@ def _open(job: _Job, env: GBAEnv) -> Expert:
     return open_expert(settings, env.game)
 
 
-def _options(start: Start) -> dict[str, Any]:
+def _options(start: Start) -> dict[str, bytes]:
     return {} if start.state is None else {"state": start.state}
 
 
-def plain(state: dict[str, Any]) -> State:
+def plain(state: State) -> PlainState:
     """Variables as a program gets them: int, and nested lists for arrays."""
     return {name: np.asarray(value).tolist() for name, value in state.items()}
 
@@ -269,7 +270,7 @@ class _Episode:
         self._expert = expert
         self._goal = course.goal
         self._max_steps = course.max_steps
-        self.moments: list[tuple[dict[str, Any], int, int]] = []
+        self.moments: list[tuple[State, int, int]] = []
         """State, the program's button and the one that was pressed, of every step."""
         self._screens: list[Frames] = []
         self._log: list[str] = []
@@ -300,7 +301,7 @@ class _Episode:
         self._screens.append(screen)
         return self._failed(start.seed, steps, reason, film)
 
-    def _ask(self, state: dict[str, Any]) -> tuple[int, str]:
+    def _ask(self, state: State) -> tuple[int, str]:
         """The program's button, or why there is none."""
         columns = {name: np.asarray(value)[None] for name, value in state.items()}
         answers = self._expert.answer(Questions(columns))
@@ -313,7 +314,7 @@ class _Episode:
         kind = LabelStatus(answers.status[0]).name.lower().replace("_", " ")
         return NO_ACTION, f"step {step}: {kind}: {answers.reasons.get(0, 'no reason given')}"
 
-    def _ended(self, info: dict[str, Any], terminated: bool) -> str:
+    def _ended(self, info: Info, terminated: bool) -> str:
         if not terminated:
             return f"not reached in {self._max_steps} steps"
         if info["success"]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
+from pipeline.experts.authoring.written import FailedTryRow, TryRow
+from pipeline.experts.protocol import PlainState
 from pipeline.reports.statistics import wilson_interval
 from pipeline.shards.format.frames import Frames
-
-State = dict[str, Any]
-"""The variables as a program gets them: int, and nested lists for arrays."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Moment:
     """A step as it is shown to who wrote the program."""
 
     step: int
-    state: State
+    state: PlainState
     """Before the step."""
     asked: str | None
     """The program's button; None where the episode ended before it, or it gave none."""
@@ -49,10 +47,13 @@ class Try:
     """States that were put to it once more, out of order, and how many of them it answered
     otherwise; a label is asked for like that."""
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> TryRow:
         """As it stands in ``result.json``."""
-        told = {"seed": self.seed, "reached": self.reached, "steps": self.steps}
-        return told if self.reached else {**told, "reason": self.reason}
+        told: TryRow = {"seed": self.seed, "reached": self.reached, "steps": self.steps}
+        if self.reached:
+            return told
+        failed: FailedTryRow = {**told, "reason": self.reason}
+        return failed
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.schema import LabelStatus
 from pipeline.system.errors import PipelineError, printable
 
-CARRY_ON = "what is answered is kept, the same command goes on from there"
+CARRY_ON = "the answers are kept; run the same command again to continue"
 # So many failures in a row, and one more for each question under way: then something is wrong that
 # the next question does not fix.
 FAILURES = 9

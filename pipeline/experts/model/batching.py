@@ -6,11 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import anthropic
 from anthropic import AsyncAnthropic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
+from anthropic.types.messages.batch_create_params import Request
 
 from pipeline.experts.model.asking import CARRY_ON, Desk
 from pipeline.experts.model.client import (
@@ -235,10 +235,8 @@ class Batching:
                 0, f"{ones} {names} with {count} questions {be} submitted; {COLLECT}"
             )
 
-    def _chunks(
-        self, first: Question, source: Iterator[Question]
-    ) -> Iterator[list[dict[str, Any]]]:
-        chunk: list[dict[str, Any]] = []
+    def _chunks(self, first: Question, source: Iterator[Question]) -> Iterator[list[Request]]:
+        chunk: list[Request] = []
         size = 0
         following = next(source, None)
         # For one question alone nobody reads what it writes to the provider's cache.
@@ -252,7 +250,7 @@ class Batching:
             # What is submitted is paid for, by this command, whoever collects it.
             self._desk.spending.settle(worst, None)
             params = self._desk.prompt.request(question, cached=cached)
-            request = {"custom_id": question.key, "params": params}
+            request: Request = {"custom_id": question.key, "params": params}
             length = len(json.dumps(request)) + 2
             if chunk and (len(chunk) >= MOST_REQUESTS or size + length > MOST_BYTES):
                 yield chunk
@@ -263,7 +261,7 @@ class Batching:
         if chunk:
             yield chunk
 
-    async def _create(self, chunk: list[dict[str, Any]]) -> str | None:
+    async def _create(self, chunk: list[Request]) -> str | None:
         name = self._under_way.intend([request["custom_id"] for request in chunk])
         self._told.add(name)
         client = self._client.with_options(max_retries=0)
@@ -275,10 +273,10 @@ class Batching:
                 )
                 return None
             try:
-                batch = await client.messages.batches.create(requests=chunk)  # type: ignore[arg-type]
+                batch = await client.messages.batches.create(requests=chunk)
                 if not self._under_way.submitted(name, batch.id):
                     self._reasons.append(
-                        f"batch {batch.id} cannot be written down in "
+                        f"batch {batch.id} cannot be recorded in "
                         f"{self._desk.kept.database.path}: if a later command submits its "
                         f"{len(chunk)} questions again, cancel this one"
                     )

@@ -7,7 +7,6 @@ file holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ import anthropic
 import anyio
 import httpx2
 from anthropic import AsyncAnthropic
-from anthropic.types import Message
+from anthropic.types import Message, MessageCountTokensParams
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 from pipeline.experts.budget import Usage
 from pipeline.settings.expert_fields import ExpertSettings
@@ -28,7 +28,7 @@ __all__ = ["QuestionFailed", "Reply", "Usage", "ask", "model_name", "open_client
 KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 ADDRESS, HEADERS = "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"
 LONGEST_REASON = 200
-NO_MESSAGE = "the server's answer is no message"
+NO_MESSAGE = "the server's answer is not a message"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Reply:
         return (details.explanation or "") if details is not None else ""
 
     @property
-    def blocks(self) -> list[dict[str, Any]]:
+    def blocks(self) -> list[dict[str, object]]:
         """All content blocks, as JSON; thoughts come first where the model thinks."""
         return [block.model_dump(mode="json") for block in self.message.content]
 
@@ -145,7 +145,9 @@ async def _count_attempts(request: Any, call_next: Any) -> Any:
     return await call_next(request)
 
 
-async def ask(client: AsyncAnthropic, request: Mapping[str, Any], *, timeout: float) -> Reply:
+async def ask(
+    client: AsyncAnthropic, request: MessageCreateParamsNonStreaming, *, timeout: float
+) -> Reply:
     """Put one question: ``request`` is what ``messages.create`` takes.
 
     The SDK repeats it after 408, 409, 429, 5xx and a broken connection, within ``timeout`` seconds
@@ -185,7 +187,7 @@ def _broken(error: Exception, attempts: int) -> QuestionFailed:
     return QuestionFailed(LabelStatus.FAILED, NO_MESSAGE, attempts, True)
 
 
-async def count_tokens(client: AsyncAnthropic, request: Mapping[str, Any]) -> int | None:
+async def count_tokens(client: AsyncAnthropic, request: MessageCountTokensParams) -> int | None:
     """Input tokens of a request as the provider counts them, for nothing; None if it does not.
 
     Raises:
@@ -240,18 +242,18 @@ def fatal_error(
         )
     if error.status_code == 403:
         return PipelineError(
-            f"the Messages API forbids this to the key ({told}); set {KEY} to one that may ask "
-            f"{model}"
+            f"the Messages API does not allow this key to ask {model} ({told}); set {KEY} to "
+            "another one"
         )
     if error.status_code == 402 or error.type == "billing_error":
         return PipelineError(
-            f"the Messages API asks for payment ({told}); see to the account's credit and run the "
+            f"the Messages API asks for payment ({told}); add credit to the account and run the "
             "same command again"
         )
     if error.status_code == 404 and error.type == "not_found_error":
         return PipelineError(
-            f"model.name: the Messages API has no model '{model}', or has it no more ({told}); set "
-            "it in the configuration, or with --model.name, to one that the provider lists"
+            f"model.name: the Messages API has no model '{model}' ({told}); set it in the "
+            "configuration, or with --model.name, to one that the provider lists"
         )
     if error.status_code == 404:
         return PipelineError(

@@ -1,4 +1,4 @@
-"""A small sqlite file that several processes write: set aside when damaged, never in the way.
+"""A small sqlite file that several processes write: no run fails because it is damaged.
 
 The file lies among the shards, hidden. Write-ahead logging on a disk of this machine; on a network
 file system, where processes of several hosts cannot share the memory that it needs, a rollback
@@ -156,12 +156,12 @@ class Database:
         except OSError as why:
             self._give_up(why)
             return
-        _say(f"{self.path}: damaged ({error}); set aside as {aside.name}, a new one is begun")
+        _say(f"{self.path}: damaged ({error}); set aside as {aside.name}, a new one is started")
 
     def _give_up(self, error: Exception) -> None:
         self.close()
         self.given_up, self.why = True, str(error)
-        _say(f"{self.path}: cannot be used ({error}); what is paid for in this run is not kept")
+        _say(f"{self.path}: cannot be used ({error}); the answers of this run are not kept")
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

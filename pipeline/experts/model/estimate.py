@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from pipeline.experts.budget import Usage
 from pipeline.experts.model.prompt import Prompt, Question
 from pipeline.settings.expert_fields import Model
+
+if TYPE_CHECKING:  # the SDK takes a second
+    from anthropic.types import MessageCountTokensParams
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 # Bounds by experience, not by a promise of the provider: a token of such text has two bytes or
 # more, a screen takes a token for 750 pixels (twice that, to be safe), and the form of the answer
@@ -55,6 +59,7 @@ class Estimate:
         return Usage(read, output)
 
 
-def countable(request: dict[str, Any]) -> dict[str, Any]:
+def countable(request: MessageCreateParamsNonStreaming) -> MessageCountTokensParams:
     """What ``messages.count_tokens`` takes of a request."""
-    return {key: value for key, value in request.items() if key != "max_tokens"}
+    kept = {key: value for key, value in request.items() if key != "max_tokens"}
+    return cast("MessageCountTokensParams", kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from pipeline.experts.budget import Spent, Usage, cost
 from pipeline.experts.model.client import count_tokens, has_key, model_name, open_client
@@ -22,17 +22,45 @@ CACHED_FROM = 1024
 PATIENCE = 30.0
 
 
+class Cost(TypedDict):
+    """What questions cost."""
+
+    dollars: float | None
+    """As expected; None without prices."""
+    most_dollars: float | None
+    """At most."""
+    stopped_by: str | None
+    """The limit of the budget that would end it."""
+
+
+class Way(Cost):
+    """What they cost in one way of asking."""
+
+    way: str
+    """one by one, or in batches."""
+
+
+class Forecast(Cost):
+    """What they cost in the way that is set, and how much they read and write."""
+
+    questions: int
+    estimate: str
+    """How tokens were counted."""
+    input_tokens: int
+    """Of a question, as expected; and so ``output_tokens``."""
+    most_input_tokens: int
+    """Of a question, at most."""
+    output_tokens: int
+    most_output_tokens: int
+    kept: str
+    """How many of the sample are kept already and cost nothing."""
+    ways: list[Way]
+
+
 def forecast_labels(
     settings: ExpertSettings, game: GameDescription, questions: int, sample: Questions
-) -> dict[str, Any]:
+) -> Forecast:
     """What ``questions`` questions would cost, judged by some of them; nothing is asked.
-
-    Returns:
-        ``questions``; ``estimate``, how tokens were counted; tokens of a question: ``input_tokens``
-        and ``output_tokens`` as expected, ``most_input_tokens`` and ``most_output_tokens``;
-        ``kept``, how many of the sample are kept already and cost nothing; ``dollars``, expected,
-        and ``most_dollars`` in the way that is set (None without prices); ``stopped_by``, the
-        limit of the budget that would end it; ``ways``, the same one by one and in batches.
 
     Raises:
         PipelineError: no model is named, or the key or the model is refused.
@@ -50,14 +78,14 @@ def forecast_labels(
     worst = _largest([estimate.worst(question) for question in asked])
     usual = before or _expected(settings, estimate, prompt, asked)
     share = 1 - found / len(asked)
-    ways = [
+    ways: list[Way] = [
         {
             "way": "in batches" if batch else "one by one",
             **_prices(settings, questions, share, usual, worst, batch=batch),
         }
         for batch in (False, True)
     ]
-    own = {key: value for key, value in ways[settings.model.batch].items() if key != "way"}
+    own = ways[settings.model.batch]
     return {
         "questions": questions,
         "estimate": told,
@@ -66,7 +94,9 @@ def forecast_labels(
         "output_tokens": usual.output_tokens,
         "most_output_tokens": worst.output_tokens,
         "kept": f"{found} of {len(asked)} looked at",
-        **own,
+        "dollars": own["dollars"],
+        "most_dollars": own["most_dollars"],
+        "stopped_by": own["stopped_by"],
         "ways": ways,
     }
 
@@ -117,7 +147,7 @@ def _prices(
     worst: Usage,
     *,
     batch: bool,
-) -> dict[str, Any]:
+) -> Cost:
     prices = settings.model.prices
     if batch:  # which of a batch finds another's prefix in the cache nobody can say
         usual = Usage(usual.read, usual.output_tokens)

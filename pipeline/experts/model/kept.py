@@ -121,7 +121,7 @@ class KeptAnswers:
         return True
 
     def keep(self, key: str, kept: Kept) -> None:
-        """Keep an answer that was just given; it is safe from here on, whatever becomes of us."""
+        """Keep an answer that was just given; now it is safe, even if this process dies."""
         self._given.add(key)
         self.leases.hold()
         marks = ", ".join("?" * 17)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from anthropic import AsyncAnthropic
@@ -18,7 +18,7 @@ from pipeline.experts.model.ledger import SharedBook
 from pipeline.experts.model.loop import Loop
 from pipeline.experts.model.process_names import command_id
 from pipeline.experts.model.prompt import Prompt, questions_of
-from pipeline.experts.protocol import Answers, Costs, Questions, Screens
+from pipeline.experts.protocol import Answers, Costs, Identity, Questions, Screens
 from pipeline.games.description import GameDescription
 from pipeline.settings.expert_fields import ExpertSettings
 from pipeline.shards.format.schema import LabelStatus
@@ -60,7 +60,7 @@ class ModelExpert:
         self._ways: tuple[Asking, Batching] | None = None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         return {"kind": "model", "model": self._name, "prompt": self._desk.prompt.sha256}
 
     @property
@@ -94,7 +94,7 @@ class ModelExpert:
             self._loop.run(self._ask(questions, missing, given))
         return self._answers(len(questions), rows, given)
 
-    def _find(self, keys: dict[str, Any]) -> dict[str, Kept]:
+    def _find(self, keys: Iterable[str]) -> dict[str, Kept]:
         return self._desk.kept.find(keys, self._desk.buttons, self._desk.settings.model.max_tokens)
 
     async def _ask(

@@ -83,8 +83,8 @@ class SharedBook(Book):
             if limited or self._database.out_of_reach():
                 self.lost = (
                     f"{self._database.path}: the count of what this command has spent is lost "
-                    f"({self._why}); no more is asked, so that nothing is paid for twice and no "
-                    "budget is passed"
+                    f"({self._why}); nothing more is asked, so that nothing is paid twice "
+                    "and no budget is exceeded"
                 )
                 return False
             self._own.total = self._own.total + worst
@@ -130,7 +130,7 @@ class SharedBook(Book):
         dollars, tokens, labels = rows[0][:3]
         least = own.total
         if dollars < least.dollars - 1e-6 or tokens < least.tokens or labels < least.labels:
-            self._why = "it holds less than what was put there"
+            self._why = "it holds less than was written to it"
         return False
 
     def _damaged_meanwhile(self) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -17,6 +17,10 @@ from pipeline.games.description import GameDescription
 from pipeline.settings.expert_fields import Model
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.schema import canonical_json
+
+if TYPE_CHECKING:  # the SDK takes a second
+    from anthropic.types import ImageBlockParam, OutputConfigParam, TextBlockParam
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 UNSURE = "unsure"
 LONGEST = 40
@@ -69,23 +73,23 @@ class Prompt:
             told.update(screen.tobytes())
         return Question(told.hexdigest(), text, screen)
 
-    def request(self, question: Question, *, cached: bool) -> dict[str, Any]:
+    def request(self, question: Question, *, cached: bool) -> MessageCreateParamsNonStreaming:
         """What ``messages.create`` takes.
 
         Args:
             cached: mark the instructions for the provider's cache, where others use them too.
         """
-        system: dict[str, Any] = {"type": "text", "text": self.instructions}
+        system: TextBlockParam = {"type": "text", "text": self.instructions}
         if cached:
             system["cache_control"] = {"type": "ephemeral"}
-        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+        content: list[TextBlockParam | ImageBlockParam] = [{"type": "text", "text": question.text}]
         if question.screen is not None:
             content.insert(0, picture(question.screen))
-        output: dict[str, Any] = {"format": {"type": "json_schema", "schema": self.schema}}
+        output: OutputConfigParam = {"format": {"type": "json_schema", "schema": self.schema}}
         if self._model.effort is not None:
             output["effort"] = self._model.effort
         return {
-            "model": self._model.name,
+            "model": self._model.name or "",
             "max_tokens": self._model.max_tokens,
             "system": [system],
             "messages": [{"role": "user", "content": content}],
@@ -175,7 +179,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f" ({' by '.join(str(n) for n in shape)} numbers)" if shape else ""
 
 
-def picture(screen: Frames) -> dict[str, Any]:
+def picture(screen: Frames) -> ImageBlockParam:
     """A content block with a screen (H,W,3) u8 as PNG, without loss."""
     file = io.BytesIO()
     # Level 6 takes 1.6 times as long for a file a quarter smaller; the price is by pixels.

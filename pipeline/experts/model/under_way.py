@@ -75,7 +75,7 @@ class UnderWay:
 
     def _cannot(self) -> PipelineError:
         return PipelineError(
-            f"{self._database.path}: a batch cannot be written down, so that it would be lost; "
+            f"{self._database.path}: a batch cannot be recorded, so it would be lost; "
             "make room or give permission there, or ask with --model.batch false"
         )
 

@@ -1,4 +1,4 @@
-"""Bubblewrap round a worker: no network, no files but Python's own, no writing, no processes.
+"""Bubblewrap around a worker: no network, no files but Python's own, no writing, no processes.
 
 What the kernel is asked for, from outside to inside: limits (prlimit) on address space, processor
 time, open files and the size of files; new namespaces for everything, so that there is no network,

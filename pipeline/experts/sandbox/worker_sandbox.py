@@ -41,7 +41,7 @@ def cpu_seconds(limits: Limits) -> int:
 
 
 def launch_trusted() -> Process:
-    """This Python, with its packages, in a process of its own and nothing round it."""
+    """This Python, with its packages, in a process of its own and nothing around it."""
     return Process([sys.executable, "-s", "-B", str(WORKER)], env=ENVIRONMENT)
 
 
@@ -184,7 +184,7 @@ class WorkerSandbox:
         if isinstance(error, Late):
             return Trouble(LabelStatus.TIMED_OUT, f"no answer in {self._limits.answer:g} s")
         if isinstance(error, Flood):
-            much = f"more than {MAX_ERRORS >> 20} MiB past its notes"
+            much = f"more than {MAX_ERRORS >> 20} MiB beside its notes"
             return Trouble(LabelStatus.FAILED, f"the program wrote {much}")
         return Trouble(LabelStatus.FAILED, f"the program ended ({error})")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pipeline.games.description import GameDescription, Terrain
 
@@ -36,13 +36,79 @@ def _public() -> list[ast.FunctionDef]:
     ]
 
 
-def tools_data(game: GameDescription) -> dict[str, Any]:
+class WarpsData(TypedDict):
+    """Tiles that lead elsewhere, on the maps that ``at`` says."""
+
+    at: dict[str, int]
+    """Variable -> value."""
+    tiles: list[list[int]]
+    """[x, y]."""
+
+
+class TerrainData(TypedDict):
+    """``tools.map`` of game.yaml, with the window that it explains."""
+
+    variable: str
+    x: str
+    y: str
+    """The variables with the player's place."""
+    column: int
+    row: int
+    """The player's cell in the window."""
+    walls: int
+    tile: int
+    """Bits of a cell."""
+    ledges: dict[str, list[int]]
+    costly: list[int]
+    cost: int
+    levels: int
+    any_level: list[int]
+    warps: list[WarpsData]
+
+
+class PeopleData(TypedDict):
+    """``tools.people`` of game.yaml."""
+
+    active: str
+    x: str
+    y: str
+    offset: int
+    kind: str | None
+    ignore: list[int]
+
+
+class FacingData(TypedDict):
+    """``tools.facing`` of game.yaml."""
+
+    variable: str
+    values: list[list[int | str]]
+    """[number, way] each."""
+
+
+class ToolsData(TypedDict):
+    """The section ``tools`` of game.yaml, as the functions of `functions.py` read it."""
+
+    map: TerrainData | None
+    people: PeopleData | None
+    facing: FacingData | None
+    in_dialog: dict[str, list[int]]
+    in_battle: dict[str, list[int]]
+
+
+def tools_data(game: GameDescription) -> ToolsData:
     """The section ``tools`` of game.yaml as plain lists and dicts, as the tools read it."""
     tools = game.tools
-    people = None
-    if tools.people is not None:
-        people = {**vars(tools.people), "ignore": list(tools.people.ignore)}
-    facing = None
+    people: PeopleData | None = None
+    if (shown := tools.people) is not None:
+        people = {
+            "active": shown.active,
+            "x": shown.x,
+            "y": shown.y,
+            "kind": shown.kind,
+            "ignore": list(shown.ignore),
+            "offset": shown.offset,
+        }
+    facing: FacingData | None = None
     if tools.facing is not None:
         variable, values = tools.facing
         facing = {"variable": variable, "values": [[n, way] for n, way in values.items()]}
@@ -55,7 +121,7 @@ def tools_data(game: GameDescription) -> dict[str, Any]:
     }
 
 
-def _terrain(game: GameDescription, terrain: Terrain) -> dict[str, Any]:
+def _terrain(game: GameDescription, terrain: Terrain) -> TerrainData:
     window = game.variables[terrain.map].window
     assert window is not None  # the parser saw to it
     return {

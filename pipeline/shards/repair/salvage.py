@@ -200,7 +200,7 @@ class _Rescue:
     def publish(self, stem: str) -> dict[str, Any]:
         kept = [i for i in range(len(self.lengths)) if i not in self.lost]
         if not kept:
-            raise self._refusal(f"every episode is hit: {self.lost[0]}")
+            raise self._refusal(f"every episode is damaged: {self.lost[0]}")
         rows = [
             {
                 "episode": i,

@@ -49,7 +49,7 @@ def test_a_file_is_replaced_whole_and_a_damaged_one_named(tmp_path: Path) -> Non
     with pytest.raises(PipelineError) as caught:
         read_json(path)
     assert str(caught.value) == (
-        f"{path}: cannot be read (not what was written there); remove the folder that it lies in"
+        f"{path}: cannot be read (damaged); remove the folder that it lies in"
     )
 
 
@@ -74,6 +74,31 @@ def test_two_authors_do_not_work_in_one_folder(tmp_path: Path) -> None:
     )
     with alone_in(tmp_path):
         pass
+
+
+def test_an_author_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run" / "author"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_there_stays_and_so_does_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with alone_in(tmp_path / "run" / "author"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["run"]
+    with alone_in(tmp_path / "run" / "author"):
+        (tmp_path / "run" / "author" / "expert.py").write_text("")
+    assert (tmp_path / "run" / "author" / "expert.py").is_file()
+
+
+def test_a_lock_that_is_removed_meanwhile_is_taken_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "author"
+    with alone_in(folder):
+        (folder / ".lock").unlink()
+        (folder / ".lock").write_text("")  # as another process that came between
+        with alone_in(folder), pytest.raises(PipelineError), alone_in(folder):
+            pass
 
 
 def judged(folder: Path, number: int, rate: float, steps: float | None) -> Judged:

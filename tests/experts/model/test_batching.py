@@ -261,8 +261,8 @@ def test_only_what_the_budget_allows_at_its_worst_is_submitted(tmp_path: Path) -
         _, stopped = answers_of(settings, [1, 2, 3, 4])
         assert created(server) == [2]
         assert stopped is not None
-        assert stopped.endswith("budget.labels is 2: 2 questions were put; what is answered is "
-                                "kept, the same command goes on from there")  # fmt: skip
+        assert stopped.endswith("budget.labels is 2: 2 questions were put; the answers "
+                                "are kept; run the same command again to continue")  # fmt: skip
         answers, _ = answers_of(settings, [1, 2, 3, 4])
         assert statuses(answers) == ["LABELLED"] * 2 + ["UNLABELLED"] * 2
         assert created(server) == [2, 2]
@@ -291,6 +291,6 @@ def test_without_a_place_to_remember_it_nothing_is_submitted(settings: Settings)
             answers_of(settings, [1])
         assert created(server) == []
     assert str(caught.value) == (
-        f"{path}: a batch cannot be written down, so that it would be lost; make room or give "
+        f"{path}: a batch cannot be recorded, so it would be lost; make room or give "
         "permission there, or ask with --model.batch false"
     )

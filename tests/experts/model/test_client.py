@@ -145,7 +145,7 @@ def test_an_answer_that_is_no_message_fails_by_itself(
     body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = failed(garbles(body), monkeypatch)
-    assert (given.reason, given.paid) == ("the server's answer is no message", True)
+    assert (given.reason, given.paid) == ("the server's answer is not a message", True)
 
 
 def test_stop_reasons_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_stop_reasons_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
 FATAL = {
     "retired": (
         error(404, "not_found_error", "model: claude-test"),
-        "model.name: the Messages API has no model 'claude-test', or has it no more (404 "
+        "model.name: the Messages API has no model 'claude-test' (404 "
         "not_found_error: model: claude-test); set it in the configuration, or with --model.name, "
         "to one that the provider lists",
     ),
@@ -170,13 +170,13 @@ FATAL = {
     ),
     "forbidden": (
         error(403, "permission_error", "no access"),
-        "the Messages API forbids this to the key (403 permission_error: no access); set "
-        "ANTHROPIC_API_KEY to one that may ask claude-test",
+        "the Messages API does not allow this key to ask claude-test (403 permission_error: "
+        "no access); set ANTHROPIC_API_KEY to another one",
     ),
     "payment": (
         error(402, "billing_error", "no credit"),
-        "the Messages API asks for payment (402 billing_error: no credit); see to the account's "
-        "credit and run the same command again",
+        "the Messages API asks for payment (402 billing_error: no credit); add credit to the "
+        "account and run the same command again",
     ),
     "address": (
         replace(garbles("<html>Not Found</html>"), status=404),

@@ -110,8 +110,8 @@ def test_a_damaged_file_is_set_aside_with_a_line(
     assert len(server.asked) == 2
     assert path.with_name(FILE_NAME + ".damaged-1").read_bytes().startswith(b"this is no")
     assert capsys.readouterr().err == (
-        f"{path}: damaged (file is not a database); set aside as {FILE_NAME}.damaged-1, a new one "
-        "is begun\n"
+        f"{path}: damaged (file is not a database); set aside as {FILE_NAME}.damaged-1, a new "
+        "one is started\n"
     )
 
 
@@ -169,8 +169,8 @@ def test_a_place_that_cannot_be_written_costs_no_labels(
         answers, stopped = answers_of(settings, [1, -1])
     assert (answers.buttons.tolist(), stopped) == ([0, 2], None)
     assert capsys.readouterr().err == (
-        f"{kept_file(settings)}: cannot be used (unable to open database file); what is paid for "
-        "in this run is not kept\n"
+        f"{kept_file(settings)}: cannot be used (unable to open database file); the answers of "
+        "this run are not kept\n"
     )
 
 

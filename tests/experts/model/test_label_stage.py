@@ -152,7 +152,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_carries_on(
     process.append(command(change(settings, model={"concurrency": 1}), tmp_path))
     out, _ = process[0].communicate(timeout=30)
     assert process[0].returncode == 130
-    assert out.splitlines()[-1] == "interrupted; the same command carries on"
+    assert out.splitlines()[-1] == "interrupted; run the same command again to continue"
     server.script = right
     before = len(server.asked)
     result = label.run(settings)
@@ -230,8 +230,8 @@ def test_a_budget_of_nothing_is_told_as_such(
     result = label.run(change(settings, subtask=SUBTASKS[subtask], budget={"labels": 0}))
     assert (result.shards, len(server.asked)) == ((), 0)
     assert result.stopped == (
-        "budget.labels is 0: 0 questions were put; what is answered is kept, the same command "
-        "goes on from there"
+        "budget.labels is 0: 0 questions were put; the answers are kept; run the same "
+        "command again to continue"
     )
 
 
@@ -277,8 +277,8 @@ def test_a_budget_ends_the_command_cleanly_and_the_next_goes_on(
     first = label.run(change(settings, budget={"labels": 15}))
     assert first.labels == 15
     assert first.stopped == (
-        "budget.labels is 15: 15 questions were put; what is answered is kept, the same command "
-        "goes on from there"
+        "budget.labels is 15: 15 questions were put; the answers are kept; run the same "
+        "command again to continue"
     )
     assert len(server.asked) == 15
     # The budget is the command's, whichever of its stages spends it.

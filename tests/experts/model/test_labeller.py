@@ -198,8 +198,8 @@ def test_questions_that_fail_one_after_the_other_stop_it(tmp_path: Path) -> None
         answers, stopped = answers_of(settings, list(range(40)))
     assert stopped is not None
     assert stopped.endswith(
-        "questions in a row failed, the last one with: 529 overloaded_error: Overloaded; what is "
-        "answered is kept, the same command goes on from there"
+        "questions in a row failed, the last one with: 529 overloaded_error: Overloaded; the "
+        "answers are kept; run the same command again to continue"
     )
     assert 11 <= len(server.asked) <= 13
     assert statuses(answers).count("UNLABELLED") == 40 - len(server.asked)

@@ -315,6 +315,6 @@ def test_a_batch_whose_id_cannot_be_written_down_is_told(
         [batch] = server.batches.made
     assert stopped == (
         f"batch {batch.id} with 2 questions was submitted; run the same command again to collect "
-        f"the answers; batch {batch.id} cannot be written down in {path}: if a later command "
+        f"the answers; batch {batch.id} cannot be recorded in {path}: if a later command "
         "submits its 2 questions again, cancel this one"
     )

@@ -33,7 +33,7 @@ LIMITS = {
     "tokens": Budget(tokens=60),
     "labels": Budget(labels=6),
 }
-ENDS = "no more is asked, so that nothing is paid for twice and no budget is passed"
+ENDS = "nothing more is asked, so that nothing is paid twice and no budget is exceeded"
 
 
 def lost(path: Path, why: str) -> str:
@@ -104,7 +104,7 @@ WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a folder in its place": (_be_a_folder, REPLACED),
     "set aside by another": (_set_aside, REPLACED),
     "locked for too long": (_lock, "database is locked"),
-    "lowered": (_lower, "it holds less than what was put there"),
+    "lowered": (_lower, "it holds less than was written to it"),
     "begun anew": (_forget, "it was begun anew"),
 }
 
@@ -232,8 +232,8 @@ def test_a_command_whose_file_is_lost_stops_within_its_budget(tmp_path: Path, wa
             if first == 0:
                 assert int((answers.status == 1).sum()) >= 4  # none that was paid for is lost
                 assert model.stopped == (
-                    f"{lost(path, why)}; what is answered is kept, the same command goes on from "
-                    "there"
+                    f"{lost(path, why)}; the answers are kept; run the same "
+                    "command again to continue"
                 )
             while HELD:
                 HELD.pop().close()

@@ -106,7 +106,7 @@ def test_emerald_brings_no_rom_and_says_which_one_it_wants() -> None:
     with pytest.raises(PipelineError) as error:
         find_rom(EMERALD)
     assert str(error.value) == (
-        f"emerald: this game brings no ROM; give your own with --rom FILE (sha1 {SHA1})"
+        f"emerald: this game comes without a ROM; give your own with --rom FILE (sha1 {SHA1})"
     )
 
 
