@@ -36,6 +36,7 @@ print(json.dumps({
     "system": sys.argv[1], "machine": sys.argv[4], "user": "root" if sys.argv[2] == "0" else "ordinary",
     "words": sys.argv[5], "tests_of": os.environ.get("TESTS", "test-quick"), "python": platform.python_version(),
     "libmgba": load_mgba().version, "library": ".venv" if own_library() else "system",
+    "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
     "torch": version("torch"), "known_second": known, "same": known == KNOWN,
     "venv_mb": megabytes, **json.loads(sys.argv[3]),
 }))
