@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.emulator.core import Emulator
 from pipeline.emulator.stock import StockConsole
 from pipeline.games.cartridge import read_cartridge
@@ -85,6 +88,25 @@ def test_code_in_the_wrong_place_is_told() -> None:
     assert list(_of_code(GBA, [rom, 0x2FED2940])) == [
         "the processor is at 0x2FED2940, where no code can lie: the game has crashed"
     ]
+
+
+IN_RAM = [
+    0xE3A00402,  # mov r0, #0x02000000
+    0xE59F1008,  # ldr r1, the last word
+    0xE5801000,  # str r1, [r0]
+    0xE12FFF10,  # bx r0: on in RAM, and never back
+    0x00000000,
+    0xEAFFFFFE,  # b itself
+]
+
+
+def test_game_check_tells_where_the_code_runs(
+    make_game: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_game(words=IN_RAM)
+    main(["game", "check", "--game", str(folder), "--steps", "3", "--stock", "0", "--json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["warnings"]
+    assert any(line.startswith("the game runs in RAM (at 0x02000000) and was ") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +30,31 @@ def test_the_order_follows_from_the_data_and_never_from_the_machine(
     for most, cache in ((decoded, "ram"), (decoded - 1, "none")):
         monkeypatch.setattr(resources, "ALWAYS_KEPT", most)
         for free in (0, decoded, 100 * decoded):
-            monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: (free, 0, free))
-            chosen = resources.choose_plan(steps, batch_size=8, fast_reader=fast)
+            with monkeypatch.context() as machine:
+                has_only(machine, free)
+                chosen = resources.choose_plan(steps, batch_size=8, fast_reader=fast)
             assert (chosen.cache, chosen.decoded_bytes) == (cache, decoded)
+
+
+def has_only(machine: pytest.MonkeyPatch, free: int) -> None:
+    """Let every way to ask for memory or disk answer ``free`` bytes."""
+    really_open = open
+    really, said = Path.read_text, f"MemTotal: {free >> 10} kB\nMemAvailable: {free >> 10} kB\n"
+
+    def read_text(path: Path, *words: Any, **named: Any) -> str:
+        return said if str(path) == "/proc/meminfo" else really(path, *words, **named)
+
+    def opened(path: Any, *words: Any, **named: Any) -> Any:
+        return (
+            io.StringIO(said)
+            if str(path) == "/proc/meminfo"
+            else really_open(path, *words, **named)
+        )
+
+    machine.setattr(Path, "read_text", read_text)
+    machine.setattr("builtins.open", opened)
+    machine.setattr("os.sysconf", lambda name: 1 if "SIZE" in str(name) else free)
+    machine.setattr("shutil.disk_usage", lambda path: (free, 0, free))
 
 
 def test_a_reader_that_needs_the_cores_itself_has_no_workers(steps: Steps) -> None:
