@@ -115,7 +115,7 @@ def _diff(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"{result['same_game']} episodes of {result['a']} are of games that {result['b']} has "
             "other recordings of; their labels are not compared"
         )
-    return result
+    return dict(result)
 
 
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +173,7 @@ def _salvage(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     result = salvage(Path(known.file), known.into)
     print(summary_table(result))
-    return result
+    return dict(result)
 
 
 def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,7 +234,7 @@ def _merge(known: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     result = edit.merge([Path(file) for file in known.files], known.into, keep=known.keep)
     print(summary_table(result))
-    return result
+    return dict(result)
 
 
 def _merge_arguments(parser: argparse.ArgumentParser) -> None:

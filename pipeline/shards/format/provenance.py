@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.format.schema import canonical_json
+from pipeline.shards.format.schema import Json, canonical_json
 
 VERSIONS: dict[str, int] = {
     "collect": 1,
@@ -72,7 +72,7 @@ def provenance(
     recorded_by: Sequence[str] = (),
     game_yaml: str | None = None,
     experts: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """The provenance of a shard that ``stage`` writes.
 
     Args:
