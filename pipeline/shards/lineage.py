@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pipeline.shards.catalog.catalogue import Entry, entries_of
 from pipeline.shards.catalog.facts import Facts, Parent
@@ -108,6 +108,31 @@ class Family:
         return stale
 
 
+class _Known(TypedDict, total=False):
+    stage: str | None
+    round: int | None
+    episodes: int
+    frames: int
+    labels: int
+    experts: dict[str, int]
+    """Labels by who gave them."""
+    players: list[str]
+    rom_sha1: str
+    parents: list[str]
+    """Their shard_id."""
+
+
+class Ancestor(_Known):
+    """A shard in a lineage; one that is missing has the first five alone."""
+
+    depth: int
+    shard: str
+    shard_id: str
+    state: str
+    """ok, stale, missing, or ``above`` where a row before it has told all."""
+    why: str | None
+
+
 @dataclass(frozen=True)
 class _Asked:
     parent: Parent
@@ -115,12 +140,8 @@ class _Asked:
     child: Path | None = None
 
 
-def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None) -> list[Any]:
+def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None) -> list[Ancestor]:
     """Shards with their ancestors, depth first, a row each.
-
-    A row has ``depth``, ``shard``, ``shard_id``, ``state`` (ok, stale, missing, or ``above`` where
-    a row before it has told all), ``why``, and of a shard that is there ``stage``, ``round``,
-    ``episodes``, ``frames``, ``labels``, ``experts``, ``players`` and ``rom_sha1``.
 
     Args:
         folder: where the ancestors lie, in the folders of its runs too.
@@ -128,7 +149,7 @@ def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None
         first: a shard that need not lie in the folder, in the place of ``roots``.
     """
     family = Family(entries_of_game(folder))
-    rows: list[dict[str, Any]] = []
+    rows: list[Ancestor] = []
     told: set[str] = set()
     waiting = [_Asked(parent, 0) for parent in reversed(roots)]
     if first is not None:
@@ -151,7 +172,7 @@ def lineage(folder: Path, roots: Sequence[Parent], *, first: Entry | None = None
     return rows
 
 
-def lineage_of(path: Path, game: Path | None = None) -> list[Any]:
+def lineage_of(path: Path, game: Path | None = None) -> list[Ancestor]:
     """The :func:`lineage` of one shard; its ancestors are looked for in all runs of the game.
 
     Args:
@@ -165,7 +186,7 @@ def lineage_of(path: Path, game: Path | None = None) -> list[Any]:
     return lineage(game or path.parent, [], first=entry)
 
 
-def _told(entry: Entry, depth: int, family: Family) -> dict[str, Any]:
+def _told(entry: Entry, depth: int, family: Family) -> Ancestor:
     facts: Facts = entry.get()
     why = family.stale(entry)
     return {
@@ -186,7 +207,7 @@ def _told(entry: Entry, depth: int, family: Family) -> dict[str, Any]:
     }
 
 
-def _missing(asked: _Asked) -> dict[str, Any]:
+def _missing(asked: _Asked) -> Ancestor:
     name = asked.parent.file or "a shard"
     return {
         "depth": asked.depth,
@@ -197,7 +218,7 @@ def _missing(asked: _Asked) -> dict[str, Any]:
     }
 
 
-def draw(rows: Sequence[dict[str, Any]], title: str = "") -> str:
+def draw(rows: Sequence[Ancestor], title: str = "") -> str:
     """The rows of :func:`lineage` as a tree: a line a shard, and one for each thing it came from.
 
     Args:
@@ -220,7 +241,7 @@ def draw(rows: Sequence[dict[str, Any]], title: str = "") -> str:
     return "\n".join(branch + text for branch, text in zip(branches, texts, strict=True))
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Ancestor) -> str:
     name = Path(row["shard"]).name
     if row["state"] == "missing":
         return f"{name} ({row['shard_id'][:12]}): MISSING"

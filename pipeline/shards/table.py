@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -12,11 +12,134 @@ from pipeline.settings.run_names import DEFAULT
 from pipeline.shards.catalog.catalogue import Catalogue, Entry, entries_of
 from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.catalog.names import newest_versions
-from pipeline.shards.format.labels import by_expert, by_failure, experts_of
-from pipeline.shards.format.schema import VALIDATION, Kind, LabelStatus, ShardHeader
+from pipeline.shards.format.labels import ByExpert, ByFailure, by_expert, by_failure, experts_of
+from pipeline.shards.format.schema import VALIDATION, Array, Kind, LabelStatus, ShardHeader
 from pipeline.shards.lineage import Family
 from pipeline.shards.reader import Shard
 from pipeline.shards.run_shards import entries_of_game, folders_of, games_of, run_of
+
+
+class _Wrong(TypedDict, total=False):
+    error: str
+    """Of a damaged file alone."""
+
+
+class _Stopped(TypedDict, total=False):
+    stopped: str
+    """Why the expert stopped in the middle of a labelling."""
+
+
+class _Failures(TypedDict, total=False):
+    by_failure: list[ByFailure]
+    """Only where any step has no label for a reason."""
+
+
+class Figures(TypedDict, total=False):
+    """The figures of a shard; a file that is none has none of them."""
+
+    kind: Kind
+    game: str
+    round: int | None
+    rounds: list[int | None]
+    """Only where its episodes are of several."""
+    episodes: int
+    frames: int
+    labels: int
+    dollars: float
+    """Only where any were paid."""
+    train: int
+    """Episodes."""
+    validation: int
+    success_rate: float | None
+    return_mean: float | None
+    mb: float
+    """Size in millions of bytes."""
+    parents: list[str]
+
+
+class Listed(Figures, _Wrong):
+    """A row of ``data ls``."""
+
+    shard: str
+    run: str | None
+    state: str
+    """ok, stale (an ancestor has a newer version) or damaged"""
+
+
+class LabelsBy(TypedDict):
+    """Labels of one expert, where no more is told of them."""
+
+    expert: str
+    labels: int
+
+
+class Experts(_Failures):
+    """Who labelled, and why steps have no label."""
+
+    by_expert: list[ByExpert] | list[LabelsBy]
+
+
+class ByStatus(TypedDict):
+    """Steps of one LabelStatus, in lower case."""
+
+    status: str
+    steps: int
+
+
+class ByAction(TypedDict):
+    """How often one button was played, and was the expert's."""
+
+    action: str
+    played: int
+    labelled: int
+
+
+class ByMilestone(TypedDict):
+    """How many episodes reached a milestone, and after how many steps."""
+
+    milestone: str
+    reached: int
+    step_median: float | None
+
+
+EpisodeRow = TypedDict(
+    "EpisodeRow",
+    {
+        "episode": int,
+        "root": str,
+        "seed": int,
+        "steps": int,
+        "return": float,
+        "success": bool,
+        "split": str,
+        "milestones": int,
+    },
+)
+"""One episode; ``milestones`` is how many it reached."""
+
+
+class Described(Figures, Experts, _Stopped):
+    """Everything about one shard but its frames: ``data show``."""
+
+    shard: str
+    shard_id: str
+    schema_version: int
+    checksums: bool
+    ram_crc32: bool
+    rom_sha1: str
+    frame_contract: str
+    timing: str
+    stage: str | None
+    code_version: str | None
+    emulator: str | None
+    players: list[str]
+    start_states: int
+    state: list[str]
+    """Names of the RAM variables."""
+    by_status: list[ByStatus]
+    by_action: list[ByAction]
+    by_milestone: list[ByMilestone]
+    by_episode: list[EpisodeRow]
 
 
 def header_of(path: Path) -> ShardHeader:
@@ -62,18 +185,15 @@ def list_shards(
     rounds: Sequence[int] = (),
     newest: bool = False,
     runs: Sequence[str] = (),
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[Listed], int]:
     """One row for each shard that is asked for, of all runs, and how many files there are.
-
-    ``state`` is ``ok``, ``stale`` (an ancestor has a newer version) or ``damaged``, and then
-    ``error`` says what is wrong. A file that is no shard at all has no other column.
 
     Args:
         rounds: of the loop of rounds; none asked for takes all, and shards of no round too.
         newest: the newest version of each name only.
         runs: none asked for takes all.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Listed] = []
     count = 0
     for game in games_of(datasets):
         entries = entries_of_game(game)
@@ -95,25 +215,25 @@ def list_shards(
     return rows, count
 
 
-def _row(entry: Entry, family: Family, run: str | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"shard": str(entry.path), "run": run}
-    if entry.facts is not None:
-        row |= _figures(entry.facts)
-    if entry.error is not None:
-        return row | {"state": "damaged", "error": entry.error}
-    return row | {"state": "ok" if family.stale(entry) is None else "stale"}
+def _row(entry: Entry, family: Family, run: str | None) -> Listed:
+    figures: Figures = {} if entry.facts is None else _figures(entry.facts)
+    wrong: _Wrong = {} if entry.error is None else {"error": entry.error}
+    state = "damaged" if wrong else "ok" if family.stale(entry) is None else "stale"
+    return {"shard": str(entry.path), "run": run, **figures, "state": state, **wrong}
 
 
-def _figures(facts: Facts) -> dict[str, Any]:
+def _figures(facts: Facts) -> Figures:
+    several: Figures = {"rounds": facts.rounds} if len(facts.rounds) > 1 else {}
+    paid: Figures = {"dollars": facts.dollars} if facts.dollars else {}
     return {
         "kind": facts.kind,
         "game": facts.game,
         "round": facts.round,
-        **({"rounds": facts.rounds} if len(facts.rounds) > 1 else {}),
+        **several,
         "episodes": facts.episodes,
         "frames": facts.frames,
         "labels": facts.labels,
-        **({"dollars": facts.dollars} if facts.dollars else {}),
+        **paid,
         "train": facts.split[0],
         "validation": facts.split[1],
         "success_rate": facts.success_rate,
@@ -123,7 +243,7 @@ def _figures(facts: Facts) -> dict[str, Any]:
     }
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path) -> Described:
     """Everything about one shard but its frames; ``by_episode`` has a row an episode.
 
     Raises:
@@ -131,6 +251,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     facts = entries_of([path])[0].get()
     made = facts.provenance
+    stopped: _Stopped = {"stopped": made["stopped"]} if "stopped" in made else {}
     with Shard(path) as shard:
         status = shard.column("label_status")
         expert = shard.column("expert_actions")[status == LabelStatus.LABELLED]
@@ -151,7 +272,7 @@ def describe(path: Path) -> dict[str, Any]:
             "parents": [f"{parent.file} ({parent.shard_id})" for parent in facts.parents],
             "start_states": facts.start_states,
             "state": list(shard.state_names),
-            **({"stopped": made["stopped"]} if "stopped" in made else {}),
+            **stopped,
             "by_status": [{"status": k, "steps": n} for k, n in facts.label_status.items()],
             **_by_expert(shard, facts),
             "by_action": _by_action(tuple(facts.actions), shard.column("actions"), expert),
@@ -160,18 +281,20 @@ def describe(path: Path) -> dict[str, Any]:
         }
 
 
-def _by_expert(shard: Shard, facts: Facts) -> dict[str, Any]:
+def _by_expert(shard: Shard, facts: Facts) -> Experts:
     """Who labelled and what it cost, where each label tells it; else what the provenance tells."""
     columns = shard.labels()
     if columns is None:
-        return {"by_expert": [{"expert": who, "labels": n} for who, n in facts.experts.items()]}
+        told: list[LabelsBy] = [{"expert": who, "labels": n} for who, n in facts.experts.items()]
+        return {"by_expert": told}
     status = shard.column("label_status")
     rows = by_expert(columns, status, experts_of(facts.provenance))
     failures = by_failure(columns, status)
-    return {"by_expert": rows, **({"by_failure": failures} if failures else {})}
+    failed: _Failures = {"by_failure": failures} if failures else {}
+    return {"by_expert": rows, **failed}
 
 
-def _by_action(actions: tuple[str, ...], played: Any, expert: Any) -> list[dict[str, Any]]:
+def _by_action(actions: tuple[str, ...], played: Array, expert: Array) -> list[ByAction]:
     return [
         {
             "action": name,
@@ -182,7 +305,7 @@ def _by_action(actions: tuple[str, ...], played: Any, expert: Any) -> list[dict[
     ]
 
 
-def _by_milestone(names: tuple[str, ...], steps: Any) -> list[dict[str, Any]]:
+def _by_milestone(names: tuple[str, ...], steps: Array) -> list[ByMilestone]:
     return [
         {
             "milestone": name,
@@ -195,7 +318,7 @@ def _by_milestone(names: tuple[str, ...], steps: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _by_episode(shard: Shard) -> list[dict[str, Any]]:
+def _by_episode(shard: Shard) -> list[EpisodeRow]:
     roots, reached = shard.roots, np.count_nonzero(shard.milestones >= 0, axis=1)
     return [
         {

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -39,6 +39,7 @@ from pipeline.shards.format.schema import (
     STEP_COLUMNS,
     Array,
     Episode,
+    Layout,
     ShardHeader,
     content_id,
     is_content_id,
@@ -345,7 +346,7 @@ def write_header(file: h5py.File, header: ShardHeader, written: Mapping[str, Wri
     return shard_id
 
 
-def _layout(dataset: h5py.Dataset, written: Written) -> dict[str, Any]:
+def _layout(dataset: h5py.Dataset, written: Written) -> Layout:
     """What the identity of the file covers of an open dataset."""
     lengths = dataset.attrs.get("lengths", np.empty(0, np.uint32)).tolist()
     return layout(written.stored_sha256, dataset.dtype, dataset.shape, lengths)

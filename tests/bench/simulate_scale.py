@@ -29,7 +29,7 @@ from pipeline.loading.sampling import Permutation, WindowOrder
 from pipeline.loading.shared_memory import SharedArray
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog import catalogue
-from pipeline.shards.catalog.facts import Facts, facts_of
+from pipeline.shards.catalog.facts import facts_of
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.merge import merge_parts
 from pipeline.shards.table import header_of
@@ -146,18 +146,17 @@ def _catalogue(path: Path) -> tuple[float, float]:
         folder = Path(name)
         for number in range(2000):
             (folder / f"run-{number:05d}-84-v001.h5").hardlink_to(path)
-        value = facts_of(path)
+        facts = facts_of(path)
         known = catalogue._identity(path)
         assert known is not None
         kept = catalogue._folder(folder)
-        kept.rows = {p.name: catalogue._row(known, value) for p in folder.iterdir()}
+        kept.rows = {p.name: catalogue._row(known, facts) for p in folder.iterdir()}
         kept.rewrite()
 
         def look() -> None:
             catalogue._folders.clear()
             assert len(catalogue.Catalogue(folder).entries()) == 2000
 
-        facts = Facts(**value)
         seeds = (facts.episodes - len(facts.seeds)) * 16 / 3
         return (folder / catalogue.KEPT).stat().st_size / 2000 + seeds, cpu(look) / 2000
 

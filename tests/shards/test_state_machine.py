@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -137,13 +136,15 @@ class Machine(RuleBasedStateMachine):
         """
         PLAYED[rule] += 1
         enter(path)  # or else a child would look at each, which takes its time
-        shard = self.made.get(path)
-        if shard is None or not shard.flipped:
-            shard = self.made[path] = Modelled(path, list(episodes), version)
+        shard = Modelled(path, list(episodes), version)
+        if damage_of is not None:
+            shard.flipped, shard.hit = set(damage_of.flipped), set(damage_of.hit)
+        if path in self.made:
+            assert self.made[path].episodes == shard.episodes
+        else:
+            self.made[path] = shard
             self.bytes[path] = path.read_bytes()
-            if damage_of is not None:
-                shard.flipped, shard.hit = set(damage_of.flipped), set(damage_of.hit)
-            self.holds(shard)
+        self.holds(self.made[path])
         return shard
 
     def holds(self, shard: Modelled) -> None:
@@ -227,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         kept = sorted(taken.values())
         stem = self.name()
 
-        def call() -> dict[str, Any]:
+        def call() -> edit.Picked:
             return edit.merge([source.path for source in sources], stem, keep=keep)
 
         damaged = any(not source.opens for source in sources)
@@ -238,7 +239,7 @@ class Machine(RuleBasedStateMachine):
         result = call()
         assert result["left_out"] == len(places) - len(kept)
         episodes = [sources[s].episodes[i] for s, i in kept]
-        return self.add(Path(result["shard"]), episodes, "merge")
+        return self.add(Path(str(result["shard"])), episodes, "merge")
 
     @rule(target=shards, source=shards, size=st.integers(1, 3))
     def split(self, source: Modelled, size: int) -> object:
@@ -248,15 +249,17 @@ class Machine(RuleBasedStateMachine):
         there = [p for p in self.made if p.name.startswith(f"{stem}-part-") and "part" not in stem]
         numbers = [int(p.name.removeprefix(f"{stem}-part-")[:2]) for p in there]
 
-        def call() -> list[dict[str, object]]:
+        def call() -> list[edit.Edited]:
             return edit.split(source.path, episodes=size)
 
         others = any(number > len(parts) for number in numbers)
         if len(parts) < 2 or others or source.hit:
             self.refused(call, "split")
             return multiple()
-        rows = zip(call(), parts, strict=True)
-        return multiple(*(self.add(Path(str(row["shard"])), part, "split") for row, part in rows))
+        before = set(self.made)
+        paths = [Path(row["shard"]) for row in call()]
+        made = [self.add(*one, "split") for one in zip(paths, parts, strict=True)]
+        return multiple(*(one for one in made if one.path not in before))
 
     @rule(target=shards, source=shards, seeds=st.sets(st.integers(0, 12)), whole=st.booleans())
     def filter(self, source: Modelled, seeds: set[int], whole: bool) -> object:
@@ -268,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         stem = self.name()
         asked = edit.Criteria(seeds=tuple(seeds), complete_labels=whole or None)
 
-        def call() -> dict[str, Any]:
+        def call() -> edit.Picked:
             return edit.filter_shard(source.path, asked, stem)
 
         if not source.opens or any(i in source.hit for i, _ in kept):
@@ -278,7 +281,7 @@ class Machine(RuleBasedStateMachine):
         if not kept:
             assert result["shard"] is None
             return multiple()
-        return self.add(Path(result["shard"]), [one for _, one in kept], "filter")
+        return self.add(Path(str(result["shard"])), [one for _, one in kept], "filter")
 
     @rule(source=shards, where=st.sampled_from(WHERE), at=st.data())
     def damage(self, source: Modelled, where: str, at: st.DataObject) -> None:

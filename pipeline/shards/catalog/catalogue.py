@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -39,7 +39,7 @@ KEPT = ".catalogue"
 """Name of the kept file in a folder of shards."""
 
 _HEAD = f"{FORMAT} catalogue 1, schema {SCHEMA_VERSION}, facts {FACTS_VERSION}\n".encode()
-_FACTS_OF = "pipeline.shards.catalog.facts:facts_of"
+_FACTS_OF = "pipeline.shards.catalog.facts:told_facts"
 _BLOCK = 256
 """Shards after which what was found is kept: an interrupted look goes on from there."""
 _MANY = 100
@@ -282,7 +282,7 @@ def _examined(unknown: dict[Path, Identity]) -> Generator[tuple[Path, _Row], Non
     for answer in _in_children(others):
         known = unknown[answer.path]
         if answer.error is None:
-            yield answer.path, _row(known, answer.value)
+            yield answer.path, _row(known, Facts(**answer.value))
         else:
             yield answer.path, _Row(known, b"", answer.reason)
 
@@ -325,8 +325,8 @@ def _in_children(paths: Sequence[Path]) -> Iterator[Answer]:
             one.result()
 
 
-def _row(known: Identity, facts: dict[str, Any]) -> _Row:
-    return _Row(known, json.dumps(facts, separators=(",", ":")).encode(), facts["error"])
+def _row(known: Identity, facts: Facts) -> _Row:
+    return _Row(known, json.dumps(vars(facts), separators=(",", ":")).encode(), facts.error)
 
 
 def _folder(path: Path) -> _Folder:

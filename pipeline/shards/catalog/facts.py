@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +28,13 @@ from pipeline.shards.format.checks import (
     read_header,
 )
 from pipeline.shards.format.codec import Damage
-from pipeline.shards.format.frames import FrameContract
+from pipeline.shards.format.frames import ContractFields, FrameContract
 from pipeline.shards.format.labels import expert_id, experts_of, name_of
 from pipeline.shards.format.schema import (
     RAM_CRC32,
     TRAIN,
     Array,
+    Json,
     Kind,
     LabelStatus,
     ShardHeader,
@@ -68,9 +69,9 @@ class Facts:
     rom_sha1: str
     actions: list[str]
     timing: dict[str, int]
-    frame_contract: dict[str, Any]
+    frame_contract: ContractFields
     milestones: list[str]
-    provenance: dict[str, Any]
+    provenance: Json
     rounds: list[int | None]
     """Of the loop of rounds, see `rounds_of`."""
     bytes: int
@@ -233,8 +234,13 @@ def identity(who: Any, role: str) -> str:
     return "unknown"
 
 
-def facts_of(path: Path) -> dict[str, Any]:
-    """The fields of :class:`Facts`, for a shard that is checked whole on the way.
+def told_facts(path: Path) -> dict[str, object]:
+    """The fields of :func:`facts_of`, as a guarded child tells them in JSON."""
+    return vars(facts_of(path))
+
+
+def facts_of(path: Path) -> Facts:
+    """What a shard holds, which is checked whole on the way.
 
     Cost: that of checking (about ten bytes a step are read, twenty more of labels that tell who
     gave them); no frame is read.
@@ -251,26 +257,26 @@ def facts_of(path: Path) -> dict[str, Any]:
             f"{path}: the header is not valid (provenance is nested too deep); "
             "make the shard anew, or leave it out"
         )
-    facts: dict[str, Any] = {
-        "schema_version": version,
-        "shard_id": header.shard_id,
-        "kind": header.kind,
-        "game": header.game,
-        "rom_sha1": header.rom_sha1,
-        "actions": list(header.actions),
-        "timing": dict(header.timing),
-        "frame_contract": header.frame_contract.as_dict(),
-        "milestones": list(header.milestones),
-        "provenance": dict(header.provenance),
-        "rounds": rounds_of(header.provenance, path),
-        "bytes": path.stat().st_size,
-    }
+    facts = Facts(
+        schema_version=version,
+        shard_id=header.shard_id,
+        kind=header.kind,
+        game=header.game,
+        rom_sha1=header.rom_sha1,
+        actions=list(header.actions),
+        timing=dict(header.timing),
+        frame_contract=header.frame_contract.as_dict(),
+        milestones=list(header.milestones),
+        provenance=dict(header.provenance),
+        rounds=rounds_of(header.provenance, path),
+        bytes=path.stat().st_size,
+    )
     handle = open_handle(path)
     try:
-        return vars(Facts(**facts, **_counts(check_shard(path, handle), handle)))
+        return _counted(facts, check_shard(path, handle), handle)
     except (PipelineError, Damage) as error:
         said = damaged(path, error) if isinstance(error, Damage) else error
-        return vars(Facts(**facts, error=str(said).removeprefix(f"{path}: ")))
+        return replace(facts, error=str(said).removeprefix(f"{path}: "))
     finally:
         os.close(handle)
 
@@ -288,28 +294,31 @@ def _is_flat(provenance: Mapping[str, Any]) -> bool:
     return not level
 
 
-def _counts(content: Content, handle: int) -> dict[str, Any]:
+def _counted(facts: Facts, content: Content, handle: int) -> Facts:
     episodes, steps = content.episodes, content.datasets["label_status"]
     actions = content.datasets["actions"].read(handle, 0, steps.rows)
     status = steps.read(handle, 0, steps.rows)
     training = int(np.count_nonzero(episodes["split"] == TRAIN))
     mean = float(episodes["return"].mean(dtype=np.float64))
     seeds = np.unique(episodes["seed"]).astype("<u4").tobytes()
-    return {
-        "episodes": len(episodes["length"]),
-        "frames": len(status),
-        "label_status": {s.name.lower(): int(np.count_nonzero(status == s)) for s in LabelStatus},
-        "split": [training, len(episodes["split"]) - training],
-        "successes": int(np.count_nonzero(episodes["success"])),
-        "return_mean": mean if math.isfinite(mean) else None,
-        "reached": np.count_nonzero(episodes["milestones"] >= 0, axis=0).tolist(),
-        "start_states": len(content.start_state_lengths),
-        "checksums": steps.crc32 is not None,
-        "ram_crc32": RAM_CRC32 in content.datasets,
-        **_label_counts(content, handle, status),
-        "packed_seeds": base64.b64encode(seeds).decode(),
-        "packed_recordings": " ".join(_recordings(episodes, actions)),
-    }
+    labels_by, dollars = _label_counts(content, handle, status)
+    return replace(
+        facts,
+        episodes=len(episodes["length"]),
+        frames=len(status),
+        label_status={s.name.lower(): int(np.count_nonzero(status == s)) for s in LabelStatus},
+        labels_by=labels_by,
+        dollars=dollars,
+        split=[training, len(episodes["split"]) - training],
+        successes=int(np.count_nonzero(episodes["success"])),
+        return_mean=mean if math.isfinite(mean) else None,
+        reached=np.count_nonzero(episodes["milestones"] >= 0, axis=0).tolist(),
+        start_states=len(content.start_state_lengths),
+        checksums=steps.crc32 is not None,
+        ram_crc32=RAM_CRC32 in content.datasets,
+        packed_seeds=base64.b64encode(seeds).decode(),
+        packed_recordings=" ".join(_recordings(episodes, actions)),
+    )
 
 
 def _recordings(episodes: Mapping[str, Array], actions: Array) -> Iterator[str]:
@@ -321,19 +330,20 @@ def _recordings(episodes: Mapping[str, Array], actions: Array) -> Iterator[str]:
         yield hashlib.blake2b(played, digest_size=8).hexdigest()
 
 
-def _label_counts(content: Content, handle: int, status: Array) -> dict[str, Any]:
+def _label_counts(
+    content: Content, handle: int, status: Array
+) -> tuple[dict[str, int] | None, float]:
+    """Labels by the id of who gave them, None where the shard does not tell; and their dollars."""
     if "labels/expert" not in content.datasets:
-        return {}
+        return None, 0.0
     expert, dollars = (
         content.datasets[f"labels/{name}"].read(handle, 0, len(status))
         for name in ("expert", "dollars")
     )
     ids, counts = np.unique(expert[status == LabelStatus.LABELLED], return_counts=True)
     total = float(dollars.sum(dtype=np.float64))
-    return {
-        "labels_by": {
-            who.decode("utf-8", "replace"): n
-            for who, n in zip(ids.tolist(), counts.tolist(), strict=True)
-        },
-        "dollars": total if math.isfinite(total) else 0.0,
+    labels_by = {
+        who.decode("utf-8", "replace"): n
+        for who, n in zip(ids.tolist(), counts.tolist(), strict=True)
     }
+    return labels_by, total if math.isfinite(total) else 0.0

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pipeline.system.errors import PipelineError
 
@@ -221,7 +221,15 @@ def serve(function: str, memory: str, arguments: str, alive: str) -> None:
         answers.flush()
 
 
-def _answer(call: Callable[..., Any], path: Path, keywords: Mapping[str, Any]) -> dict[str, Any]:
+class _Line(TypedDict, total=False):
+    """What the child says of a file: one of the two, as fields of an Answer."""
+
+    value: Any
+    """Whatever JSON can hold, as the function that is called gives it."""
+    error: str
+
+
+def _answer(call: Callable[..., Any], path: Path, keywords: Mapping[str, Any]) -> _Line:
     try:
         return {"value": call(path, **keywords)}
     except PipelineError as error:

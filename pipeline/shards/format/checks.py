@@ -24,6 +24,7 @@ from pipeline.shards.format.schema import (
     STEP_COLUMNS,
     VALIDATION,
     Array,
+    Json,
     Kind,
     LabelStatus,
     ShardHeader,
@@ -112,10 +113,11 @@ def refuse_header(header: ShardHeader, target: Path) -> None:
     Raises:
         PipelineError: they would refuse it, or it holds a number that JSON has not.
     """
-    attributes: dict[str, Any] = {**header.attributes(), "shard_id": header.shard_id}
-    for name, value in attributes.items():
-        if isinstance(value, list):
-            attributes[name] = np.array(value, object)
+    told = {**header.attributes(), "shard_id": header.shard_id}
+    attributes = {
+        name: np.array(value, object) if isinstance(value, list) else value
+        for name, value in told.items()
+    }
     try:
         json.dumps(header.provenance, allow_nan=False)
         _header(attributes)
@@ -207,7 +209,7 @@ def read_header(file: h5py.File, path: Path) -> ShardHeader:
         raise PipelineError(f"{path}: the header is not valid ({what}); {_ANEW}") from None
 
 
-def _header(attributes: dict[str, Any]) -> ShardHeader:
+def _header(attributes: Mapping[str, Any]) -> ShardHeader:
     kind = attributes["kind"]
     if not isinstance(kind, str) or kind not in ("raw", "processed"):
         raise ValueError(f"kind {kind!r}")
@@ -248,7 +250,7 @@ def _header(attributes: dict[str, Any]) -> ShardHeader:
     return header
 
 
-def _names(attributes: dict[str, Any], name: str, most: int) -> tuple[str, ...]:
+def _names(attributes: Mapping[str, Any], name: str, most: int) -> tuple[str, ...]:
     value = attributes[name]
     if not isinstance(value, np.ndarray) or value.ndim != 1:
         raise ValueError(f"attribute '{name}' is no list")
@@ -263,7 +265,7 @@ _ATTRIBUTES = (
 )
 
 
-def _json_object(attributes: dict[str, Any], name: str) -> dict[str, Any]:
+def _json_object(attributes: Mapping[str, Any], name: str) -> Json:
     try:
         value = json.loads(attributes[name])
     except (TypeError, ValueError, RecursionError):

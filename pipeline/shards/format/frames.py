@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,15 @@ _TOGETHER = 16
 """Frames resized together: of the rows of 16 neighbours, 35 in 100 are distinct."""
 _FEW = 4
 """So few frames are sooner resized one by one."""
+
+
+class ContractFields(TypedDict):
+    """A FrameContract as JSON."""
+
+    height: int
+    width: int
+    resampling: str
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,13 @@ class FrameContract:
     resampling: str  # "none" (as the console drew it) or "bilinear"
     colour: str = "RGB"
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def as_dict(self) -> ContractFields:
+        return {
+            "height": self.height,
+            "width": self.width,
+            "resampling": self.resampling,
+            "colour": self.colour,
+        }
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width} {self.colour}, resampling {self.resampling}"

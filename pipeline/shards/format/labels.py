@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.shards.format.schema import (
     LABEL_COLUMNS,
     Array,
+    Json,
     LabelStatus,
     canonical_json,
     unplaced,
@@ -26,7 +27,7 @@ from pipeline.shards.format.schema import (
 
 Labels = dict[str, Array]
 """Each of LABEL_COLUMNS, (n,)."""
-Identities = dict[str, dict[str, Any]]
+Identities = dict[str, Json]
 """What decides an expert's answers, by its id."""
 
 _ID = re.compile(rb"[0-9a-f]{16}|")
@@ -110,7 +111,7 @@ def experts_of(provenance: Mapping[str, Any]) -> Identities:
 
 def _told_experts(
     provenance: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[Json], list[Json]]:
     """Who was asked, and which of them gave labels, as schema versions before 3 recorded it.
 
     An empty identity is an unknown expert.
@@ -126,7 +127,7 @@ def _told_experts(
     return only, only
 
 
-def _identity(who: Any) -> dict[str, Any]:
+def _identity(who: Any) -> Json:
     """Of a mapping, a bare sha256, or ``expert.py sha256 1234...``; else nothing."""
     if isinstance(who, Mapping):
         return dict(who)
@@ -157,39 +158,68 @@ def name_of(identity: Mapping[str, Any]) -> str:
     return next((str(name) for name in named if name), "unknown")
 
 
+class _Isolated(TypedDict, total=False):
+    isolation: str
+    """Of a program: how it was kept apart."""
+
+
+class ByExpert(_Isolated):
+    """What one expert labelled, failed at and cost."""
+
+    expert: str | None
+    """Its id; None where nobody knows who it was."""
+    kind: str | None
+    name: str
+    labels: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    dollars: float
+    dollars_per_label: float | None
+    last: str | None
+    """When it answered last, UTC."""
+
+
+class ByFailure(TypedDict):
+    """At how many steps an expert gave no label, for one reason."""
+
+    expert: str | None
+    status: str
+    """A LabelStatus, in lower case."""
+    reason: str | None
+    steps: int
+
+
 def by_expert(
     columns: Labels, status: NDArray[np.uint8], experts: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """A row an expert, with what it labelled, failed at and cost.
-
-    ``expert`` (its id), ``kind``, ``isolation`` of a program, ``name``, ``labels``, ``failures``,
-    tokens, ``dollars``, ``dollars_per_label`` and ``last`` (when it answered last, UTC).
-    """
-    rows = []
+) -> list[ByExpert]:
+    """A row an expert, those with most labels first."""
+    rows: list[ByExpert] = []
     asked = status != LabelStatus.UNLABELLED
     for who in np.unique(columns["expert"][asked]).tolist():
         mine = asked & (columns["expert"] == who)
         identity = experts.get(who.decode(), {})
         labels = int(np.count_nonzero(status[mine] == LabelStatus.LABELLED))
         dollars = float(columns["dollars"][mine].sum(dtype=np.float64))
+        isolated: _Isolated = {}
+        if "isolation" in identity:
+            isolated["isolation"] = identity["isolation"]
         rows.append(
             {
                 "expert": who.decode() or None,
                 "kind": identity.get("kind"),
-                **({"isolation": identity["isolation"]} if "isolation" in identity else {}),
+                **isolated,
                 "name": name_of(identity),
                 "labels": labels,
                 "failures": int(np.count_nonzero(mine)) - labels,
-                **{
-                    name: int(columns[name][mine].sum(dtype=np.int64))
-                    for name in ("input_tokens", "output_tokens")
-                },
+                "input_tokens": int(columns["input_tokens"][mine].sum(dtype=np.int64)),
+                "output_tokens": int(columns["output_tokens"][mine].sum(dtype=np.int64)),
                 "dollars": dollars,
                 "dollars_per_label": dollars / labels if labels else None,
                 "last": _last(columns["time"][mine]),
             }
         )
-    return sorted(rows, key=lambda row: -int(row["labels"]))
+    return sorted(rows, key=lambda row: -row["labels"])
 
 
 def _last(times: NDArray[np.float64]) -> str | None:
@@ -202,11 +232,8 @@ def _last(times: NDArray[np.float64]) -> str | None:
         return None
 
 
-def by_failure(columns: Labels, status: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """The commonest reasons for which there is no label.
-
-    Each with ``expert``, ``status``, ``reason``, ``steps``.
-    """
+def by_failure(columns: Labels, status: NDArray[np.uint8]) -> list[ByFailure]:
+    """The commonest reasons for which there is no label."""
     failed = (status != LabelStatus.UNLABELLED) & (status != LabelStatus.LABELLED)
     failed |= (status == LabelStatus.UNLABELLED) & (columns["reason"] != b"")
     keys = zip(

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.format.schema import canonical_json
+from pipeline.shards.format.schema import Json, canonical_json
 
 Provenance = Mapping[str, object]
 """A part of it, or what a fingerprint is of: whatever can be written as JSON."""
@@ -75,7 +75,7 @@ def provenance(
     recorded_by: Sequence[str] = (),
     game_yaml: str | None = None,
     experts: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """The provenance of a shard that ``stage`` writes.
 
     Args:

@@ -66,7 +66,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,11 @@ TRAIN, VALIDATION = 0, 1
 """The splits."""
 
 Array = NDArray[Any]
+Json = dict[str, Any]
+"""A JSON object whose keys are free, as each stage and each expert chooses them: a provenance, its
+settings, the identity of an expert."""
+Attributes = dict[str, str | int | list[str]]
+"""Root attributes by name."""
 Kind = Literal["raw", "processed"]
 
 
@@ -181,7 +186,7 @@ class ShardHeader:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     shard_id: str = ""
 
-    def attributes(self, version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    def attributes(self, version: int = SCHEMA_VERSION) -> Attributes:
         """The root attributes of a schema version, without ``shard_id`` and ``complete``."""
         return {
             "format": FORMAT,
@@ -319,7 +324,7 @@ def unplaced(value: Any) -> Any:
     return [unplaced(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
-def with_old_keys(told: Mapping[str, Any]) -> dict[str, Any]:
+def with_old_keys(told: Mapping[str, Any]) -> Json:
     """A provenance, or its settings, as an identity takes them: with the keys' first names.
 
     Those of ``learned``, what a selection tells of its student's training, are among them.
@@ -331,8 +336,19 @@ def with_old_keys(told: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+class Layout(TypedDict, total=False):
+    """What the identity of the file covers of one dataset."""
+
+    stored_sha256: str
+    dtype: str | list[tuple[str, str, list[int]]]
+    """numpy's name of the type; of a table name, type and shape of each column."""
+    shape: list[int]
+    lengths: list[int]
+    """Of /start_states alone."""
+
+
 def stored_id(
-    header: ShardHeader, datasets: Mapping[str, Any], version: int = SCHEMA_VERSION
+    header: ShardHeader, datasets: Mapping[str, Layout], version: int = SCHEMA_VERSION
 ) -> str:
     """The root attribute ``stored_sha256``: covers everything that a reader takes from the file.
 
@@ -351,11 +367,13 @@ def stored_id(
 
 def layout(
     stored_sha256: str, dtype: np.dtype[Any], shape: Sequence[int], lengths: Sequence[int] = ()
-) -> dict[str, Any]:
+) -> Layout:
     """What :func:`stored_id` covers of one dataset; ``lengths`` are those of /start_states."""
-    kind: Any = dtype.str
+    kind: str | list[tuple[str, str, list[int]]] = dtype.str
     if dtype.names is not None:
         fields = {name: dtype[name] for name in dtype.names}
-        kind = [[name, one.base.str, list(one.shape)] for name, one in fields.items()]
-    described = {"stored_sha256": stored_sha256, "dtype": kind, "shape": list(shape)}
-    return {**described, "lengths": list(lengths)} if len(lengths) else described
+        kind = [(name, one.base.str, list(one.shape)) for name, one in fields.items()]
+    described: Layout = {"stored_sha256": stored_sha256, "dtype": kind, "shape": list(shape)}
+    if len(lengths):
+        described["lengths"] = list(lengths)
+    return described

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,46 @@ class _Labelling:
     labelled: NDArray[np.bool_]
 
 
-def diff(a: Path, b: Path) -> dict[str, Any]:
+class ByMilestone(TypedDict):
+    """The steps before which one milestone was the last reached."""
+
+    last_milestone: str
+    steps: int
+    """Of them, those that both label."""
+    agreement: float | None
+
+
+ByAction = dict[str, str | int | float | None]
+"""A button of a's labels: ``a``, its name; ``steps``; ``agreement``; and ``b NAME`` for each
+button, how often b gave that one."""
+
+
+class _SameGame(TypedDict, total=False):
+    same_game: int
+    """Episodes of a of a game that b has another recording of; left out where it is 0."""
+
+
+class Difference(_SameGame):
+    """Where two labellings agree, counted in steps."""
+
+    a: str
+    b: str
+    steps: int
+    """Matched."""
+    both: int
+    """Labelled by both."""
+    only_a: int
+    only_b: int
+    unmatched_a: int
+    """Of recordings that the other lacks."""
+    unmatched_b: int
+    agreement: float | None
+    """Of ``both``; None where there are none."""
+    by_action: list[ByAction]
+    by_milestone: list[ByMilestone]
+
+
+def diff(a: Path, b: Path) -> Difference:
     """Compare the labels of two shards.
 
     Returns:
@@ -58,6 +97,7 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
         steps_one, steps_two = one.n_frames, two.n_frames
     both = labels_one.labelled & labels_two.labelled
     equal = both & (labels_one.buttons == labels_two.buttons)
+    told: _SameGame = {"same_game": same_game} if same_game else {}
     return {
         "a": str(a),
         "b": str(b),
@@ -67,7 +107,7 @@ def diff(a: Path, b: Path) -> dict[str, Any]:
         "only_b": int((labels_two.labelled & ~labels_one.labelled).sum()),
         "unmatched_a": steps_one - len(both),
         "unmatched_b": steps_two - len(both),
-        **({"same_game": same_game} if same_game else {}),
+        **told,
         "agreement": _share(int(equal.sum()), int(both.sum())),
         "by_action": _by_action(header.actions, labels_one.buttons[both], labels_two.buttons[both]),
         "by_milestone": _by_milestone(header.milestones, last, both, equal),
@@ -141,7 +181,7 @@ def _labelling(shard: Shard, rows: NDArray[np.int64]) -> _Labelling:
 
 def _by_action(
     names: Sequence[str], one: NDArray[np.uint8], two: NDArray[np.uint8]
-) -> list[dict[str, Any]]:
+) -> list[ByAction]:
     """The confusion table: a row for each button of a, a column for each of b."""
     count = len(names)
     table = np.bincount(one.astype(np.int64) * count + two, minlength=count * count)
@@ -162,7 +202,7 @@ def _by_milestone(
     last: NDArray[np.int64],
     both: NDArray[np.bool_],
     equal: NDArray[np.bool_],
-) -> list[dict[str, Any]]:
+) -> list[ByMilestone]:
     return [
         {
             "last_milestone": name,

@@ -11,64 +11,56 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.games.subtask import subtask_ends
-from pipeline.shards.catalog.facts import rounds_of, told_rounds
+from pipeline.shards.catalog.facts import told_rounds
 from pipeline.shards.catalog.names import publish_name, stem_and_version
 from pipeline.shards.format.labels import experts_of
 from pipeline.shards.format.provenance import fingerprint, provenance, recorded_by
-from pipeline.shards.format.schema import LabelStatus, ShardHeader, same_recording
+from pipeline.shards.format.schema import ShardHeader, same_recording
 from pipeline.shards.reader import Shard, check_shards
+from pipeline.shards.repair.criteria import Criteria, meets
 from pipeline.shards.repair.merge import Pick, write_episodes
 from pipeline.system.errors import PipelineError
+
+__all__ = ["Criteria", "Edited", "Picked", "filter_shard", "merge", "numbers", "split"]
 
 _MOST_NUMBERS = 1_000_000
 
 Keep = Literal["first", "last"]
 
 
-@dataclass(frozen=True)
-class Criteria:
-    """Which episodes a filter keeps: those that meet all that is asked; None asks nothing."""
+class Edited(TypedDict):
+    """A shard that was made of others, or that was there already."""
 
-    episodes: tuple[int, ...] | None = None
-    """Their numbers in the shard."""
-    seeds: tuple[int, ...] | None = None
-    success: bool | None = None
-    milestone: str | None = None
-    """Reached at some step."""
-    status: str | None = None
-    """Name of a LabelStatus that at least one step has."""
-    complete_labels: bool | None = None
-    """Every step is labelled."""
-    round: int | None = None
-    """Of the shard: all of its episodes, or none."""
-
-    def asked(self) -> dict[str, Any]:
-        """What is asked, for the provenance."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value is not None
-        }
+    shard: str
+    up_to_date: bool
+    episodes: int
+    frames: int
 
 
-def merge(paths: Sequence[Path], stem: str, *, keep: Keep | None = None) -> dict[str, Any]:
+class Picked(TypedDict):
+    """The same of a shard to which not all episodes came."""
+
+    shard: str | None
+    """None where no episode is left, and nothing is published."""
+    up_to_date: bool
+    episodes: int
+    frames: int
+    left_out: int
+    """Episodes."""
+
+
+def merge(paths: Sequence[Path], stem: str, *, keep: Keep | None = None) -> Picked:
     """Publish ``STEM-vNNN.h5`` beside the first of ``paths``: the episodes of all, in their order.
 
     Args:
         keep: which of several episodes of one recording stays; None refuses such a merge.
-
-    Returns:
-        ``shard``, ``up_to_date``, ``episodes``, ``frames`` and ``left_out`` (episodes that ``keep``
-        left out).
 
     Raises:
         PipelineError: fewer than two shards, or shards that do not fit, every mismatch listed; a
@@ -83,12 +75,12 @@ def merge(paths: Sequence[Path], stem: str, *, keep: Keep | None = None) -> dict
     mark = fingerprint("merge", settings, [header.shard_id for header in headers])
     made = _header("merge", settings, mark, dict(zip(paths, headers, strict=True)))
     result = _publish(paths[0].parent, stem, mark, made, [p for p in picks if p.episodes])
-    return result | {"left_out": total - result["episodes"]}
+    return {**result, "left_out": total - result["episodes"]}
 
 
 def split(
     path: Path, *, episodes: int | None = None, fraction: float | None = None
-) -> list[dict[str, Any]]:
+) -> list[Edited]:
     """Publish ``STEM-part-01-vNNN.h5``, ``STEM-part-02-vNNN.h5`` ... beside ``path``.
 
     Args:
@@ -116,7 +108,7 @@ def split(
                 else f"{path}: it has one episode, which cannot be split"
             )
         parts = [range(low, min(low + episodes, count)) for low in range(0, count, episodes)]
-        settings: dict[str, Any] = {"episodes": episodes}
+        settings: dict[str, int | float | None] = {"episodes": episodes}
     else:
         draws = np.array([_draw(root) for root in roots])
         parts = [
@@ -132,7 +124,7 @@ def split(
     stem, digits = stem_and_version(path)[0], max(2, len(str(len(parts))))
     names = [f"{stem}-part-{number:0{digits}d}" for number in range(1, len(parts) + 1)]
     _refuse_other_parts(path, names)
-    rows: list[dict[str, Any]] = []
+    rows: list[Edited] = []
     try:
         for number, (name, part) in enumerate(zip(names, parts, strict=True), 1):
             mine = settings | {"part": number}
@@ -160,15 +152,11 @@ def _refuse_other_parts(path: Path, names: Sequence[str]) -> None:
             )
 
 
-def filter_shard(path: Path, criteria: Criteria, stem: str | None = None) -> dict[str, Any]:
+def filter_shard(path: Path, criteria: Criteria, stem: str | None = None) -> Picked:
     """Publish ``STEM-vNNN.h5`` beside ``path``, with the episodes that meet all of ``criteria``.
 
     Args:
         stem: None takes that of ``path`` with ``-filtered`` after it.
-
-    Returns:
-        ``shard``, ``up_to_date``, ``episodes``, ``frames`` and ``left_out`` (episodes). If no
-        episode is left, ``shard`` is None and nothing is published.
 
     Raises:
         PipelineError: not valid or damaged, an episode or milestone that it has not, or the disk
@@ -181,14 +169,20 @@ def filter_shard(path: Path, criteria: Criteria, stem: str | None = None) -> dic
         raise PipelineError("data filter: nothing is asked; see: data filter --help")
     with Shard(path) as shard:
         header, count = shard.header, shard.n_episodes
-        chosen = np.flatnonzero(_meets(shard, criteria)).tolist()
+        chosen = np.flatnonzero(meets(shard, criteria)).tolist()
     if not chosen:
-        row: dict[str, Any] = {"shard": None, "up_to_date": False, "episodes": 0, "frames": 0}
-        return row | {"left_out": count}
+        nothing: Picked = {
+            "shard": None,
+            "up_to_date": False,
+            "episodes": 0,
+            "frames": 0,
+            "left_out": count,
+        }
+        return nothing
     mark = fingerprint("filter", asked, header.shard_id)
     made = _header("filter", asked, mark, {path: header})
     result = _publish(path.parent, stem, mark, made, [Pick(path, chosen)])
-    return result | {"left_out": count - len(chosen)}
+    return {**result, "left_out": count - len(chosen)}
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
@@ -304,40 +298,6 @@ def _draw(root: str) -> float:
     return int.from_bytes(hashlib.sha256(b"part " + root.encode()).digest()[:8], "big") / 2**64
 
 
-def _meets(shard: Shard, criteria: Criteria) -> NDArray[np.bool_]:
-    """(E,) which episodes meet all that is asked."""
-    count, starts = shard.n_episodes, shard.starts
-    meets = np.ones(count, np.bool_)
-    if criteria.episodes is not None:
-        if max(criteria.episodes) >= count:
-            raise PipelineError(
-                f"{shard.path}: there is no episode {max(criteria.episodes)}, the last one is "
-                f"{count - 1}"
-            )
-        meets &= np.isin(np.arange(count), criteria.episodes)
-    if criteria.seeds is not None:
-        meets &= np.isin(shard.seeds, criteria.seeds)
-    if criteria.success is not None:
-        meets &= shard.success == criteria.success
-    if criteria.milestone is not None:
-        names = shard.header.milestones
-        if criteria.milestone not in names:
-            raise PipelineError(
-                f"{shard.path}: there is no milestone '{criteria.milestone}'; there are: "
-                f"{', '.join(names) or 'none'}"
-            )
-        meets &= shard.milestones[:, names.index(criteria.milestone)] >= 0
-    status = shard.column("label_status")
-    if criteria.status is not None:
-        asked = status == LabelStatus[criteria.status.upper()]
-        meets &= np.logical_or.reduceat(asked, starts)
-    if criteria.complete_labels:
-        meets &= np.logical_and.reduceat(status == LabelStatus.LABELLED, starts)
-    if criteria.round is not None:
-        meets &= rounds_of(shard.header.provenance, shard.path) == [criteria.round]
-    return meets
-
-
 def _header(
     stage: str, settings: Mapping[str, Any], mark: str, parents: Mapping[Path, ShardHeader]
 ) -> ShardHeader:
@@ -374,7 +334,7 @@ def _header(
 
 def _publish(
     folder: Path, stem: str, mark: str, header: ShardHeader, picks: Sequence[Pick]
-) -> dict[str, Any]:
+) -> Edited:
     target, done = publish_name(folder, stem, mark)
     if not done:
         write_episodes(target, header, picks)

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +17,14 @@ from numpy.typing import NDArray
 from pipeline.shards.format.attributes import attribute
 from pipeline.shards.format.codec import Damage, crc32
 from pipeline.shards.format.episodes import EPISODES, columns_of, content_digests
-from pipeline.shards.format.schema import Array, ShardHeader, is_content_id, layout, stored_id
+from pipeline.shards.format.schema import (
+    Array,
+    Layout,
+    ShardHeader,
+    is_content_id,
+    layout,
+    stored_id,
+)
 from pipeline.shards.format.sealed import CHECKSUMS, DAMAGE, ONE_PLACE, Seal, Seals
 from pipeline.shards.format.stored import StoredDataset, opened, stored_dataset
 from pipeline.system.errors import PipelineError
@@ -54,7 +60,7 @@ class Examined:
     digest: str = ""
     """What ``stored_sha256`` should be; empty where damage hides it."""
 
-    def layout(self) -> dict[str, Any]:
+    def layout(self) -> Layout:
         """What the identity of the file covers of it."""
         if self.stored is None:
             return {}
@@ -138,9 +144,7 @@ def _is_content_id(
     return is_content_id(header, content_digests(digests, columns))
 
 
-def _is_stored_id(
-    file: h5py.File, header: ShardHeader, layouts: Mapping[str, Mapping[str, Any]]
-) -> bool:
+def _is_stored_id(file: h5py.File, header: ShardHeader, layouts: Mapping[str, Layout]) -> bool:
     try:
         version = int(file.attrs["schema_version"])
         return bool(attribute(file, "stored_sha256") == stored_id(header, layouts, version))

@@ -44,25 +44,24 @@ def root_of(episodes: Episodes, index: int) -> str | None:
     return None if root is None else bytes(root).decode(errors="replace")
 
 
-def hit_by(episodes: Episodes, dataset: str, first: int, last: int) -> list[list[Any]] | None:
-    """Index and root of each episode that needs rows ``first`` to ``last`` of ``dataset``.
+def hit_by(episodes: Episodes, dataset: str, first: int, last: int) -> Sequence[int] | None:
+    """Index of each episode that needs rows ``first`` to ``last`` of ``dataset``.
 
     None where that is not known.
     """
     if dataset == f"/{FINAL_FRAMES}" or f"{dataset}/".startswith(f"/{EPISODES}/"):
-        indices: Sequence[int] = range(first, last + 1)
-    elif dataset == "/start_states":
+        return range(first, last + 1)
+    if dataset == "/start_states":
         rows = episodes.start_states()
         if rows is None:
             return None
-        indices = np.flatnonzero((rows >= first) & (rows <= last)).tolist()
-    else:
-        if episodes.lengths is None:
-            return None
-        ends = np.cumsum(episodes.lengths)
-        low, high = np.searchsorted(ends, [first, last], "right")
-        indices = range(int(low), min(int(high) + 1, len(ends)))
-    return [[i, root_of(episodes, i)] for i in indices]
+        hit: list[int] = np.flatnonzero((rows >= first) & (rows <= last)).tolist()
+        return hit
+    if episodes.lengths is None:
+        return None
+    ends = np.cumsum(episodes.lengths)
+    low, high = np.searchsorted(ends, [first, last], "right")
+    return range(int(low), min(int(high) + 1, len(ends)))
 
 
 class _Table:

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import h5py
 
 from pipeline.shards.format.labels import told_labels
 from pipeline.shards.format.schema import ShardHeader
 from pipeline.shards.reader import Shard, check_shards
-from pipeline.shards.writer import ShardWriter
+from pipeline.shards.writer import Compression, ShardWriter
 from pipeline.system.errors import PipelineError
 
 _BLOCK = 256
@@ -108,7 +108,14 @@ def write_episodes(target: Path, header: ShardHeader, picks: Sequence[Pick]) -> 
     return replace(header, shard_id=writer.shard_id)
 
 
-def _compression(path: Path) -> dict[str, Any]:
+class _Compressed(TypedDict, total=False):
+    """How a ShardWriter compresses frames: its own arguments."""
+
+    compression: Compression
+    level: int
+
+
+def _compression(path: Path) -> _Compressed:
     with h5py.File(path, "r", locking=False) as file:
         level = file["frames"].compression_opts
     return {"compression": None} if level is None else {"level": int(level)}

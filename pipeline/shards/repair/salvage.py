@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import h5py
 import numpy as np
@@ -53,7 +53,30 @@ _DERIVED = ("/episodes/start", "/episodes/length", "/episodes/return", "/episode
 of start and length, one must be intact. Up to schema version 4; later they are one row."""
 
 
-def salvage(path: Path, stem: str | None = None) -> dict[str, Any]:
+class LostEpisode(TypedDict):
+    """An episode that could not be saved."""
+
+    episode: int
+    """Its number in the damaged shard."""
+    root: str | None
+    """The game id; None where that is lost too."""
+    steps: int
+    why: str
+
+
+class Salvaged(TypedDict):
+    """What was saved, and what was lost."""
+
+    shard: str
+    up_to_date: bool
+    episodes: int
+    frames: int
+    lost_episodes: int
+    lost_frames: int
+    lost: list[LostEpisode]
+
+
+def salvage(path: Path, stem: str | None = None) -> Salvaged:
     """Publish a shard of the intact episodes of ``path``, beside it, in a guarded child process.
 
     Args:
@@ -76,11 +99,11 @@ def salvage(path: Path, stem: str | None = None) -> dict[str, Any]:
         seconds=_LEAST_SECONDS + size / _SLOWEST,
         arguments={"stem": stem},
     )
-    result: dict[str, Any] = answer.get()
+    result: Salvaged = answer.get()
     return result
 
 
-def save(path: Path, *, stem: str) -> dict[str, Any]:
+def save(path: Path, *, stem: str) -> Salvaged:
     """:func:`salvage` in this process."""
     with _whole_length(path) as readable, open_file(readable) as file:
         try:
@@ -192,16 +215,16 @@ class _Rescue:
                 first = chunk * one.stored.chunk_rows
                 last = min(first + one.stored.chunk_rows, one.stored.rows) - 1
                 hit = hit_by(self._episodes, name, first, last)
-                indices = range(len(self.lengths)) if hit is None else [i for i, _ in hit]
+                indices = range(len(self.lengths)) if hit is None else hit
                 for index in indices:
                     lost.setdefault(index, f"{name} chunk {chunk}: {why}")
         return lost
 
-    def publish(self, stem: str) -> dict[str, Any]:
+    def publish(self, stem: str) -> Salvaged:
         kept = [i for i in range(len(self.lengths)) if i not in self.lost]
         if not kept:
             raise self._refusal(f"every episode is damaged: {self.lost[0]}")
-        rows = [
+        rows: list[LostEpisode] = [
             {
                 "episode": i,
                 "root": root_of(self._episodes, i),
@@ -225,7 +248,7 @@ class _Rescue:
             "lost": rows,
         }
 
-    def _new_header(self, mark: str, lost: list[dict[str, Any]]) -> ShardHeader:
+    def _new_header(self, mark: str, lost: list[LostEpisode]) -> ShardHeader:
         old = self.header.provenance
         made = provenance(
             "salvage",
