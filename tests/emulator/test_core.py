@@ -260,7 +260,7 @@ def test_torch_and_the_emulator_live_in_one_process(first: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "(160, 240, 3)\n", "")
 
