@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,16 @@ def _prepare() -> None:
     pipeline.training.cloning.perf_counter = lambda: 0.0  # type: ignore[assignment]
 
 
+FIRST = "from pipeline.emulator.mgba_library import load_mgba; load_mgba()"
+
+
 class Workplace:
     """Where the commands run, each in a folder of its own with the same relative names."""
 
     def __init__(self, folder: Path) -> None:
+        # A first emulator is checked, and that is remembered in a file in the home directory:
+        # an undisturbed command would have points that none after it has.
+        subprocess.run([sys.executable, "-c", FIRST], check=True)
         _prepare()
         self.folder = folder
         self.config = folder / "stops.yaml"
