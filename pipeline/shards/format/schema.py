@@ -49,7 +49,8 @@ column of /episodes has a digest of its own), ``stored_sha256`` (that of the fil
 there is one, which no reader reads (:mod:`pipeline.shards.format.described`).
 
 Of /labels a shard has all or nothing: a recording has nothing, there the provenance's actor
-labelled. When an answer was given and what it cost is no part of the ``shard_id``: an interrupted
+labelled, except where a language model played: what each button cost is told. When an answer was
+given and what it cost is no part of the ``shard_id``: an interrupted
 labelling that finds its answers kept, or one that is paid for again, gives the same labels.
 
 Version 1 had neither /checksums nor ``stored_sha256`` nor /ram_crc32; version 2 no /labels; version
