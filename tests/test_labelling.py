@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline import label
+from pipeline.reports.results import ModelForecast
 from pipeline.reports.telling import told
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
@@ -242,7 +243,7 @@ FORECAST: dict[str, Any] = {
     "kept": "0 of 16 looked at",
     "most_dollars": None,
     "stopped_by": None,
-    "ways": [],
+    "ways": (),
 }
 
 
@@ -254,7 +255,7 @@ def test_a_dry_run_asks_nothing_and_publishes_nothing(
 
     def forecast_labels(settings: Settings, game: Any, questions: int, few: Any) -> Any:
         asked.append((questions, few))
-        return {**FORECAST, "questions": questions, "dollars": 0.01 * questions}
+        return ModelForecast(**FORECAST, questions=questions, dollars=0.01 * questions)
 
     forecast.forecast_labels = forecast_labels  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, forecast.__name__, forecast)

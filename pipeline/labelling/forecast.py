@@ -10,7 +10,7 @@ from pipeline.labelling.plan import planned, steps_to_ask
 from pipeline.labelling.pool import ExpertPool, sample
 from pipeline.labelling.screens import screens_of
 from pipeline.labelling.work import LabelWork
-from pipeline.reports.results import FreeForecast, ModelForecast, WayForecast
+from pipeline.reports.results import FreeForecast, ModelForecast
 from pipeline.shards.reader import Shard
 
 
@@ -34,20 +34,7 @@ def forecast(
         return FreeForecast(questions=questions)
     from pipeline.experts.model.forecast import forecast_labels
 
-    found = forecast_labels(work.task.expert, work.task.game, questions, few)
-    return ModelForecast(
-        questions=found["questions"],
-        estimate=found["estimate"],
-        input_tokens=found["input_tokens"],
-        most_input_tokens=found["most_input_tokens"],
-        output_tokens=found["output_tokens"],
-        most_output_tokens=found["most_output_tokens"],
-        kept=found["kept"],
-        dollars=found["dollars"],
-        most_dollars=found["most_dollars"],
-        stopped_by=found["stopped_by"],
-        ways=tuple(WayForecast(**way) for way in found["ways"]),
-    )
+    return forecast_labels(work.task.expert, work.task.game, questions, few)
 
 
 def _held(questions: Questions) -> Questions:

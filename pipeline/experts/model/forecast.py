@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from pipeline.experts.budget import Spent, Usage, cost
 from pipeline.experts.model.client import count_tokens, has_key, model_name, open_client
 from pipeline.experts.model.estimate import Estimate, countable
@@ -12,6 +10,7 @@ from pipeline.experts.model.loop import Loop
 from pipeline.experts.model.prompt import Prompt, Question, questions_of
 from pipeline.experts.protocol import Questions
 from pipeline.games.description import GameDescription
+from pipeline.reports.results import ModelForecast, WayForecast
 from pipeline.settings.expert_fields import Budget, ExpertSettings
 
 # Where no answer of this model is kept to go by: its short answer, and the prefix from which
@@ -22,44 +21,9 @@ CACHED_FROM = 1024
 PATIENCE = 30.0
 
 
-class Cost(TypedDict):
-    """What questions cost."""
-
-    dollars: float | None
-    """As expected; None without prices."""
-    most_dollars: float | None
-    """At most."""
-    stopped_by: str | None
-    """The limit of the budget that would end it."""
-
-
-class Way(Cost):
-    """What they cost in one way of asking."""
-
-    way: str
-    """one by one, or in batches."""
-
-
-class Forecast(Cost):
-    """What they cost in the way that is set, and how much they read and write."""
-
-    questions: int
-    estimate: str
-    """How tokens were counted."""
-    input_tokens: int
-    """Of a question, as expected; and so ``output_tokens``."""
-    most_input_tokens: int
-    """Of a question, at most."""
-    output_tokens: int
-    most_output_tokens: int
-    kept: str
-    """How many of the sample are kept already and cost nothing."""
-    ways: list[Way]
-
-
 def forecast_labels(
     settings: ExpertSettings, game: GameDescription, questions: int, sample: Questions
-) -> Forecast:
+) -> ModelForecast:
     """What ``questions`` questions would cost, judged by some of them; nothing is asked.
 
     Raises:
@@ -78,27 +42,23 @@ def forecast_labels(
     worst = _largest([estimate.worst(question) for question in asked])
     usual = before or _expected(settings, estimate, prompt, asked)
     share = 1 - found / len(asked)
-    ways: list[Way] = [
-        {
-            "way": "in batches" if batch else "one by one",
-            **_prices(settings, questions, share, usual, worst, batch=batch),
-        }
-        for batch in (False, True)
-    ]
+    ways = tuple(
+        _way(settings, questions, share, usual, worst, batch=batch) for batch in (False, True)
+    )
     own = ways[settings.model.batch]
-    return {
-        "questions": questions,
-        "estimate": told,
-        "input_tokens": usual.read,
-        "most_input_tokens": worst.read,
-        "output_tokens": usual.output_tokens,
-        "most_output_tokens": worst.output_tokens,
-        "kept": f"{found} of {len(asked)} looked at",
-        "dollars": own["dollars"],
-        "most_dollars": own["most_dollars"],
-        "stopped_by": own["stopped_by"],
-        "ways": ways,
-    }
+    return ModelForecast(
+        questions=questions,
+        estimate=told,
+        input_tokens=usual.read,
+        most_input_tokens=worst.read,
+        output_tokens=usual.output_tokens,
+        most_output_tokens=worst.output_tokens,
+        kept=f"{found} of {len(asked)} looked at",
+        dollars=own.dollars,
+        most_dollars=own.most_dollars,
+        stopped_by=own.stopped_by,
+        ways=ways,
+    )
 
 
 def _count(settings: ExpertSettings, prompt: Prompt, estimate: Estimate, question: Question) -> str:
@@ -139,7 +99,7 @@ def _expected(
     return Usage(read, output)
 
 
-def _prices(
+def _way(
     settings: ExpertSettings,
     questions: int,
     share: float,
@@ -147,7 +107,7 @@ def _prices(
     worst: Usage,
     *,
     batch: bool,
-) -> Cost:
+) -> WayForecast:
     prices = settings.model.prices
     if batch:  # which of a batch finds another's prefix in the cache nobody can say
         usual = Usage(usual.read, usual.output_tokens)
@@ -156,11 +116,12 @@ def _prices(
     counts = Spent(each * share, round(usual.tokens * share), 1)
     at_most = Spent(most, worst.tokens, 1)
     priced = prices is not None
-    return {
-        "dollars": questions * share * each if priced else None,
-        "most_dollars": questions * most if priced else None,
-        "stopped_by": _limit(settings.budget, questions, at_most if batch else counts, at_most),
-    }
+    return WayForecast(
+        way="in batches" if batch else "one by one",
+        dollars=questions * share * each if priced else None,
+        most_dollars=questions * most if priced else None,
+        stopped_by=_limit(settings.budget, questions, at_most if batch else counts, at_most),
+    )
 
 
 def _limit(budget: Budget, questions: int, each: Spent, most: Spent) -> str | None:
