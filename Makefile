@@ -63,7 +63,7 @@ endif
 	  $(call debian,$$name bubblewrap); break; fi; done; fi
 	@if [ "$(UV)" = no ] && ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 	  $(call debian,python3-venv); fi
-	@echo "installing Python packages into .venv for $$($(PYTHON) -V) (a minute or two; 6 GB with PyPI's torch)"
+	@echo "installing Python packages into .venv for $$($(PYTHON) -V) (a minute or two$(if $(filter cpu,$(TORCH)),,; 6 GB, nearly all of it CUDA libraries of PyPI's torch))"
 	@test -x $(BIN)/python || if [ "$(UV)" = no ]; then $(PYTHON) -m venv .venv; else \
 	  $(UV) venv --quiet --python $(PYTHON) .venv; fi
 	@$(INSTALL) -e .

@@ -165,6 +165,31 @@ def test_the_module_is_asked_for_by_the_tags_of_its_wheel(
     assert {"--no-deps", "--only-binary=:all:"} < set(command)
 
 
+def test_an_environment_of_uv_asks_uv_for_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "_has_pip", lambda: False)
+    monkeypatch.setenv("UV", "/opt/uv")
+    command = installing.module_command(tmp_path)
+    assert command[:5] == ["/opt/uv", "pip", "install", "--quiet", "--python"]
+    assert command[-3:] == ["--target", str(tmp_path), "mgba==0.10.2"]
+    assert not {"--implementation", "--abi"} & set(command)  # uv has no such options
+
+
+def test_without_pip_and_uv_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "_has_pip", lambda: False)
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(installing.NotInstalled) as raised:
+        installing.module_command(tmp_path)
+    assert str(raised.value) == (
+        f"{sys.executable}: has no pip, which is needed to install mgba==0.10.2; run "
+        f"'{sys.executable} -m ensurepip', or make the environment with 'python3 -m venv'"
+    )
+
+
 def test_a_machine_without_apt_is_told_what_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(installing.NotInstalled) as raised:

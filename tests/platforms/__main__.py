@@ -33,9 +33,11 @@ def table() -> str:
             else f"exit {row[name]['exit']}"
             for name in ("install", "dagger", "tests")
         }
+        if row.get("installer") == "uv":
+            result["install"] += ", by uv"
         known = "the same" if row["same"] else row["known_second"]
         lines.append(
-            f"| {row['system']}, {row['machine']} | {row['python']} | {user} | "
+            f"| {row['system']} | {row['python']} | {user} | "
             f"{row['libmgba']}, {where} | {row['torch']} | {result['install']} | "
             f"{result['dagger']} | `make {row['tests_of']}`: {result['tests']} | {known} |"
         )

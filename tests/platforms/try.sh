@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The two commands, from nothing, on this machine. Prints a log whose last line is JSON.
 #   tests/platforms/try.sh SOURCE [WORD ...]   SOURCE: the repository; WORDs for make, such as
-#                                              PYTHON=python3.13 SUDO=no
+#                                              PYTHON=python3.13 SUDO=no UV=no
 # `make dagger` is run in small (one round), then `make test-quick`, or what TESTS says (TESTS=test).
 set -u
 source=$1; shift
@@ -35,7 +35,7 @@ megabytes = int(subprocess.run(["du", "-sm", ".venv"], capture_output=True, text
 print(json.dumps({
     "system": sys.argv[1], "machine": sys.argv[4], "user": "root" if sys.argv[2] == "0" else "ordinary",
     "words": sys.argv[5], "tests_of": os.environ.get("TESTS", "test-quick"), "python": platform.python_version(),
-    "libmgba": load_mgba().version, "library": ".venv" if own_library() else "system",
+    "installer": "pip" if os.path.exists(".venv/bin/pip") else "uv", "libmgba": load_mgba().version, "library": ".venv" if own_library() else "system",
     "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
     "torch": version("torch"), "known_second": known, "same": known == KNOWN,
     "venv_mb": megabytes, **json.loads(sys.argv[3]),
