@@ -1,4 +1,4 @@
-"""What `make` does before there is an environment; its programs are stand-ins that note each call."""
+"""What `make` does before there is an environment; stand-ins for its programs note each call."""
 
 import os
 import shutil
