@@ -91,7 +91,7 @@ def test_the_games_are_known_to_gymnasium_whichever_is_imported_first(first: str
     assert done.stdout.strip() == "{'game': 'quest'}"
 
 
-@pytest.mark.parametrize("mode", ["argmax", "sampled"])
+@pytest.mark.parametrize("mode", ["argmax", "sampled", "unstuck"])
 def test_a_policy_plays_as_it_does_in_an_evaluation(made: Path, mode: Any) -> None:
     path, seed = made / "checkpoints/quest/final.pt", 7
     env = pipeline.make_env("quest", max_steps=30)

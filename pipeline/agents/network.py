@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.agents.protocol import Choice
-from pipeline.emulator.ram import State
+from pipeline.agents.protocol import Choice, Turn
 from pipeline.games.description import GameDescription
+from pipeline.settings.expert_fields import PlayMode
 from pipeline.shards.format.frames import Frames, resize
 from pipeline.training.checkpoint import check_fits, load_checkpoint
 from pipeline.training.machine import choose_device, has_bf16, keep_freed_memory
@@ -35,7 +38,8 @@ class NetworkActor:
     Args:
         checkpoint: its file.
         game: what is to be played.
-        mode: ``argmax``, the likeliest button, or ``sampled``, one drawn by the probabilities.
+        mode: ``argmax``, the likeliest button; ``sampled``, one drawn by the probabilities; or
+            ``unstuck``, the likeliest of those less tried (:func:`less_tried`).
         device: where the network computes.
 
     Raises:
@@ -47,7 +51,7 @@ class NetworkActor:
         checkpoint: Path,
         game: GameDescription,
         *,
-        mode: Literal["argmax", "sampled"] = "argmax",
+        mode: PlayMode = "argmax",
         device: str = "cpu",
     ) -> None:
         loaded = load_checkpoint(checkpoint)
@@ -64,27 +68,25 @@ class NetworkActor:
         network = loaded.network().to(self.device, dtype)
         self.network = network.to(memory_format=torch.channels_last)
 
-    def act(
-        self,
-        frames: Frames,
-        states: list[State],
-        rngs: list[np.random.Generator],
-        goals: list[int],
-    ) -> list[Choice]:
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         """One choice for each of B games.
 
         Args:
             frames: (B,H,W,3) u8, as the console drew them.
-            states: not looked at: the network sees the screen alone.
-            rngs: each game's own randomness; one number of it is drawn in mode ``sampled``.
-            goals: number of each game's next milestone; looked at where the network is told it.
+            turns: of the state nothing is looked at: the network sees the screen alone, and the
+                next milestone where it is told that. One number of the randomness is drawn in mode
+                ``sampled``; the memory is used in mode ``unstuck``.
         """
-        del states
-        probabilities = self.probabilities(frames, goals if self.told else None)
+        frames = resize(frames, self.contract)
+        goals = [turn.goal for turn in turns] if self.told else None
+        probabilities = self.probabilities(frames, goals)
         if self.mode == "argmax":
             buttons = probabilities.argmax(axis=1)
+        elif self.mode == "unstuck":
+            games = zip(probabilities, frames, turns, strict=True)
+            buttons = np.array([less_tried(row, one, turn.memory) for row, one, turn in games])
         else:
-            draws = np.array([rng.random() for rng in rngs])
+            draws = np.array([turn.rng.random() for turn in turns])
             reached = probabilities.cumsum(axis=1) > draws[:, None]
             # The sum may end a rounding below 1, and a draw lie above it: then the last button.
             reached[:, -1] = True
@@ -114,3 +116,25 @@ class NetworkActor:
             answers = torch.softmax(torch.cat(logits), dim=1).cpu().numpy()
         known: NDArray[np.float64] = answers[: len(small)]
         return known
+
+
+def less_tried(probabilities: NDArray[np.float64], frame: Frames, memory: dict[str, Any]) -> int:
+    """The likeliest button, those that were pressed on this very picture before made unlikelier.
+
+    A student that presses against a wall sees the same picture again, and argmax alone says the
+    same button for ever. Each time that a button was pressed on a picture in this episode divides
+    its probability there by ten: a press that a sticky action swallowed is tried again, a loop
+    over several pictures ends too, and wherever each picture is new it is argmax.
+
+    Args:
+        probabilities: (A,) of one game.
+        frame: (H,W,3) u8, the picture as the network sees it.
+        memory: the game's; 16 + A bytes a picture are kept in it.
+    """
+    picture = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
+    pressed = memory.setdefault("pressed", {}).setdefault(picture, bytearray(len(probabilities)))
+    tried = np.frombuffer(pressed, np.uint8).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        button = int((np.log(probabilities) - math.log(10) * tried).argmax())
+    pressed[button] = min(pressed[button] + 1, 255)
+    return button

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pipeline.agents.policy import check_policy, make_actor
+from pipeline.agents.protocol import Turn
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
+from pipeline.settings.expert_fields import PlayMode
 from pipeline.shards.format.frames import Frames
 
 
 class Policy:
     """A checkpoint that plays one environment; see :func:`load_policy`."""
 
-    def __init__(
-        self, path: Path, game: GameDescription, mode: Literal["argmax", "sampled"]
-    ) -> None:
+    def __init__(self, path: Path, game: GameDescription, mode: PlayMode) -> None:
         check_policy(path, game)
         self.game = game
         self._actor = make_actor(path, game, mode)
@@ -32,6 +32,7 @@ class Policy:
         for that seed.
         """
         self._rng = np.random.default_rng([seed, 1])
+        self._memory: dict[str, Any] = {}
 
     def act(self, frame: Frames, info: Mapping[str, Any]) -> int:
         """The button for one step, an index into ``game.buttons``.
@@ -43,7 +44,8 @@ class Policy:
         """
         steps = list(info["milestones"].values())
         goal = next((number for number, step in enumerate(steps) if step < 0), len(steps))
-        (choice,) = self._actor.act(frame[None], [info["state"]], [self._rng], [goal])
+        turn = Turn(info["state"], self._rng, goal, self._memory)
+        (choice,) = self._actor.act(frame[None], [turn])
         return choice.button
 
 
@@ -51,7 +53,7 @@ def load_policy(
     path: str | Path,
     game: str | Path | GameDescription = "quest",
     *,
-    mode: Literal["argmax", "sampled"] = "argmax",
+    mode: PlayMode = "unstuck",
 ) -> Policy:
     """A checkpoint (``*.pt``), or what ``curriculum`` wrote (``*.json``), ready to play a game.
 
@@ -60,7 +62,8 @@ def load_policy(
 
     Args:
         game: name of a game, folder of one, or its description (``env.game``).
-        mode: ``argmax``, the likeliest button, or ``sampled``, one drawn by the probabilities.
+        mode: ``argmax``, the likeliest button; ``sampled``, one drawn by the probabilities;
+            ``unstuck``, the likeliest of those less tried on this same picture.
 
     Raises:
         PipelineError: the file cannot be read, or does not fit the game.

@@ -19,7 +19,7 @@ from pipeline.agents.switching import (
     read_switching_policy,
 )
 from pipeline.games.description import GameDescription
-from pipeline.settings.expert_fields import Mode
+from pipeline.settings.expert_fields import PlayMode
 from pipeline.shards.format.schema import canonical_json
 from pipeline.training.checkpoint import Checkpoint, check_fits, load_checkpoint
 
@@ -37,7 +37,7 @@ def check_policy(path: Path, game: GameDescription) -> None:
         check_fits(checkpoint, game)
 
 
-def make_actor(path: Path, game: GameDescription, mode: Mode) -> Actor:
+def make_actor(path: Path, game: GameDescription, mode: PlayMode) -> Actor:
     """Who plays by this file.
 
     Raises:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,22 +38,28 @@ class Choice:
     """Told of experts whose buttons differ in what they cost."""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What an actor is told of one game at one step, beside its screen."""
+
+    state: State
+    """The game's variables."""
+    rng: np.random.Generator
+    """The episode's own source of randomness; take no other."""
+    goal: int = 0
+    """Number of the game's next milestone; that of milestones where all are reached."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The actor's own: empty when the episode begins, handed back at its next step."""
+
+
 class Actor(Protocol):
     """Whoever plays."""
 
-    def act(
-        self,
-        frames: Frames,
-        states: list[State],
-        rngs: list[np.random.Generator],
-        goals: list[int],
-    ) -> list[Choice]:
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         """One choice for each of B games.
 
         Args:
             frames: (B,160,240,3) u8, the screens.
-            states: the variables of each game.
-            rngs: each episode's own source of randomness; take no other.
-            goals: number of each game's next milestone; that of milestones where all are reached.
+            turns: what else is told of each game.
         """
         ...

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from pipeline.agents.network import NetworkActor
-from pipeline.agents.protocol import Choice
-from pipeline.emulator.ram import State
+from pipeline.agents.protocol import Choice, Turn
 from pipeline.games.description import GameDescription
 from pipeline.games.subtask import known_milestone
+from pipeline.settings.expert_fields import PlayMode
 from pipeline.shards.format.frames import Frames
 from pipeline.system.errors import PipelineError
 from pipeline.system.files import replace_file
@@ -172,7 +169,7 @@ class SwitchingActor:
         path: Path,
         game: GameDescription,
         *,
-        mode: Literal["argmax", "sampled"] = "argmax",
+        mode: PlayMode = "argmax",
         device: str = "cpu",
     ) -> None:
         self.switching = load_switching_policy(path, game)
@@ -181,26 +178,15 @@ class SwitchingActor:
             for checkpoint in distinct(self.switching.checkpoints)
         }
 
-    def act(
-        self,
-        frames: Frames,
-        states: list[State],
-        rngs: list[np.random.Generator],
-        goals: list[int],
-    ) -> list[Choice]:
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         """One choice for each of B games, as `NetworkActor` takes and gives them."""
-        asked = [self.switching.checkpoint_for(goal).resolve() for goal in goals]
+        asked = [self.switching.checkpoint_for(turn.goal).resolve() for turn in turns]
         choices: dict[int, Choice] = {}
         for checkpoint in dict.fromkeys(asked):
             rows = [i for i, one in enumerate(asked) if one == checkpoint]
-            chosen = self.actors[checkpoint].act(
-                frames[rows],
-                [states[i] for i in rows],
-                [rngs[i] for i in rows],
-                [goals[i] for i in rows],
-            )
+            chosen = self.actors[checkpoint].act(frames[rows], [turns[i] for i in rows])
             choices.update(zip(rows, chosen, strict=True))
-        return [choices[i] for i in range(len(goals))]
+        return [choices[i] for i in range(len(turns))]
 
 
 def distinct(checkpoints: Mapping[str, Path]) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.agents.protocol import Actor, Choice
+from pipeline.agents.protocol import Actor, Choice, Turn
 from pipeline.emulator.ram import State
 from pipeline.shards.format.frames import Frames
 from pipeline.shards.format.schema import NO_ACTION
@@ -23,13 +23,6 @@ class Games:
     """(B,H,W,3) u8."""
     states: list[State]
     goals: list[int]
-
-    def some(self, rows: Sequence[int]) -> Games:
-        return Games(
-            self.frames[list(rows)],
-            [self.states[row] for row in rows],
-            [self.goals[row] for row in rows],
-        )
 
 
 class AgentConformance:
@@ -81,6 +74,26 @@ class AgentConformance:
             drawn, before = alone[1][0].random(), together[1][row].random()
             assert drawn == before, "how much of its randomness a game uses depends on the others"
 
+    def test_what_it_remembers_of_a_game_is_in_its_memory(self) -> None:
+        """So that games may end, begin and change places between two steps."""
+        games = self.games()
+        count = len(games.frames)
+
+        def steps(agents: list[Actor], orders: list[list[int]]) -> list[list[int]]:
+            """Buttons by game, of a step an agent; the same screens at each."""
+            turns = _turns(games, range(count))
+            pressed: list[list[int]] = [[] for _ in range(count)]
+            for agent, order in zip(agents, orders, strict=True):
+                choices = agent.act(games.frames[order], [turns[row] for row in order])
+                for row, choice in zip(order, choices, strict=True):
+                    pressed[row].append(choice.button)
+            return pressed
+
+        straight, agent = list(range(count)), self.make()
+        kept = steps([agent] * 6, [straight] * 6)
+        mixed = [list(np.random.default_rng(step).permutation(count)) for step in range(6)]
+        assert steps([self.make() for _ in range(6)], mixed) == kept
+
     def test_it_takes_no_other_randomness_than_the_games_own(self) -> None:
         games, agent = self.games(), self.make()
         # Whoever draws from these changes what others draw, and plays otherwise each time.
@@ -104,9 +117,16 @@ class AgentConformance:
     ) -> tuple[list[Choice], list[np.random.Generator]]:
         """What it chooses, and each game's randomness after it; a game's is its own."""
         rows = range(len(games.frames)) if rows is None else rows
-        rngs = [np.random.default_rng([row, 1]) for row in rows]
-        some = games.some(rows)
-        return list(agent.act(some.frames, some.states, rngs, some.goals)), rngs
+        turns = _turns(games, rows)
+        choices = list(agent.act(games.frames[list(rows)], turns))
+        return choices, [turn.rng for turn in turns]
+
+
+def _turns(games: Games, rows: Sequence[int]) -> list[Turn]:
+    """The first turn of each of these games: its own randomness, nothing in its memory."""
+    return [
+        Turn(games.states[row], np.random.default_rng([row, 1]), games.goals[row]) for row in rows
+    ]
 
 
 def _buttons(played: tuple[list[Choice], list[np.random.Generator]]) -> list[tuple[int, int]]:

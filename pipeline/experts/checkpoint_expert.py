@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.agents.protocol import Turn
 from pipeline.experts.protocol import Answers, Identity, Looks, Questions, Screens
 from pipeline.games.description import GameDescription
 from pipeline.games.platforms import PLATFORMS
@@ -94,8 +95,8 @@ class PolicyExpert:
 
     def _buttons(self, frames: Frames) -> list[int]:
         """Those of frames as the checkpoint sees them."""
-        rngs = [np.random.default_rng(_seed(frame)) for frame in frames]
-        return [choice.button for choice in self._actor.act(frames, [], rngs, [])]
+        turns = [Turn({}, np.random.default_rng(_seed(frame))) for frame in frames]
+        return [choice.button for choice in self._actor.act(frames, turns)]
 
     def close(self) -> None:
         """Nothing was started."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agents.protocol import Actor, Asked, Choice
+from pipeline.agents.protocol import Actor, Asked, Choice, Turn
 from pipeline.experts.determinism import Recheck
 from pipeline.experts.program import ProgramExpert
 from pipeline.experts.protocol import Answers, Costs, Expert, Questions
@@ -65,19 +65,13 @@ class ExpertActor:
             where = f"step {breach.row} of the episode with seed {episode.seed}"
             raise PipelineError(breach.told(str(expert.path), where))
 
-    def act(
-        self,
-        frames: Frames,
-        states: Sequence[State],
-        rngs: Sequence[np.random.Generator],
-        goals: Sequence[int],
-    ) -> list[Choice]:
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         """The expert's button for each of B games; an :class:`Agent` without randomness or goals.
 
         Raises:
             PipelineError: the expert has no button for one of them.
         """
-        del rngs, goals
+        states = [turn.state for turn in turns]
         screens = None if self._expert.screens == "none" else list(frames)
         answers = self._expert.answer(Questions(_stack(states), screens, len(states)))
         self._refuse_failures(answers)
@@ -122,19 +116,12 @@ class MixedActor:
         self._network = network
         self._beta = beta
 
-    def act(
-        self,
-        frames: Frames,
-        states: Sequence[State],
-        rngs: Sequence[np.random.Generator],
-        goals: Sequence[int],
-    ) -> list[Choice]:
-        by_expert = [rng.random() < self._beta for rng in rngs]
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
+        by_expert = [turn.rng.random() < self._beta for turn in turns]
         choices: dict[int, Choice] = {}
-        for actor, turn in ((self._expert, True), (self._network, False)):
-            rows = [i for i, expert in enumerate(by_expert) if expert is turn]
+        for actor, experts in ((self._expert, True), (self._network, False)):
+            rows = [i for i, expert in enumerate(by_expert) if expert is experts]
             if rows:
-                theirs = [(states[i], rngs[i], goals[i]) for i in rows]
-                chosen = actor.act(frames[rows], *map(list, zip(*theirs, strict=True)))
+                chosen = actor.act(frames[rows], [turns[i] for i in rows])
                 choices.update(zip(rows, chosen, strict=True))
-        return [choices[i] for i in range(len(states))]
+        return [choices[i] for i in range(len(turns))]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agents.protocol import Actor, Asked, Choice
+from pipeline.agents.protocol import Actor, Asked, Choice, Turn
 from pipeline.emulator.env import GBAEnv, Info
 from pipeline.emulator.ram import State
 from pipeline.games.description import GameDescription
@@ -52,6 +52,13 @@ class _Play:
     terminated: bool = False
     truncated: bool = False
     last_milestone: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The actor's."""
+
+    def turn(self, first_goal: int) -> Turn:
+        """What the actor is told now."""
+        goal = next_goal(list(self.info["milestones"].values()), first_goal)
+        return Turn(self.info["state"], self.rng, goal, self.memory)
 
 
 def play_episodes(
@@ -111,9 +118,7 @@ def play_episodes(
     while plays:
         choices = actor.act(
             np.stack([play.screen for play in plays]),
-            [play.info["state"] for play in plays],
-            [play.rng for play in plays],
-            [next_goal(list(play.info["milestones"].values()), first_goal) for play in plays],
+            [play.turn(first_goal) for play in plays],
         )
         going: list[_Play] = []
         for play, choice in zip(plays, choices, strict=True):

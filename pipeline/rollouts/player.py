@@ -21,7 +21,7 @@ from pipeline.games.task import Task
 from pipeline.rollouts.episodes import Start
 from pipeline.rollouts.seeds import Purpose
 from pipeline.rollouts.start_states import MILESTONE, KeptState, begun_in, library_of
-from pipeline.settings.expert_fields import ExpertChoice, Mode
+from pipeline.settings.expert_fields import ExpertChoice, PlayMode
 from pipeline.shards.format.frames import FrameContract
 from pipeline.shards.format.labels import expert_id
 from pipeline.shards.format.provenance import Provenance, fingerprint, provenance, versioned
@@ -40,7 +40,7 @@ class Play:
     rom: Path
     policy: str
     beta: float
-    mode: Mode
+    mode: PlayMode
     expert: ExpertChoice
     start_state: str
     max_steps: int
@@ -144,7 +144,7 @@ class PlaySettings(Protocol):
     """How episodes go, whoever plays: `Collect` and `Evaluate` say so."""
 
     @property
-    def mode(self) -> Mode: ...
+    def mode(self) -> PlayMode: ...
     @property
     def start_state(self) -> str | None: ...
     @property

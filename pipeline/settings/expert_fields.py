@@ -13,6 +13,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.written_paths import FilePath
 
 Mode = Literal["argmax", "sampled"]
+PlayMode = Literal["argmax", "sampled", "unstuck"]
 
 
 class Expert(Section):

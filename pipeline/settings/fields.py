@@ -15,8 +15,8 @@ from pipeline.settings.expert_fields import (
     Budget,
     Expert,
     ExpertChoice,
-    Mode,
     Model,
+    PlayMode,
 )
 from pipeline.settings.run_names import Owned, Section
 from pipeline.system.written_paths import FileName, FilePath
@@ -35,8 +35,9 @@ class Collect(Section):
     """Who plays: ``expert``, or the path of a checkpoint."""
     beta: float = Field(1.0, ge=0, le=1)
     """Probability that the expert rather than the checkpoint presses the button of a step."""
-    mode: Mode = "sampled"
-    """How a checkpoint chooses: the likeliest button, or one drawn by its probabilities."""
+    mode: PlayMode = "sampled"
+    """How a checkpoint chooses: ``argmax``, the likeliest button; ``sampled``, one drawn by its
+    probabilities; ``unstuck``, the likeliest of those less tried on this same picture."""
     workers: int = Field(0, ge=0)
     """Processes, one emulator each; 0 takes one a core."""
     seed: int = Field(0, ge=0)
@@ -93,8 +94,9 @@ class Train(Section):
     """Learning rate; with a schedule, its highest value."""
     weight_decay: float = Field(1e-5, ge=0)
     """How much each update shrinks the weights."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """``adamw`` takes the weight decay off the weights themselves instead of the gradient."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """``adamw`` takes the weight decay off the weights themselves instead of the gradient;
+    ``muon`` makes the updates of filters orthogonal, at 30 times the learning rate."""
     schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
     """How the learning rate changes over ``steps``."""
     gradient_clip: float = Field(0.0, ge=0)
@@ -192,8 +194,8 @@ class Evaluate(Section):
     """Names the sequence of episode seeds."""
     purpose: Literal["evaluate", "select"] = "evaluate"
     """Which of the disjoint seed sets: ``select`` is for choosing between checkpoints."""
-    mode: Mode = "argmax"
-    """How the network chooses: the likeliest button, or one drawn by its probabilities."""
+    mode: PlayMode = "unstuck"
+    """How the network chooses, as that of ``collect``."""
     workers: int = Field(0, ge=0)
     """Processes, one emulator each; 0 takes one a core."""
     max_steps: int = Field(1000, ge=1)

@@ -12,13 +12,14 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.settings.expert_fields import Mode
+from pipeline.settings.expert_fields import Mode, PlayMode
 from pipeline.settings.fields import Dagger, Settings
 from pipeline.system.errors import PipelineError
 
 __all__ = [
     "Dagger",
     "Mode",
+    "PlayMode",
     "Settings",
     "load_settings",
     "merge",

@@ -141,7 +141,7 @@ class Training:
         network = network.to(self.device).to(memory_format=torch.channels_last).train()
         optimizer = make_optimizer(
             network,
-            decoupled=train.optimizer == "adamw",
+            kind=train.optimizer,
             rate=train.learning_rate,
             weight_decay=train.weight_decay,
         )

@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from pipeline.training.breakdown import NotFinite
 from pipeline.training.impala import ImpalaCNN
+from pipeline.training.muon import Muon
 
 Schedule = Literal["constant", "one_cycle", "cosine"]
+OptimizerKind = Literal["adam", "adamw", "muon"]
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, steps: int) -> float:
@@ -130,15 +132,17 @@ class Cloner:
 
 
 def make_optimizer(
-    network: nn.Module, *, decoupled: bool, rate: float, weight_decay: float
+    network: nn.Module, *, kind: OptimizerKind, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), or with ``decoupled`` AdamW (Loshchilov and Hutter 2019).
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), or :class:`Muon`.
 
-    Fused: one pass over the weights instead of ten.
+    Adam is fused: one pass over the weights instead of ten.
     """
     _name_the_user()
-    kind: Any = torch.optim.AdamW if decoupled else torch.optim.Adam
-    made: torch.optim.Optimizer = kind(
+    if kind == "muon":
+        return Muon(network, rate=rate, weight_decay=weight_decay)
+    made_by: Any = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    made: torch.optim.Optimizer = made_by(
         network.parameters(), lr=rate, weight_decay=weight_decay, fused=True
     )
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.agents.network import NetworkActor
 from pipeline.agents.policy import make_actor
-from pipeline.agents.protocol import Actor, Choice
+from pipeline.agents.protocol import Actor, Choice, Turn
 from pipeline.agents.switching import FORMAT
 from pipeline.conformance import AgentConformance
 from pipeline.conformance.agent import Games
@@ -54,6 +54,11 @@ class TestNetworkThatDraws(Agents):
         return NetworkActor(self.folder / "one.pt", self.game, mode="sampled")
 
 
+class TestNetworkThatNotices(Agents):
+    def make(self) -> Actor:
+        return NetworkActor(self.folder / "one.pt", self.game, mode="unstuck")
+
+
 class TestSwitchingPolicy(Agents):
     def make(self) -> Actor:
         path = self.folder / "final.json"
@@ -84,10 +89,19 @@ class TestMixture(TestExpert):
 class Shared:
     """Draws for all games from the first one's randomness."""
 
-    def act(
-        self, frames: Frames, states: list[Any], rngs: list[np.random.Generator], goals: list[int]
-    ) -> list[Choice]:
-        return [Choice(int(rngs[0].integers(10))) for _ in frames]
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
+        return [Choice(int(turns[0].rng.integers(10))) for _ in frames]
+
+
+class Counting:
+    """Keeps in itself how often it was asked, not in each game's memory."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
+        self.asked += 1
+        return [Choice(self.asked % 10) for _ in frames]
 
 
 def test_an_agent_that_plays_by_its_company_is_found_out() -> None:
@@ -105,3 +119,17 @@ def test_an_agent_that_plays_by_its_company_is_found_out() -> None:
         Suite().test_a_game_alone_goes_as_among_others()
     with pytest.raises(AssertionError):
         Suite().test_the_order_of_games_changes_no_button()
+
+
+def test_an_agent_that_remembers_beside_the_games_is_found_out() -> None:
+    class Suite(AgentConformance):
+        buttons = 10
+
+        def make(self) -> Actor:
+            return Counting()
+
+        def games(self) -> Games:
+            return Games(np.zeros((3, 2, 2, 3), np.uint8), [{}] * 3, [0] * 3)
+
+    with pytest.raises(AssertionError):
+        Suite().test_what_it_remembers_of_a_game_is_in_its_memory()

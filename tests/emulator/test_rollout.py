@@ -1,14 +1,13 @@
 """Rollouts: several emulators in step play exactly what each would have played alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.agents.protocol import Choice
+from pipeline.agents.protocol import Choice, Turn
 from pipeline.emulator.env import GBAEnv
-from pipeline.emulator.ram import State
 from pipeline.rollouts.episodes import Frames, play_episodes
 from pipeline.shards.format.schema import NO_ACTION, Episode, LabelStatus, recording_id
 
@@ -23,18 +22,12 @@ class RandomActor:
         self.batches: list[int] = []
         self.goals: list[list[int]] = []
 
-    def act(
-        self,
-        frames: Frames,
-        states: list[State],
-        rngs: list[np.random.Generator],
-        goals: list[int],
-    ) -> list[Choice]:
-        assert len(frames) == len(states) == len(rngs)
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
+        assert len(frames) == len(turns)
         assert frames.shape[1:] == (160, 240, 3)
         self.batches.append(len(frames))
-        self.goals.append(goals)
-        return [self.choose(rng) for rng in rngs]
+        self.goals.append([turn.goal for turn in turns])
+        return [self.choose(rng) for rng in [turn.rng for turn in turns]]
 
     def choose(self, rng: np.random.Generator) -> Choice:
         button = int(rng.integers(self.buttons))
@@ -98,13 +91,7 @@ class Winner:
     def __init__(self, env: GBAEnv, steps: int, address: int) -> None:
         self.env, self.left, self.address = env, steps, address
 
-    def act(
-        self,
-        frames: Frames,
-        states: list[State],
-        rngs: list[np.random.Generator],
-        goals: list[int],
-    ) -> list[Choice]:
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         self.left -= 1
         if self.left == 0:
             self.env.emulator.write(self.address, 1, 1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.agents.network import NetworkActor
+from pipeline.agents.network import NetworkActor, less_tried
+from pipeline.agents.protocol import Turn
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
 from pipeline.shards.format.frames import FrameContract, Frames, resize
@@ -40,13 +43,13 @@ def screens(count: int) -> Frames:
     return np.repeat(np.repeat(small, 8, axis=1), 8, axis=2)
 
 
-def rngs(count: int) -> list[np.random.Generator]:
-    return [np.random.default_rng([seed, 1]) for seed in range(count)]
+def turns(goals: Sequence[int]) -> list[Turn]:
+    return [Turn({}, np.random.default_rng([seed, 1]), goal) for seed, goal in enumerate(goals)]
 
 
 def test_argmax_presses_the_likeliest_button(saved: Path, game: GameDescription) -> None:
     actor, frames = NetworkActor(saved, game), screens(6)
-    choices = actor.act(frames, [{}] * 6, rngs(6), [0] * 6)
+    choices = actor.act(frames, turns([0] * 6))
     assert [c.button for c in choices] == actor.probabilities(frames).argmax(axis=1).tolist()
     assert [c.expert for c in choices] == [255] * 6
     assert np.allclose(actor.probabilities(frames).sum(axis=1), 1)
@@ -66,7 +69,7 @@ def test_sampling_follows_the_probabilities(saved: Path, game: GameDescription) 
         choice.button
         for start in range(0, 400, 10)
         for choice in actor.act(
-            frames, [{}] * 10, [np.random.default_rng(start + i) for i in range(10)], [0] * 10
+            frames, [Turn({}, np.random.default_rng(start + i)) for i in range(10)]
         )
     ]
     seen = np.bincount(chosen, minlength=10) / 400
@@ -78,12 +81,12 @@ def test_sampling_follows_the_probabilities(saved: Path, game: GameDescription) 
 def test_sampling_takes_one_number_of_each_games_own_randomness(
     saved: Path, game: GameDescription
 ) -> None:
-    actor, mine = NetworkActor(saved, game, mode="sampled"), rngs(2)
-    actor.act(screens(2), [{}] * 2, mine, [0, 0])
-    fresh = rngs(2)
-    for rng in fresh:
-        rng.random()
-    assert [rng.random() for rng in mine] == [rng.random() for rng in fresh]
+    actor, mine = NetworkActor(saved, game, mode="sampled"), turns([0, 0])
+    actor.act(screens(2), mine)
+    fresh = turns([0, 0])
+    for turn in fresh:
+        turn.rng.random()
+    assert [turn.rng.random() for turn in mine] == [turn.rng.random() for turn in fresh]
 
 
 @pytest.mark.parametrize("bf16", [True, False])
@@ -124,11 +127,49 @@ def test_a_told_network_answers_by_the_goal_and_no_other_looks_at_it(
     by_goal = actor.probabilities(frames, goals)
     assert (by_goal[0] != by_goal[1]).any()
     assert (by_goal[[0, 1, 1, 0, 0]] == by_goal).all()
-    pressed = [choice.button for choice in actor.act(frames, [{}] * 5, rngs(5), goals)]
+    pressed = [choice.button for choice in actor.act(frames, turns(goals))]
     assert pressed == by_goal.argmax(axis=1).tolist()
     assert len(set(pressed)) == 2
     plain = NetworkActor(saved, game)
     assert not plain.told
-    assert plain.act(frames, [{}] * 5, rngs(5), goals) == plain.act(
-        frames, [{}] * 5, rngs(5), [0] * 5
-    )
+    assert plain.act(frames, turns(goals)) == plain.act(frames, turns([0] * 5))
+
+
+def test_a_button_that_changed_nothing_gives_way(saved: Path, game: GameDescription) -> None:
+    actor, frames = NetworkActor(saved, game, mode="unstuck"), screens(1)
+    likely = actor.probabilities(frames)[0]
+    (turn,) = turns([0])
+    pressed = [actor.act(frames, [turn])[0].button for _ in range(40)]
+    assert pressed[0] == likely.argmax()
+    counts = np.bincount(pressed, minlength=10)
+    # Each press divides by ten: in the end all that are tried are about equally likely.
+    left = np.log10(likely) - counts
+    assert left[counts > 0].max() - left[counts > 0].min() <= 1 + 1e-9
+    assert (counts > 0).sum() > 1
+
+
+def test_another_picture_and_another_episode_begin_anew(saved: Path, game: GameDescription) -> None:
+    actor, (one, other) = NetworkActor(saved, game, mode="unstuck"), screens(2)
+    best = actor.probabilities(np.stack([one, other])).argmax(axis=1).tolist()
+    (turn,) = turns([0])
+    for _ in range(10):
+        actor.act(one[None], [turn])
+    assert actor.act(other[None], [turn])[0].button == best[1]
+    assert actor.act(one[None], turns([0]))[0].button == best[0]
+
+
+def test_a_loop_over_two_pictures_ends(saved: Path, game: GameDescription) -> None:
+    actor, frames = NetworkActor(saved, game, mode="unstuck"), screens(2)
+    (turn,) = turns([0])
+    pressed = [actor.act(frames[[step % 2]], [turn])[0].button for step in range(40)]
+    assert len(set(pressed[::2])) > 1
+    assert len(set(pressed[1::2])) > 1
+
+
+def test_impossible_buttons_are_never_tried_before_possible_ones() -> None:
+    memory: dict[str, Any] = {}
+    frame = np.zeros((2, 2, 3), np.uint8)
+    likely = np.array([0.0, 0.7, 0.3])
+    pressed = [less_tried(likely, frame, memory) for _ in range(600)]
+    assert set(pressed) == {1, 2}  # and a count beyond 255 breaks nothing
+    assert pressed[:3] == [1, 2, 1]

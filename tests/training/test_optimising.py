@@ -12,15 +12,15 @@ import torch
 from torch.nn import functional
 
 from pipeline.training.impala import ImpalaCNN
-from pipeline.training.optimising import Cloner, learning_rate, make_optimizer
+from pipeline.training.optimising import Cloner, OptimizerKind, learning_rate, make_optimizer
 
 CPU = torch.device("cpu")
 
 
-def cloner(gradient_clip: float = 0.0, decay: float = 0.0, decoupled: bool = False) -> Cloner:
+def cloner(gradient_clip: float = 0.0, decay: float = 0.0, kind: OptimizerKind = "adam") -> Cloner:
     torch.manual_seed(0)
     network = ImpalaCNN(4, height=24, width=24, hidden=16)
-    optimizer = make_optimizer(network, decoupled=decoupled, rate=1e-3, weight_decay=decay)
+    optimizer = make_optimizer(network, kind=kind, rate=1e-3, weight_decay=decay)
     return Cloner(network, CPU, torch.float32, optimizer, gradient_clip)
 
 
@@ -75,7 +75,7 @@ def test_an_update_is_adam_on_the_mean_cross_entropy() -> None:
 
 
 def test_weight_decay_of_adamw_shrinks_the_weights_themselves() -> None:
-    mine, (frames, buttons) = cloner(decay=100.0, decoupled=True), batch()
+    mine, (frames, buttons) = cloner(decay=100.0, kind="adamw"), batch()
     before = mine.network.hidden.weight.detach().norm()
     mine.update(frames, buttons, 1e-3)
     assert float(mine.network.hidden.weight.detach().norm() / before) == pytest.approx(
@@ -94,7 +94,7 @@ def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
 def test_a_told_network_learns_to_answer_one_frame_by_the_goal() -> None:
     torch.manual_seed(0)
     network = ImpalaCNN(4, height=24, width=24, hidden=16, goals=4)
-    optimizer = make_optimizer(network, decoupled=False, rate=1e-3, weight_decay=0)
+    optimizer = make_optimizer(network, kind="adam", rate=1e-3, weight_decay=0)
     told = Cloner(network, CPU, torch.float32, optimizer)
     frames, goals = batch()[0][:1].expand(8, -1, -1, -1), torch.arange(8) % 4
     buttons = (goals + 1) % 4
@@ -123,7 +123,7 @@ def getpwuid(uid):
 pwd.getpwuid = getpwuid
 from torch import nn
 from pipeline.training.optimising import make_optimizer
-make_optimizer(nn.Linear(2, 2), decoupled=False, rate=1e-3, weight_decay=0)
+make_optimizer(nn.Linear(2, 2), kind="adam", rate=1e-3, weight_decay=0)
 import getpass
 assert getpass.getuser() == f"user-{os.getuid()}"  # what torch asks, in some versions at once
 """

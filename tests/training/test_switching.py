@@ -38,7 +38,7 @@ from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.loading import made
-from tests.training.test_acting import rngs, screens
+from tests.training.test_acting import screens, turns
 from tests.training.test_checkpoint import checkpoint, told
 
 NAMES = ("near", "far", "farther")
@@ -86,7 +86,7 @@ def error(path: Path, game: GameDescription) -> str:
 
 def pressed(actor: Any, goals: Sequence[int]) -> list[int]:
     count = len(goals)
-    choices = actor.act(screens(count), [{}] * count, rngs(count), list(goals))
+    choices = actor.act(screens(count), turns(goals))
     return [choice.button for choice in choices]
 
 
@@ -107,9 +107,9 @@ def test_a_network_of_a_switching_policy_is_asked_as_it_would_be_alone(
     kept.weights["head.weight"] = kept.weights["head.weight"] * 40
     save_checkpoint(switching.parent / "one/final.pt", kept)
     alone = NetworkActor(switching.parent / "one/final.pt", game, mode="sampled")
-    expected = alone.act(screens(6), [{}] * 6, rngs(6), [0] * 6)
+    expected = alone.act(screens(6), turns([0] * 6))
     mixed = SwitchingActor(switching, game, mode="sampled").act(
-        screens(6), [{}] * 6, rngs(6), [0, 1, 2, 0, 1, 3]
+        screens(6), turns([0, 1, 2, 0, 1, 3])
     )
     assert [mixed[i] for i in (0, 2, 3, 5)] == [expected[i] for i in (0, 2, 3, 5)]
     assert [mixed[i].button for i in (1, 4)] == [2, 2]
