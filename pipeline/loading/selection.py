@@ -102,10 +102,9 @@ class Selection:
 
 
 def select_shards(task: Task, train: Train) -> Selection:
-    """The shards of ``train.shards``, or every labelled one of the run; a line says which.
+    """The shards that ``datasets/README.md`` says ``train`` takes; a line tells which.
 
-    Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
-    subtask only the steps inside it count; a shard may have none of them.
+    With a subtask only the steps inside it count; a shard may have none of them.
 
     Raises:
         PipelineError: none there, none labelled, or one that does not fit the game or the others;
@@ -131,21 +130,15 @@ def select_shards(task: Task, train: Train) -> Selection:
     reached = None
     if subtask is not None or goals:
         reached = _reached(game, paths, headers)
-
-    def steps_of(split: int, max_labels: int = 0, weights: Weights | None = None) -> Steps:
-        return Steps(
-            paths,
-            split=split,
-            rounds=train.rounds or None,
-            max_labels=max_labels,
-            weights=weights,
-            subtask=None if subtask is None else (subtask.first, subtask.last),
-            goals=bool(goals),
-            reached=reached,
-        )
-
-    steps = steps_of(TRAIN, train.max_labels, _weights(train))
-    unseen = steps_of(VALIDATION)
+    every = Steps(
+        paths,
+        rounds=train.rounds or None,
+        subtask=None if subtask is None else (subtask.first, subtask.last),
+        goals=bool(goals),
+        reached=reached,
+    )
+    steps = every.of_split(TRAIN, max_labels=train.max_labels, weights=_weights(train))
+    unseen = every.of_split(VALIDATION)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
         if subtask is not None and not len(unseen):
