@@ -13,7 +13,7 @@ from pipeline.shards.catalog.facts import Facts
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.diff import diff
 from tests.changed import change
-from tests.shards.factory import processed_shard, write_game
+from tests.shards.factory import make_episode, processed_header, processed_shard, write, write_game
 
 
 def facts(path: str) -> Facts:
@@ -109,3 +109,28 @@ def test_of_labels_that_were_replaced_in_part_the_rest_still_has_its_expert(
         "second.py": 15,
         "third.py": 8,
     }
+
+
+def test_a_picture_is_asked_about_once_where_repeats_are_left_out(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_wall, walking = make_episode(6, 0, size=(84, 84)), make_episode(4, 1, size=(84, 84))
+    at_wall.frames[2:5] = at_wall.frames[1]  # three presses that changed nothing
+    walking.frames[3] = at_wall.frames[0]  # and a picture of another game
+    write(tmp_path / "datasets/tiny/b-84-v001.h5", processed_header(), [at_wall, walking])
+    (tmp_path / "any.py").write_text("def act(s):\n    return 'UP'\n")
+    once = change(
+        settings,
+        expert={"path": tmp_path / "any.py"},
+        label={"shards": ["datasets/tiny/b-84-v001.h5"], "repeats": False},
+    )
+    monkeypatch.chdir(tmp_path)
+    (shard,) = label.run(once).shards
+    assert label.run(once).up_to_date
+    asked = facts(str(shard))
+    assert (asked.frames, asked.labels) == (10, 6)
+    with Shard(shard) as kept:
+        status = kept.column("label_status")
+    assert status.tolist() == [1, 1, 0, 0, 0, 1, 1, 1, 1, 0]
+    whole = change(once, label={"repeats": True})
+    assert label.run(whole).labels == 10

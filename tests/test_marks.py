@@ -53,8 +53,8 @@ DECIDE: dict[str, dict[str, Any]] = {
         "drop_broken_episodes": True, "reread_state": True,
     },
     "label": {
-        "shards": ["b-84-v001.h5"], "relabel": True, "limit": 3, "select": "all", "student": "b.pt",
-        "ensemble": ["b.pt"], "seed": 1,
+        "shards": ["b-84-v001.h5"], "relabel": True, "limit": 3, "repeats": False, "select": "all",
+        "student": "b.pt", "ensemble": ["b.pt"], "seed": 1,
     },
     "train": {
         "shards": ["b-84-v001.h5"], "max_labels": 2, "batch_size": 3, "learning_rate": 0.1,

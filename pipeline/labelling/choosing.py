@@ -6,17 +6,15 @@ expert need not be there while the student plays (as in CRSAIL, Firouzkouhi et a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipeline.games.subtask import recorded_subtask
+from pipeline.labelling.pictures import WINDOW, Rows, digest, windows
 from pipeline.labelling.work import LabelWork
 from pipeline.loading.dataset import Steps
 from pipeline.loading.selection import reached_before
@@ -45,15 +43,11 @@ from pipeline.training.uncertainty import (
     nearest,
 )
 
-Rows = NDArray[np.intp]
 Scores = NDArray[np.float32]
 Goals = NDArray[np.uint8]
 
 _LEARNED = ("rounds", "max_labels", "subtask")
 """Inputs of the student's training that say which steps of its shards it has seen."""
-
-WINDOW = 1024
-"""Steps whose frames are held at a time."""
 
 
 def choose(shard: Shard, todo: Rows, work: LabelWork) -> tuple[Rows, Scores]:
@@ -175,18 +169,6 @@ def _check_goals(checkpoint: Checkpoint, shard: Shard) -> None:
         )
 
 
-def _windows(shard: Shard, rows: Rows) -> Iterator[tuple[slice, Frames]]:
-    """The frames of ``rows`` (ascending), a window of the shard at a time, and their places."""
-    bounds = np.searchsorted(rows, np.arange(0, shard.n_frames + WINDOW, WINDOW))
-    with tqdm(total=len(rows), desc="choose", unit="step", disable=None) as bar:
-        for low, high in pairwise(bounds.tolist()):
-            if low < high:
-                first = int(rows[low])
-                frames = shard.read_frames(first, int(rows[high - 1]) + 1)
-                yield slice(low, high), frames[rows[low:high] - first]
-                bar.update(high - low)
-
-
 def _pictures(
     shard: Shard,
     rows: Rows,
@@ -208,13 +190,12 @@ def _pictures(
     seen: dict[bytes, int] = {}
     times: list[int] = []
     said: list[NDArray[Any]] = []
-    for place, frames in _windows(shard, rows):
+    for place, frames in windows(shard, rows, "choose"):
         new: list[int] = []
         told = None if goals is None else goals[rows[place]]
         for i, frame in enumerate(frames):
             goal = b"" if told is None else told[i].tobytes()
-            digest = hashlib.blake2b(frame.tobytes() + goal, digest_size=16).digest()
-            picture = seen.setdefault(digest, len(seen))
+            picture = seen.setdefault(digest(frame, goal), len(seen))
             if picture == len(times):
                 times.append(0)
                 new.append(i)

@@ -13,6 +13,7 @@ from pipeline.experts import opening
 from pipeline.experts.protocol import Expert
 from pipeline.games.subtask import Subtask, recorded_subtask
 from pipeline.labelling.new_labels import Labelling
+from pipeline.labelling.pictures import repeated
 from pipeline.labelling.work import LabelWork
 from pipeline.settings.run_names import Folders
 from pipeline.shards.catalog.catalogue import Catalogue, entries_of
@@ -97,6 +98,7 @@ def planned(source: Path, work: LabelWork, expert: Expert) -> Plan:
     """
     game = work.task.game
     decisive = work.options.model_dump(include={"relabel", "limit"})
+    decisive |= {} if work.options.repeats else {"repeats": False}
     if work.options.select != "all":
         from pipeline.labelling import choosing as selecting
 
@@ -135,6 +137,9 @@ def steps_to_ask(
     label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
     todo = np.flatnonzero(asked & plan.asks_about(shard))
+    if not label.repeats:
+        known = np.setdiff1d(np.flatnonzero(labels.labelled), todo)
+        todo = todo[~repeated(shard, todo, known)]
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.labelling.choosing import choose  # imported late: it brings torch

@@ -168,6 +168,9 @@ class Label(Section):
     """Ask about at most so many steps of each shard, chosen by ``select``; 0: all."""
     workers: int = Field(0, ge=0)
     """Copies of a program that are asked side by side; 0 takes one a core."""
+    repeats: bool = True
+    """Ask about a picture that the shard shows again, too; false asks about each picture once. A
+    student that stands before a wall shows one many times."""
     select: Literal["all", "uncertain", "disagree", "novel"] = "all"
     """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""
