@@ -49,7 +49,7 @@ def test_the_help_of_a_stage_lists_its_settings(capsys: pytest.CaptureFixture[st
         main(["train", "--help"])
     said = capsys.readouterr().out
     assert "  --learning_rate  number (above 0); default 0.0001\n" in said
-    assert "  --optimizer  adam, adamw; default adam\n" in said
+    assert "  --optimizer  adam, adamw, muon; default adam\n" in said
     assert "      Largest norm of the gradient; 0 leaves it alone.\n" in said
     assert " ".join(said.split()).endswith("configs/README.md has all")
 

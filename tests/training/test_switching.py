@@ -333,7 +333,7 @@ def test_a_switching_policy_is_evaluated_like_a_checkpoint(tmp_path: Path) -> No
         pressed = shard.column("actions").tolist()
         assert pressed == [start] * at + [right] * (30 - at)
         assert shard.header.provenance["actor"]["checkpoint"] == {
-            "path": "switching-policy.json", "sha256": policy_sha256(switching), "mode": "argmax",
+            "path": "switching-policy.json", "sha256": policy_sha256(switching), "mode": "unstuck",
         }  # fmt: skip
     seeds = episode_seeds("evaluate", 0, 1)
     save_checkpoint(then, replace(load_checkpoint(then), trained_seeds=np.asarray(seeds)))
