@@ -82,13 +82,16 @@ def goal_conditioned(path: Path) -> bool:
     return is_switching(path) or bool(_read(path).goals)
 
 
-def sees(path: Path) -> str:
-    """What the policy is shown and told, in words."""
+def sees(path: Path, mode: PlayMode = "argmax") -> str:
+    """What the policy is shown and told, and what it remembers, in words."""
+    more = (
+        ", and the buttons that it pressed on the same screen before" if mode == "unstuck" else ""
+    )
     contracts = [one.frame_contract for one in checkpoints_of(path)]
     sizes = dict.fromkeys(f"{one.height}x{one.width}" for one in contracts)
     if goal_conditioned(path):
-        return f"the screen, {' and '.join(sizes)}, and which milestone is next"
-    return f"the screen alone, {' and '.join(sizes)}"
+        return f"the screen, {' and '.join(sizes)}, and which milestone is next{more}"
+    return f"the screen{'' if more else ' alone'}, {' and '.join(sizes)}{more}"
 
 
 def checkpoints_of(path: Path) -> list[Checkpoint]:

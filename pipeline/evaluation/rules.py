@@ -59,7 +59,7 @@ def _sees(player: Player) -> str:
         return "what the expert sees"
     from pipeline.agents.policy import sees
 
-    return sees(Path(player.play.policy))
+    return sees(Path(player.play.policy), player.play.mode)
 
 
 def _dollars(player: Player, home: Path) -> float:

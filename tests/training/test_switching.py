@@ -281,6 +281,9 @@ def test_what_stages_ask_of_a_policy_be_it_a_checkpoint_or_a_switching_policy(
         True,
     ]
     assert sees(one) == "the screen alone, 84x84"
+    assert sees(one, "unstuck") == (
+        "the screen, 84x84, and the buttons that it pressed on the same screen before"
+    )
     assert sees(switching) == "the screen, 84x84, and which milestone is next"
 
 
