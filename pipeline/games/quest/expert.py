@@ -161,7 +161,7 @@ MAPS = {
 # </maps>
 
 TITLE, WALKING, TEXT, BATTLE_MENU, BATTLE_TEXT, WHITE_OUT, PAUSE = range(7)
-SLIME, DRAKE = 1, 2
+SLIME, DRAKE, FOX = 1, 2, 3
 ORB = 11
 FACING = {1: "DOWN", 2: "UP", 3: "LEFT", 4: "RIGHT"}
 WAYS = {"UP": (0, -1), "DOWN": (0, 1), "LEFT": (-1, 0), "RIGHT": (1, 0)}
@@ -185,13 +185,15 @@ def act(state: dict[str, Any]) -> str:
 
 
 def fight(state: dict[str, Any]) -> str:
-    """Guard against the glow, run from red foes, hit the others; drink as the bar's colour says.
+    """Guard against the glow, run from red foes, hit the others; drink when the bar is short.
 
-    Against a trainer's beast that is when the bar is no longer green, against a drake when it is
-    red; a slime is not worth a potion.
+    Against the fox that is at two fifths, against a drake when the bar is red; a slime is not
+    worth a potion. Against the golem it is below three quarters while two potions are left, as a
+    press that a sticky button swallows costs up to 19 points; the last one waits for a half.
     """
     share, foe = state["party_hp"][0] / max(1, state["party_max_hp"][0]), state["foe"]
-    weak = share <= {SLIME: 0.0, DRAKE: 0.3}.get(foe, 0.6)
+    golem = 0.74 if state["potions"] > 1 else 0.5
+    weak = share <= {SLIME: 0.0, DRAKE: 0.3, FOX: 0.4}.get(foe, golem)
     if state["foe_charging"]:
         line = 2
     elif weak and state["potions"] > 0:
