@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from pipeline.loading.shared_memory import SharedArray
 from pipeline.loading.source import Frames, FrameSource, Indices
 from pipeline.loading.weights import Weights
 from pipeline.shards.catalog.facts import rounds_of
-from pipeline.shards.format.checks import open_file, read_header
 from pipeline.shards.format.milestones import inside, next_goals
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus
+from pipeline.shards.format.stored import StoredDataset
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 
@@ -61,11 +62,6 @@ def some_of(labels: Labels, which: slice) -> Labels:
     return buttons[which], weights, previous, mask, goals
 
 
-def _rounds_in(path: Path) -> list[int | None]:
-    with open_file(path) as file:
-        return rounds_of(read_header(file, path).provenance, path)
-
-
 class Steps(Dataset[tuple[Tensor, int]]):
     """The chosen steps of shards, numbered shard by shard; step i is (frame (H,W,3) u8, button).
 
@@ -74,7 +70,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
     while is cheap, any other decodes a chunk for each step: `pipeline.loading.loader.load_batches`
     knows such orders, and caches.
 
-    Memory: 1 byte a step (and 1 for ``previous``, 1 for ``goals``), 24 a chunk of 16, 16 an
+    Memory: 1 byte a step (and 1 for ``previous``, 1 for ``goals``), 24 a chunk of 16, 17 an
     episode, shared by all processes.
 
     Args:
@@ -97,8 +93,7 @@ class Steps(Dataset[tuple[Tensor, int]]):
 
     Raises:
         PipelineError: no shard of these rounds, chunks that do not fit together, or, where a
-            subtask
-            or goals are asked for, shards with different milestones.
+            subtask or goals are asked for, shards with different milestones.
     """
 
     def __init__(
@@ -120,33 +115,60 @@ class Steps(Dataset[tuple[Tensor, int]]):
         if min(stack, window) < 1 or (stack > 1 and window > 1):
             raise ValueError("stack and window are at least 1, and one of them is 1")
         self.stack, self.window, self.context = stack, window, max(stack, window)
-        self.rounds = [_rounds_in(Path(path)) for path in paths]
-        kept = [i for i, n in enumerate(self.rounds) if rounds is None or set(n) <= set(rounds)]
-        if not kept:
-            found = {n for several in self.rounds for n in several}
-            there = ", ".join(sorted("none" if n is None else str(n) for n in found))
+        columns = _Columns(labelled, previous, subtask, goals)
+        there: set[int | None] = set()
+        for path, begun in zip(paths, reached or [0] * len(paths), strict=True):
+            there.update(columns.add(Path(path), rounds, begun))
+        if not columns.paths:
+            found = ", ".join(sorted("none" if n is None else str(n) for n in there))
             raise PipelineError(
                 f"no shard of the rounds {', '.join(map(str, sorted(rounds or ())))}; "
-                f"the rounds there are: {there}"
+                f"the rounds there are: {found}"
             )
-        self.paths = [Path(paths[i]) for i in kept]
-        self.rounds = [self.rounds[i] for i in kept]
-        choice = _Choice(split, labelled, previous, subtask, goals)
-        begun = [0 if reached is None else reached[i] for i in kept]
-        frames = [
-            choice.add(path, 0 if i else max_labels, begun[i]) for i, path in enumerate(self.paths)
-        ]
-        self.source = FrameSource(self.paths, frames)
-        self.actions = choice.actions
+        self.paths, self.rounds = columns.paths, columns.rounds
+        self.actions = columns.actions
         """Names of the buttons."""
-        self.shard_ids = tuple(choice.shard_ids)
+        self.shard_ids = tuple(columns.shard_ids)
+        self.source = FrameSource(self.paths, columns.frames)
+        self._executed = SharedArray.of(np.concatenate(columns.executed)) if previous else None
+        self._goals = SharedArray.of(np.concatenate(columns.goals)) if goals else None
+        self._starts = SharedArray.of(np.concatenate(columns.starts))
+        self._stops = SharedArray.of(np.concatenate(columns.stops))
+        self._splits = SharedArray.of(np.concatenate(columns.splits))
+        self._held = (-1, np.empty((self.source.chunk_rows, *self.source.frame_shape), np.uint8))
+        self._choose(np.concatenate(columns.buttons), split, max_labels, weights)
+
+    def of_split(self, split: int, *, max_labels: int = 0, weights: Weights | None = None) -> Steps:
+        """Those of these steps that have a split, without opening a shard again.
+
+        Args:
+            split, max_labels, weights: as for the class; the weights are scaled anew.
+
+        Raises:
+            PipelineError: the weights name a button, round or shard that is not there.
+        """
+        part = copy(self)
+        part.source = copy(self.source)
+        part._choose(self._buttons.array.copy(), split, max_labels, weights)
+        return part
+
+    def _choose(
+        self,
+        buttons: NDArray[np.uint8],
+        split: int | None,
+        max_labels: int,
+        weights: Weights | None,
+    ) -> None:
+        """Number the steps: rows of ``buttons`` (rows,), which is changed, with a button left."""
         rows = self.source.chunk_rows
-        self._buttons = SharedArray.of(np.concatenate(choice.buttons))
-        self._executed = SharedArray.of(np.concatenate(choice.executed)) if previous else None
-        self._goals = SharedArray.of(np.concatenate(choice.goals)) if goals else None
-        self._starts = SharedArray.of(np.concatenate(choice.starts))
-        self._stops = SharedArray.of(np.concatenate(choice.stops))
-        chosen = (self._buttons.array != NO_ACTION).reshape(-1, rows)
+        if split is not None:
+            lengths = np.diff(self._starts.array, append=len(buttons))
+            buttons[np.repeat(self._splits.array != split, lengths)] = NO_ACTION
+        if max_labels > 0:
+            first = buttons[: self.source.first_chunks[1] * rows]
+            first[np.flatnonzero(first != NO_ACTION)[max_labels:]] = NO_ACTION
+        self._buttons = SharedArray.of(buttons)
+        chosen = (buttons != NO_ACTION).reshape(-1, rows)
         counts = chosen.sum(axis=1, dtype=np.int64)
         self._counts = SharedArray.of(counts)
         self._ends = SharedArray.of(np.cumsum(counts))
@@ -158,9 +180,8 @@ class Steps(Dataset[tuple[Tensor, int]]):
         if weights is not None:
             shards = np.repeat(np.arange(len(self.paths)), np.diff(self.source.first_chunks))
             self._weights = weights.resolve(
-                self.actions, self.paths, self.rounds, self._buttons.array.reshape(-1, rows), shards
+                self.actions, self.paths, self.rounds, buttons.reshape(-1, rows), shards
             )
-        self._held = (-1, np.empty((rows, *self.source.frame_shape), np.uint8))
 
     def __len__(self) -> int:
         return int(self._ends.array[-1])
@@ -270,41 +291,43 @@ class Steps(Dataset[tuple[Tensor, int]]):
         return before
 
 
-class _Choice:
-    """Reads the columns of one shard after the other, and chooses."""
+class _Columns:
+    """What is read of one shard after the other, each opened once."""
 
     def __init__(
-        self,
-        split: int | None,
-        labelled: bool,
-        previous: bool,
-        subtask: tuple[int, int] | None,
-        goals: bool,
+        self, labelled: bool, previous: bool, subtask: tuple[int, int] | None, goals: bool
     ) -> None:
-        self._split, self._labelled, self._previous = split, labelled, previous
+        self._labelled, self._previous = labelled, previous
         self._subtask, self._told = subtask, goals
         self._milestones: tuple[str, ...] | None = None
+        self.paths: list[Path] = []
+        self.rounds: list[list[int | None]] = []
         self.actions: tuple[str, ...] = ()
         self.shard_ids: list[str] = []
+        self.frames: list[StoredDataset] = []
         self.buttons: list[NDArray[np.uint8]] = []
         self.executed: list[NDArray[np.uint8]] = []
         self.goals: list[NDArray[np.uint8]] = []
         self.starts: list[Indices] = []
         self.stops: list[Indices] = []
+        self.splits: list[NDArray[np.uint8]] = []
         self._rows = 0
 
-    def add(self, path: Path, limit: int, reached: int) -> Any:
-        """Returns where the frames lie."""
+    def add(self, path: Path, rounds: Collection[int] | None, reached: int) -> list[int | None]:
+        """Read a shard, unless ``rounds`` leaves it out; returns its own."""
         with Shard(path) as shard:
+            found = rounds_of(shard.header.provenance, path)
+            if rounds is not None and not set(found) <= set(rounds):
+                return found
+            self.paths.append(path)
+            self.rounds.append(found)
             self.actions = shard.header.actions
             self.shard_ids.append(shard.header.shard_id)
-            frames = shard.stored("frames")
+            self.frames.append(shard.stored("frames"))
             buttons, milestones = self._chosen(shard), self._reached(shard, reached)
             if self._subtask is not None:
                 buttons[~inside(milestones, shard.lengths, *self._subtask)] = NO_ACTION
-            if 0 < limit < np.count_nonzero(buttons != NO_ACTION):
-                buttons[np.flatnonzero(buttons != NO_ACTION)[limit - 1] + 1 :] = NO_ACTION
-            padded = len(frames.offsets) * frames.chunk_rows
+            padded = len(self.frames[-1].offsets) * self.frames[-1].chunk_rows
             self.buttons.append(_padded(buttons, padded))
             if self._previous:
                 self.executed.append(_padded(shard.column("actions"), padded))
@@ -313,8 +336,9 @@ class _Choice:
                 self.goals.append(_padded(goals, padded))
             self.starts.append(self._rows + shard.starts)
             self.stops.append(self._rows + shard.starts + shard.lengths)
+            self.splits.append(shard.splits)
             self._rows += padded
-        return frames
+        return found
 
     def _reached(self, shard: Shard, reached: int) -> NDArray[np.int32]:
         """(E,M) the step at which each milestone was reached, 0 for those that count as such."""
@@ -333,8 +357,6 @@ class _Choice:
             buttons[shard.column("label_status") != LabelStatus.LABELLED] = NO_ACTION
         else:
             buttons = shard.column("actions").copy()
-        if self._split is not None:
-            buttons[np.repeat(shard.splits != self._split, shard.lengths)] = NO_ACTION
         return buttons
 
 

@@ -131,21 +131,15 @@ def select_shards(task: Task, train: Train) -> Selection:
     reached = None
     if subtask is not None or goals:
         reached = _reached(game, paths, headers)
-
-    def steps_of(split: int, max_labels: int = 0, weights: Weights | None = None) -> Steps:
-        return Steps(
-            paths,
-            split=split,
-            rounds=train.rounds or None,
-            max_labels=max_labels,
-            weights=weights,
-            subtask=None if subtask is None else (subtask.first, subtask.last),
-            goals=bool(goals),
-            reached=reached,
-        )
-
-    steps = steps_of(TRAIN, train.max_labels, _weights(train))
-    unseen = steps_of(VALIDATION)
+    every = Steps(
+        paths,
+        rounds=train.rounds or None,
+        subtask=None if subtask is None else (subtask.first, subtask.last),
+        goals=bool(goals),
+        reached=reached,
+    )
+    steps = every.of_split(TRAIN, max_labels=train.max_labels, weights=_weights(train))
+    unseen = every.of_split(VALIDATION)
     if not len(steps):
         names = ", ".join(str(path) for path in paths)
         if subtask is not None and not len(unseen):
