@@ -102,10 +102,9 @@ class Selection:
 
 
 def select_shards(task: Task, train: Train) -> Selection:
-    """The shards of ``train.shards``, or every labelled one of the run; a line says which.
+    """The shards that ``datasets/README.md`` says ``train`` takes; a line tells which.
 
-    Of a shard that was labelled, the labelled version counts, not the one it was made from. With a
-    subtask only the steps inside it count; a shard may have none of them.
+    With a subtask only the steps inside it count; a shard may have none of them.
 
     Raises:
         PipelineError: none there, none labelled, or one that does not fit the game or the others;
