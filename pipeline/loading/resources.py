@@ -87,7 +87,7 @@ def choose_plan(
     decoded = chunks * source.chunk_bytes
     note = ""
     if cache == "disk":
-        cache, note = "ram", "; there is no cache on disk any more, memory keeps the same order"
+        cache, note = "ram", "; there is no cache on disk now, memory keeps the same order"
     elif cache == "auto":
         again = epochs is None or epochs > 1
         cache = "ram" if again and decoded <= ALWAYS_KEPT else "none"
