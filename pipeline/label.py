@@ -52,8 +52,7 @@ def run(settings: Settings) -> LabelResult | FreeForecast | ModelForecast:
         raise PipelineError(
             f"{', '.join(map(str, sources))}: no step between '{subtask.start or 'the start'}' and "
             f"'{subtask.goal or 'the end'}'; collect and preprocess some with the same "
-            "--milestone, or "
-            "--from and --to"
+            "--milestone, or --from and --to"
         )
     return result
 

@@ -15,7 +15,8 @@ from pipeline.agents.network import NetworkActor
 from pipeline.games.description import GameDescription
 from pipeline.games.loading import load_game
 from pipeline.labelling import choosing
-from pipeline.labelling.choosing import Rows, Scores
+from pipeline.labelling.choosing import Scores
+from pipeline.labelling.pictures import Rows
 from pipeline.labelling.work import labelling_of
 from pipeline.settings.reading import Settings
 from pipeline.shards.format.schema import NO_ACTION, LabelStatus

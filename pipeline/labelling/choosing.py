@@ -6,26 +6,21 @@ expert need not be there while the student plays (as in CRSAIL, Firouzkouhi et a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.games.subtask import recorded_subtask
-from pipeline.labelling.pictures import WINDOW, Rows, digest, windows
+from pipeline.labelling.known import decisive_known, known_features
+from pipeline.labelling.pictures import Goals, Rows, by_picture
 from pipeline.labelling.work import LabelWork
-from pipeline.loading.dataset import Steps
 from pipeline.loading.selection import reached_before
 from pipeline.settings.fields import Label
-from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.format.frames import FrameContract, Frames
 from pipeline.shards.format.milestones import next_goals
 from pipeline.shards.format.provenance import VERSIONS, Provenance
-from pipeline.shards.format.schema import TRAIN, LabelStatus
 from pipeline.shards.reader import Shard
-from pipeline.shards.run_shards import entries_of_game
 from pipeline.system.errors import PipelineError
 from pipeline.system.workers import cores
 from pipeline.training.checkpoint import Checkpoint, check_fits, load_checkpoint
@@ -34,7 +29,6 @@ from pipeline.training.uncertainty import (
     DROPPED,
     THINNED,
     Array,
-    Features,
     Student,
     disagreement,
     entropy,
@@ -44,27 +38,24 @@ from pipeline.training.uncertainty import (
 )
 
 Scores = NDArray[np.float32]
-Goals = NDArray[np.uint8]
-
-_LEARNED = ("rounds", "max_labels", "subtask")
-"""Inputs of the student's training that say which steps of its shards it has seen."""
 
 
 def choose(shard: Shard, todo: Rows, work: LabelWork) -> tuple[Rows, Scores]:
-    """Choose ``label.limit`` steps of ``todo`` (ascending) for the expert.
+    """Choose ``label.limit`` steps of ``todo`` (n,), ascending, for the expert.
 
     ``uncertain`` takes the highest entropy or margin of the student, ``disagree`` the largest
     disagreement of student and ensemble (of the student's thinned networks, where there is no
     ensemble). ``novel`` takes the steps farthest from those that the student was trained on, those
     of this shard that have a label, and one another. Equal pictures have equal scores: whatever
-    the selection, one is taken a second time only once every other was taken, or a student that
-    stands before a wall would be asked about little else. The choice is a function of shard,
-    settings and files; of equal steps the first is taken.
+    the selection, a picture is taken a second time only after every other was taken once; else, of
+    a student that stands before a wall, little but the wall would be labelled. The choice is a
+    function of shard, settings and files; of equal steps the first is taken. A student that is told
+    the next milestone is told that of each step: to it, equal pictures with different milestones
+    are different.
 
-    Cost: each picture once through each network. Memory: a window of frames, and about 200 bytes
-    a picture; ``novel`` holds its features too, twice 1 KiB with 256 of them, and looks at all
-    that the student was trained on. A student that is told the next milestone is told that of each
-    step; the same picture with another one is another to it.
+    Cost: each picture once through each network; with ``novel`` also all steps that the student was
+    trained on. Memory: a window of frames, and about 200 bytes a picture; with ``novel`` also its
+    features, twice 1 KiB where there are 256 of them.
 
     Returns:
         The rows (k,) ascending, and the score of each: nats, 1 - (p1 - p2), or distance.
@@ -89,7 +80,7 @@ def choose(shard: Shard, todo: Rows, work: LabelWork) -> tuple[Rows, Scores]:
         goals = next_goals(shard.milestones, shard.lengths, first)
     with threads(work.threads or cores()):
         if label.select == "novel":
-            places, scores = _newest(shard, todo, count, students[0], goals, work)
+            places, scores = _most_novel(shard, todo, count, students[0], goals, work)
         else:
             places, scores = _least_sure(shard, todo, count, students, goals, work.options)
     order = np.argsort(places)
@@ -105,9 +96,8 @@ def decisive(work: LabelWork) -> Provenance:
     label = work.options
     if label.select == "all":
         return {}
-    path = work.student
     version = VERSIONS["select"]
-    told: dict[str, object] = {"select": label.select, "student": _named(path, work)}
+    told: dict[str, object] = {"select": label.select, "student": _named(work.student, work)}
     told |= {"version": version} if version > 1 else {}
     if label.select == "uncertain":
         told["uncertainty"] = label.uncertainty
@@ -116,10 +106,7 @@ def decisive(work: LabelWork) -> Provenance:
         if not label.ensemble:
             told["dropout"] = {"share": DROPPED, "networks": THINNED, "seed": label.seed}
     else:
-        checkpoint = load_checkpoint(path)
-        found = _known_shards(checkpoint, work.task.folders.game)
-        told["known"] = [shard_id for shard_id in checkpoint.shard_ids if shard_id in found]
-        told["learned"] = {name: checkpoint.inputs.get(name) for name in _LEARNED}
+        told |= decisive_known(work)
     return told
 
 
@@ -169,42 +156,6 @@ def _check_goals(checkpoint: Checkpoint, shard: Shard) -> None:
         )
 
 
-def _pictures(
-    shard: Shard,
-    rows: Rows,
-    look: Callable[[Frames, Goals | None], NDArray[Any]],
-    goals: Goals | None,
-) -> tuple[NDArray[Any], Rows, Rows]:
-    """Ask ``look`` about frames (n,H,W,3), once about each different picture among ``rows``.
-
-    ``look`` is told the ``goals`` (N,) of all steps of the shard, if the network takes them.
-
-    A student that stands before a wall sees the same picture again and again: in a round of the
-    default game two steps in three repeat one.
-
-    Returns:
-        What it says of each picture, in the order in which they first appear; which picture
-        each row shows; and how many rows before it show the same.
-    """
-    which, again = np.empty(len(rows), np.intp), np.empty(len(rows), np.intp)
-    seen: dict[bytes, int] = {}
-    times: list[int] = []
-    said: list[NDArray[Any]] = []
-    for place, frames in windows(shard, rows, "choose"):
-        new: list[int] = []
-        told = None if goals is None else goals[rows[place]]
-        for i, frame in enumerate(frames):
-            goal = b"" if told is None else told[i].tobytes()
-            picture = seen.setdefault(digest(frame, goal), len(seen))
-            if picture == len(times):
-                times.append(0)
-                new.append(i)
-            which[place.start + i], again[place.start + i] = picture, times[picture]
-            times[picture] += 1
-        said.append(look(frames[new], None if told is None else told[new]))
-    return np.concatenate(said), which, again
-
-
 def _least_sure(
     shard: Shard,
     todo: Rows,
@@ -218,8 +169,8 @@ def _least_sure(
     def look(frames: Frames, told: Goals | None) -> Scores:
         return _scores(frames, told, students, label).astype(np.float32)
 
-    by_picture, which, again = _pictures(shard, todo, look, goals)
-    scores = by_picture[which]
+    said, which, again = by_picture(shard, todo, look, goals)
+    scores = said[which]
     best = np.lexsort((-scores, again))[:count]  # stable: of equals the first
     return best, scores[best]
 
@@ -238,7 +189,7 @@ def _scores(
     return disagreement(np.stack(said))
 
 
-def _newest(
+def _most_novel(
     shard: Shard,
     todo: Rows,
     count: int,
@@ -247,60 +198,12 @@ def _newest(
     work: LabelWork,
 ) -> tuple[Rows, Scores]:
     """Places in ``todo`` of the steps that are farthest from all known and from one another."""
-    features, _, again = _pictures(shard, todo, student.features, goals)
+    features, _, again = by_picture(shard, todo, student.features, goals)
     distances = np.full(len(features), np.inf, np.float32)
-    for known in _known(shard, todo, student, goals, work):
+    for known in known_features(shard, todo, student, goals, work):
         distances = nearest(features, known, distances)
     chosen, scores = farthest_first(features, distances, min(count, len(features)))
     by_turn = np.argsort(again, kind="stable")  # first those of new pictures, in their order
     repeats = by_turn[len(features) : len(features) + count - len(chosen)]
     places = np.concatenate([by_turn[chosen], repeats])
     return places, np.concatenate([scores, np.zeros(len(repeats), np.float32)])
-
-
-def _known(
-    shard: Shard,
-    todo: Rows,
-    student: Student,
-    goals: Goals | None,
-    work: LabelWork,
-) -> Iterator[Features]:
-    """Features of the labelled steps of ``shard`` and of those the student was trained on."""
-    labelled = shard.column("label_status") == LabelStatus.LABELLED
-    labelled[todo] = False  # to be asked again
-    rows = np.flatnonzero(labelled)
-    if len(rows):
-        yield _pictures(shard, rows, student.features, goals)[0]
-    checkpoint, game = load_checkpoint(work.student), work.task.game
-    found = _known_shards(checkpoint, work.task.folders.game)
-    rounds = checkpoint.inputs.get("rounds")
-    several = zip(found.values(), entries_of(list(found.values())), strict=True)
-    paths = [p for p, entry in several if not rounds or set(entry.get().rounds) <= set(rounds)]
-    if not paths:
-        return
-    # The steps that it learned from; a limit was one on its first shard.
-    limit = checkpoint.inputs.get("max_labels", 0) if checkpoint.shard_ids[0] in found else 0
-    subtask = recorded_subtask(game, checkpoint.inputs)
-    steps = Steps(
-        paths,
-        split=TRAIN,
-        max_labels=limit,
-        subtask=None if subtask is None else (subtask.first, subtask.last),
-        goals=student.told,
-        reached=[reached_before(game, entry.get().header) for entry in entries_of(paths)],
-    )
-    try:
-        for low in range(0, len(steps), WINDOW):
-            some = np.arange(low, min(low + WINDOW, len(steps)))
-            batch = steps.batch(some)
-            told = None if batch.goals is None else batch.goals.numpy().astype(np.uint8)
-            yield student.features(batch.frames.numpy(), told)
-    finally:
-        steps.close()
-
-
-def _known_shards(checkpoint: Checkpoint, game: Path) -> dict[str, Path]:
-    """Those shards of the student's training that any run of the game has, in its order."""
-    entries = entries_of_game(game)
-    there = {e.get().header.shard_id: e.path for e in entries if e.error is None}
-    return {one: there[one] for one in checkpoint.shard_ids if one in there}

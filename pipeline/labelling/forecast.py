@@ -1,4 +1,4 @@
-"""What labels would cost; nothing is asked."""
+"""What labels would cost: an estimate, for which nobody is asked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from pipeline.shards.reader import Shard
 def forecast(
     sources: list[Path], work: LabelWork, pool: ExpertPool
 ) -> FreeForecast | ModelForecast:
-    """What the labels would cost; nothing is asked or published."""
+    """What the labels would cost; no expert is asked, and nothing is published.
+
+    Raises:
+        PipelineError: a shard cannot be read or does not fit, or screens are not there.
+    """
     questions, few = 0, None
     for source in sources:
         plan = planned(source, work, pool.expert)

@@ -21,7 +21,7 @@ _ADDED = {"attempt": "attempts", "input_tokens": "input_tokens",
 
 @dataclass
 class Labelling:
-    """N steps; filled in place.
+    """The labels of N steps, filled in place.
 
     Of an answer all is kept: who gave it or failed to, when, why there is no button, and what it
     cost. Asked again, an expert adds to what it cost before; another one replaces it, and the
@@ -29,16 +29,19 @@ class Labelling:
     """
 
     buttons: NDArray[np.uint8]
+    """(N,) NO_ACTION where there is no label."""
     status: NDArray[np.uint8]
+    """(N,) of LabelStatus."""
     columns: Labels
+    """(N,) each of LABEL_COLUMNS."""
     answered: int = 0
-    """Steps that were answered since, with a button or without."""
+    """Steps that `take` was given answers about, with a button or without."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why there is no button, by how often."""
+    """How often each reason was given for an answer without a button."""
 
     @classmethod
     def of(cls, shard: Shard) -> Labelling:
-        """What a shard has; of one that does not tell it of each label what its provenance says."""
+        """The labels of a shard; where it has no ``/labels``, what its provenance tells of them."""
         status = shard.column("label_status")
         columns = shard.labels()
         if columns is None:
@@ -47,18 +50,19 @@ class Labelling:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
+        """(N,) whether a step has a label."""
         rows: NDArray[np.bool_] = self.status == LabelStatus.LABELLED
         return rows
 
     def score(self, rows: NDArray[np.intp], scores: NDArray[np.float32]) -> None:
-        """Note why these steps were chosen."""
+        """Note the ``scores`` (n,) for which the steps ``rows`` (n,) were chosen."""
         self.columns["score"][rows] = scores
 
     def carry_on(self, path: Path) -> NDArray[np.bool_]:
         """Take over the answers that ``path`` got since it began with the same labels.
 
         Returns:
-            The steps (N,) that were taken over, as a mask.
+            (N,) whether the answer about a step was taken over.
         """
         with Shard(path) as shard:
             begun = Labelling.of(shard)

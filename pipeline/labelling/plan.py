@@ -32,10 +32,13 @@ class Plan:
 
     source: Path
     decisive: Provenance
+    """The settings that decide the labels, as JSON."""
     mark: str
+    """Fingerprint of all that decides them: settings, expert, source."""
     folder: Path
     """Of the own run."""
     stem: str
+    """Name of the labelled shard, without its version."""
     subtask: Subtask | None = None
     """Only steps of this subtask are asked about; None where all of the shard are of it."""
     begun: int = 0
@@ -50,12 +53,12 @@ class Plan:
 
     @property
     def left_off(self) -> Path | None:
-        """The newest of those that an expert left off, to be carried on."""
+        """The newest version that is partial, because the expert stopped; to be carried on."""
         return self._newest("unfinished")
 
     @property
     def done(self) -> bool:
-        """Whether some version has what is asked for."""
+        """Whether there is a whole version already."""
         return self._newest("fingerprint") is not None
 
     def _newest(self, key: str) -> Path | None:
@@ -130,9 +133,14 @@ def steps_to_ask(
     work: LabelWork,
     plan: Plan,
 ) -> NDArray[np.intp]:
-    """The steps to ask about, ascending, without those that ``begun`` has answers for.
+    """(n,) rows of the steps to ask about, ascending, without those that ``begun`` has answers for.
 
-    ``labels`` takes those answers over. It also notes why steps were chosen.
+    Args:
+        begun: a partial version of the labelled shard.
+        labels: takes over the answers of ``begun``, and the scores of the chosen steps.
+
+    Raises:
+        PipelineError: ``label.select`` cannot choose, see `choose`.
     """
     label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled

@@ -22,7 +22,7 @@ from pipeline.shards.reader import Shard
 from pipeline.system.workers import cores
 
 BATCH = 1024
-"""Steps whose state is held at a time, for each who is asked."""
+"""Steps that one copy of the expert is asked about at a time; only their state is held."""
 
 Rows = NDArray[np.intp]
 
@@ -30,9 +30,9 @@ Rows = NDArray[np.intp]
 class ExpertPool:
     """The expert of a stage, open for all of its shards; a context manager.
 
-    A program is asked by several processes, one a thread: the threads only wait for their process,
-    so they do not stand in each other's way. Any other expert is opened once: it has its own way
-    to do several things at a time, a budget, or the graphics card.
+    A program runs in several processes, each with a thread here that only waits for it. Any other
+    expert is opened once: it asks several questions at a time by itself, has a budget, or uses the
+    GPU.
 
     Args:
         workers: copies of a program; 0 takes one a core.
@@ -76,13 +76,14 @@ class ExpertPool:
         gallery: Gallery,
         take: Callable[[Rows, Answers], object],
     ) -> Breach | None:
-        """Ask about the steps ``rows``, ascending, and hand over the answers, a batch at a time.
+        """Ask about the steps ``rows`` (n,), ascending; ``take`` gets the answers, batch by batch.
 
-        A program is asked about some of them again, in another order; the breach is what it then
-        answered otherwise.
+        Ends early where the expert stops. The shard is read by this thread alone, for all copies of
+        the expert at once; questions that are submitted as one batch are read at once, too.
 
-        Ends early where the expert stops. HDF5 is read by this thread alone, a wave of states at a
-        time; questions that are submitted together are one wave.
+        Returns:
+            A program is asked about some steps again, in another order: the first one that it
+            answered otherwise. None where there is none.
         """
         size = max(1, len(rows)) if self._together() else BATCH
         shares = [rows[first : first + size] for first in range(0, len(rows), size)]
@@ -135,6 +136,6 @@ def _columns(shard: Shard, share: Rows) -> dict[str, NDArray[Any]]:
 
 
 def sample(shard: Shard, rows: Rows, gallery: Gallery) -> Questions:
-    """A few of the questions about ``rows``, evenly spread, to foretell what all will cost."""
+    """At most 16 questions about ``rows`` (n,), evenly spread, to estimate the cost of all."""
     few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 16)).round().astype(int))]
     return Questions(_columns(shard, few), gallery(few), len(few))

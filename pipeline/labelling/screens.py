@@ -27,7 +27,7 @@ from pipeline.system.errors import PipelineError
 
 Rows = NDArray[np.intp]
 Gallery = Callable[[Rows], Looks | None]
-"""The screens of some steps, ascending; None for an expert that looks at none."""
+"""Gives the screens of some steps, rows (n,) ascending; None for an expert that looks at none."""
 
 
 class StepScreens:

@@ -1,4 +1,4 @@
-"""Labelling one shard: the expert is asked, and what it said is published."""
+"""Labelling one shard: the expert is asked, and its answers are published."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def label_shard(source: Path, work: LabelWork, pool: ExpertPool) -> LabelRow:
     """Label one processed shard, if its result is not there already.
 
     Raises:
-        PipelineError: the shard cannot be read, or the disk refuses.
+        PipelineError: the shard cannot be read, the disk refuses, or a program's answers depend on
+            what it was asked before.
     """
     pool.begin()
     expert = pool.expert

@@ -1,4 +1,4 @@
-"""Changes to a batch that leave the right button right. Never a flip: it would turn LEFT round."""
+"""Changes to frames that keep the right button right; no flip: it would swap LEFT and RIGHT."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def random_shift(frames: Tensor, pixels: int, *, seed: int, step: int) -> Tensor
 
     Args:
         frames: (B,H,W,3) of any type.
-        pixels: 3 at most for 84x84 frames, where a tile of the game has about 8.
+        pixels: 3 at most for 84x84 frames, in which a tile of 16x16 pixels is 5.6 wide and 8.4
+            high.
         seed: of the training.
         step: number of the batch.
     """
@@ -73,7 +74,7 @@ def _repeat_border(frames: Tensor, pixels: int) -> Tensor:
 
 
 def random_brightness(frames: Tensor, amount: float, *, seed: int, step: int) -> Tensor:
-    """Multiply each frame (B,H,W,3) u8 by a factor from 1 - amount to 1 + amount.
+    """Multiply each frame (B,H,W,3) u8 by a factor from 1 - amount to 1 + amount, up to 255.
 
     It is torchvision's ``adjust_brightness``, as in its ColorJitter.
     """

@@ -24,7 +24,8 @@ from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
 
 MOST_GOALS = 255
-"""Milestones whose numbers, and one more, fit into a byte."""
+"""So many milestones at most: a byte holds their numbers and one more, which says that all are
+reached."""
 
 
 class Batch(NamedTuple):
@@ -47,8 +48,8 @@ class Batch(NamedTuple):
     """(B,k) bool, with ``window``: which steps are there and chosen. The others repeat the
     episode's last frame, with button 0."""
     goals: Tensor | None = None
-    """(B,) or (B,k) i64: the number of the milestone that is next; that of milestones where all
-    are reached."""
+    """(B,) or (B,k) i64: the number of the milestone that is next, from 0; where all M are
+    reached, M."""
 
 
 Labels = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
@@ -56,7 +57,7 @@ Labels = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | Non
 
 
 def some_of(labels: Labels, which: slice) -> Labels:
-    """Those of some samples."""
+    """The labels of the samples ``which``."""
     buttons, *others = labels
     weights, previous, mask, goals = (None if one is None else one[which] for one in others)
     return buttons[which], weights, previous, mask, goals
@@ -370,8 +371,7 @@ def check_milestones(path: Path, names: Sequence[str], due: Sequence[str]) -> No
         raise PipelineError(
             f"{path}: its milestones are {' '.join(names) or 'none'}, not "
             f"{' '.join(due) or 'none'}; a subtask, or a network that is told its goal, takes "
-            "shards "
-            "of the same milestones only: name them with --train.shards"
+            "shards of the same milestones only: name them with --train.shards"
         )
     if len(names) > MOST_GOALS:
         raise PipelineError(

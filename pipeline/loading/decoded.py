@@ -16,9 +16,9 @@ class Decoded:
 
     Several processes fill it side by side: two that decode the same chunk write the same bytes.
 
-    Memory: chunks * chunk_bytes, as they are filled; in memory of no name, shared by all. There is
-    no such file on a disk: beside the shards it would lie on the very network disk that it should
-    spare, and what is mapped there and what is written are not one for two hosts.
+    Memory: chunks * chunk_bytes, taken as they are filled, in anonymous memory that all share. It
+    is no file on disk: beside the shards that would lie on the very network disk whose reads it
+    should save, where two hosts do not see each other's writes to a mapped file.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -45,7 +45,7 @@ class Decoded:
 
         Raises:
             PipelineError: a shard is damaged or gone.
-            IndexError: a row that there is not; ``out`` is as it was.
+            IndexError: a row that does not exist; ``out`` is as it was.
         """
         count = len(self.frames)
         if len(rows) and not (rows.min() >= 0 and rows.max() < count):

@@ -28,24 +28,28 @@ _SPARE_SLOTS = 2
 class Loader:
     """Batches of steps without end, in an order that is known in advance.
 
-    Law: the order is a pure function of (seed, epoch), of the kind of order (``uniform`` with a
+    Guarantee: the order is a pure function of (seed, epoch), of its kind (``uniform`` with a
     cache, windows without) and, in windows, of their size; whatever the number of workers, how they
     were started, or what was read before. ``batches(first=k)`` begins with batch k, to the sample.
     A batch is never written over while something refers to it.
 
-    Memory: frames that are decoded at a time, in `slots` shared by the processes; with a cache all
-    frames, decoded. Nothing else grows with the number of frames but the numbers of `Steps`.
+    Memory: the frames that are decoded at a time, in `slots` that the processes share; with a cache
+    all frames, decoded. What else grows with the number of frames is the index that `Steps` holds.
 
     Args:
         steps: what to read.
         plan: how, see `choose_plan`.
-        batch_size: of the batches.
+        batch_size: samples in a batch.
         seed: names the order.
-        rank, world: this reader of so many; together they read every step once an epoch.
-        pin_memory: put batches into memory from which a GPU copies by itself.
+        rank, world: number of this reader, and of readers, which share an epoch.
+        pin_memory: put batches into page-locked memory, from which a GPU copies by itself.
         start_method: fork, spawn or forkserver; None is Python's own choice.
         persistent_workers: keep them between two calls of ``batches``.
         worker_init: called in each worker with its number when it starts.
+
+    Raises:
+        ValueError: no steps, or no such rank or batch size.
+        PipelineError: fewer chunks of frames than readers.
     """
 
     def __init__(
@@ -119,7 +123,7 @@ class Loader:
 
     @property
     def order(self) -> str:
-        """What beside seed and epoch decides the order: another one is another training."""
+        """What decides the order beside seed and epoch; with another one it is another training."""
         return "uniform" if self._windows is None else f"windows of {self._windows.window}"
 
     def __iter__(self) -> Iterator[Batch]:
@@ -171,11 +175,7 @@ class Loader:
             yield from self._cut(block.rows, self._in_samples(frames))
 
     def _gathered(self, spans: Iterator[Span]) -> Iterator[Batch]:
-        """The batches of spans, gathered one at a time in this process.
-
-        All other work is done for a whole span at once; for each batch it would take as long as its
-        frames.
-        """
+        """The batches of spans, gathered one at a time in this process, all else by the span."""
         assert self._uniform is not None
         assert self.decoded is not None
         size, context = self.batch_size, self.steps.context
@@ -228,10 +228,7 @@ class Loader:
             yield self.steps.answers(*waiting.take(len(waiting.rows)))
 
     def _of_window(self, block: Block, skip: int, waiting: _Waiting) -> Iterator[Batch]:
-        """A window's batches after the first ``skip``.
-
-        After them one batch of left-over steps, if there are enough by then.
-        """
+        """A window's batches after the first ``skip``; then one of left-over steps, if enough."""
         assert block.groups is not None
         frames, rows = self._frames(block), block.rows
         kept, groups = len(rows) - block.rest, len(block.groups)
@@ -334,11 +331,13 @@ def load_batches(
     persistent_workers: bool = False,
     worker_init: Callable[[int], None] | None = None,
 ) -> Loader:
-    """A loader with everything chosen that is not said; ``print(loader.plan)`` says what was.
+    """A loader that chooses what is not given; ``print(loader.plan)`` tells what it chose.
 
     Args:
+        cache, workers, pool_bytes: as in `choose_plan`.
         epochs: how often each step will be read, if that is known: one epoch needs no cache.
-        rank, world, pin_memory, start_method, persistent_workers, worker_init: as in `Loader`.
+
+    All other arguments, and the errors, are those of `Loader`.
     """
     plan = choose_plan(
         steps,

@@ -9,19 +9,19 @@ from pipeline.loading.dataset import Steps
 from pipeline.system.workers import cores
 
 Cache = Literal["auto", "ram", "disk", "none"]
-"""``disk`` is what settings of old may say: it is ``ram``, whose order it had."""
+"""``disk`` stands in old settings and means ``ram``: the order of steps is the same."""
 
 POOL_BYTES = 48 << 20
 """Frames that one worker decodes at a time; with 84x84 frames, 148 chunks of 16."""
 ALWAYS_KEPT = 1 << 30
-"""Decoded frames up to so many bytes are kept: 50,000 of 84x84. A fixed number, as what is kept
-decides the order: with the free memory's the same settings would train another network on another
-day."""
+"""Decoded frames up to so many bytes are kept: 50,000 of 84x84. The number is fixed because it
+decides the order of steps: if it followed the free memory, the same settings would train another
+network on another day."""
 
 
 @dataclass(frozen=True)
 class LoadingPlan:
-    """What was chosen; ``str`` says it in one line."""
+    """How steps are read; ``str`` tells it in one line."""
 
     workers: int
     """Processes that read beside the one that trains; 0 reads in it."""
@@ -30,16 +30,17 @@ class LoadingPlan:
     window: int
     """Chunks that are decoded at a time, without a cache."""
     steps: int
+    """How many there are."""
     decoded_bytes: int
     """All frames, decoded."""
     pool_bytes: int
     """Frames that one worker decodes at a time."""
     note: str = ""
-    """What is to be said of the cache."""
+    """A remark about the cache, which ends that line."""
 
     @property
     def order(self) -> str:
-        """What beside seed and epoch decides the order: another one is another training."""
+        """What decides the order beside seed and epoch; with another one it is another training."""
         return f"windows of {self.window}" if self.cache == "none" else "uniform"
 
     def __str__(self) -> str:
@@ -65,17 +66,18 @@ def choose_plan(
     epochs: float | None = None,
     fast_reader: bool = True,
 ) -> LoadingPlan:
-    """Choose what was not said.
+    """Choose what is not given.
 
-    Law: the order follows from steps and settings alone, never from the machine: with "auto",
-    frames that are read more than once and take at most `ALWAYS_KEPT` decoded are kept in memory,
-    and any order of them is possible, where windows show a network the same few scenes for a while.
-    More are decoded anew in windows, unless ``cache`` says "ram".
-    Workers take the decoding off a fast reader's process, where there are cores for them; a
-    training on the processor needs its cores itself.
+    Guarantee: the order of steps depends on steps and settings alone, never on the machine. With
+    "auto", frames that are read more than once and take at most `ALWAYS_KEPT` bytes decoded are
+    kept in memory and read in any order; more are decoded anew each epoch, in windows, which show a
+    network the same few scenes for a while. ``cache`` "ram" keeps them whatever they take.
+    Workers decode for a fast reader, where there are cores for them; a training on the CPU needs
+    its cores itself.
 
     Args:
-        cache, workers: None and "auto" are chosen.
+        cache: "auto" chooses "ram" or "none".
+        workers: None chooses.
         pool_bytes: bound of the frames that one worker decodes at a time.
         epochs: how often each step will be read; None says many times.
         fast_reader: whether the batches go to something faster than the decoding, such as a GPU.
@@ -85,7 +87,7 @@ def choose_plan(
     decoded = chunks * source.chunk_bytes
     note = ""
     if cache == "disk":
-        cache, note = "ram", "; a cache on disk is no more, memory keeps the same order"
+        cache, note = "ram", "; there is no cache on disk now, memory keeps the same order"
     elif cache == "auto":
         again = epochs is None or epochs > 1
         cache = "ram" if again and decoded <= ALWAYS_KEPT else "none"

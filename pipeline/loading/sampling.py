@@ -1,4 +1,4 @@
-"""In which order the steps are seen: pure functions of a seed and an epoch, random to enter."""
+"""The order in which steps are read: a pure function of seed and epoch, entered at any place."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Permutation:
     same numbers on every machine and with every version of numpy.
 
     Args:
-        size: any number up to 2**62.
-        key: what names the shuffle: seed, epoch ...
+        size: up to 2**62.
+        key: numbers that name the shuffle: seed, epoch ...
     """
 
     def __init__(self, size: int, key: Sequence[int]) -> None:
@@ -77,9 +77,9 @@ class Span(NamedTuple):
 
 
 class UniformOrder:
-    """Every order is as likely as every other: for frames that lie decoded.
+    """A uniform shuffle of all steps, for frames that are kept decoded.
 
-    Law: in each epoch every step comes once, in an order that is a pure function of (seed,
+    Guarantee: in each epoch every step comes once, in an order that is a pure function of (seed,
     epoch). Epochs follow one another without a gap: a batch may span two. Of ``world`` readers
     reader ``rank`` has the batches k with k mod world = rank, so that together they see each step
     once. Resumes at any batch at no cost.
@@ -150,8 +150,8 @@ class Laid(NamedTuple):
 class WindowOrder:
     """Shuffled, and cheap for frames that lie compressed in chunks.
 
-    Law: in each epoch every step comes once. The chunks are shuffled and taken ``window`` at a
-    time; a batch has at most one step of a chunk (``window`` is at least the batch size), so
+    Guarantee: in each epoch every step comes once. The chunks are shuffled and taken ``window`` at
+    a time; a batch has at most one step of a chunk (``window`` is at least the batch size), so
     that its frames are as independent as if each had been drawn alone. What is left over when
     the steps of a window do not make whole batches is spread over its chunks, kept, and makes
     batches with what other windows leave over. The order is a pure function of (seed, epoch),
@@ -163,6 +163,10 @@ class WindowOrder:
     Args:
         counts: (C,) steps in each chunk.
         chunks: (C',) the chunks with any; None says all.
+        window: chunks that are decoded together.
+
+    Raises:
+        PipelineError: fewer chunks than readers.
     """
 
     def __init__(

@@ -41,9 +41,9 @@ class Selection:
     validation: Steps | None
     """None where no labelled step has that split."""
     validation_indices: Indices
-    """Steps of `validation` that are looked at, rising."""
+    """(n,) steps of `validation` that are looked at, ascending."""
     seeds: NDArray[np.uint32]
-    """Seed of every episode, whatever its split."""
+    """(S,) the seeds of all episodes, whatever their split, each once, ascending."""
     subtask: Subtask | None = None
     """None: steps of the whole game."""
     goals: tuple[str, ...] = ()
@@ -53,8 +53,9 @@ class Selection:
         """How a training reads its steps; what the settings leave open is chosen.
 
         Args:
-            device: type of the device that trains.
-            order: of the training that the run holds already; None where there is none.
+            device: type of the device that trains, such as ``cuda``.
+            order: the order of steps of the training that the run holds already; None where there
+                is none.
 
         Raises:
             PipelineError: the settings ask for another order than it had.
@@ -79,7 +80,11 @@ class Selection:
         return plan
 
     def loader(self, train: Train, device: str, order: str | None, **options: Any) -> Loader:
-        """The loader of a training, see `plan`."""
+        """The loader of a training; ``options`` are those of `Loader`.
+
+        Raises:
+            PipelineError: as in `plan`.
+        """
         return Loader(
             self.train,
             self.plan(train, device, order),
@@ -144,8 +149,7 @@ def select_shards(task: Task, train: Train) -> Selection:
         if subtask is not None and not len(unseen):
             raise PipelineError(
                 f"{names}: no labelled step lies in the subtask {subtask.name}; collect and label "
-                "some "
-                "with the same --milestone, --from and --to"
+                "some with the same --milestone, --from and --to"
             )
         raise PipelineError(
             f"{names}: every labelled step is in the validation split; "
@@ -172,8 +176,7 @@ def _goals(game: GameDescription) -> tuple[str, ...]:
     if not names:
         raise PipelineError(
             f"train.goal_conditioned: {game.name} has no milestones, so a network cannot be told "
-            "which "
-            "is next; give its game.yaml some, or leave goal_conditioned out"
+            "which is next; give its game.yaml some, or leave goal_conditioned out"
         )
     return names
 

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class SharedArray:
-    """An array of zeros in memory that has no name and dies with the last process that maps it.
+    """An array, at first of zeros, in anonymous memory that is freed with the last process.
 
     It survives a fork, and pickles while a process is being started (spawn, forkserver): parent
     and child then see the same numbers. Unlike ``/dev/shm``, which containers keep at 64 MB, it
@@ -23,7 +23,7 @@ class SharedArray:
 
     Args:
         shape, dtype: of ``array``.
-        huge: ask for pages of 2 MiB: worth it where megabytes are written at once.
+        huge: ask for pages of 2 MiB, which pays where megabytes are written at once.
     """
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike, *, huge: bool = False) -> None:

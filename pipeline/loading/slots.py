@@ -16,7 +16,7 @@ Frames = NDArray[np.uint8]
 
 
 class Slots:
-    """Blocks of frames, some for each worker, that travel to the reader as a number.
+    """Blocks of frames, some for each worker, of which only the number is sent to the reader.
 
     A worker fills a free slot and sends its number; the reader makes tensors of the slot's memory
     without a copy. When the last of them is gone the slot is free again: however long somebody

@@ -45,7 +45,9 @@ class Weights:
         """The factors as tables.
 
         Args:
-            rounds: of each shard's episodes; None stands for none.
+            actions: names of the A buttons.
+            paths: of the S shards.
+            rounds: (S,) those of each shard's episodes; None stands for none.
             buttons: (C,chunk_rows) the buttons of all rows, NO_ACTION where not chosen.
             shards: (C,) the shard of each chunk.
 
@@ -110,7 +112,9 @@ class ResolvedWeights:
     """Weight of a sample: that of its button times that of its shard."""
 
     classes: NDArray[np.float32]
+    """(A,) of each button."""
     shards: NDArray[np.float32]
+    """(S,) of each shard."""
 
     def __call__(self, buttons: Indices, shards: Indices) -> NDArray[np.float32]:
         """(...,) f32 of buttons (...,) and shards (...,)."""

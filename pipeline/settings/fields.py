@@ -104,7 +104,7 @@ class Train(Section):
     hidden: int = Field(256, ge=1)
     """Width of the last hidden layer."""
     shift: int = Field(0, ge=0, le=3)
-    """Random shift of the frames in pixels; more than 3 would move the player by a tile."""
+    """Random shift of the frames by up to so many pixels each way; a tile of quest is 5.6 wide."""
     brightness: float = Field(0.0, ge=0, le=0.5)
     """Random brightness: a factor of up to so much from 1."""
     cutout: int = Field(0, ge=0, le=42)

@@ -1,4 +1,4 @@
-"""Trainings that break down: numbers that are none any more, or a loss that has run away."""
+"""Trainings that break down: NaN or infinity in loss, gradient or weights, or divergence."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 TIMES = 10.0
-"""A loss has run away at so many times what ignorance costs."""
+"""A training diverges where its loss is so many times that of a network that knows nothing."""
 UPDATES = 20
-"""Updates on end that must be so bad on average before it counts."""
+"""So many updates in a row must have such a mean loss."""
 
 
 class NotFinite(ArithmeticError):
@@ -18,15 +18,15 @@ class NotFinite(ArithmeticError):
 
 
 def limit_of(first: float, actions: int) -> float:
-    """The loss beyond which a training has diverged.
+    """The loss, in nats a sample, beyond which a training has diverged.
 
-    Ignorance costs log(actions), or what the first update of this very training did (its samples
-    may be weighted). A network at ten times that is sure of the wrong button nearly
-    everywhere: 23 nats a sample of ten buttons. Healthy trainings, whatever their spikes, stay far
+    A network that knows nothing has log(actions), or what the first update of this very training
+    had (its samples may be weighted). At ten times that it is sure of the wrong button nearly
+    everywhere: 23 nats a sample of ten buttons. Sound trainings, whatever their spikes, stay far
     below it over UPDATES updates.
 
     Args:
-        first: loss of the first update.
+        first: loss of the first update, in nats.
         actions: number of buttons.
     """
     return TIMES * max(first, math.log(max(actions, 2)))

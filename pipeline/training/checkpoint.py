@@ -90,7 +90,7 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str:
-        """What it is known by, as a policy and as where a training starts: weights and contract.
+        """The identity of the policy: sha256 of weights and contract.
 
         Whoever trained these weights, wherever the file lies and however long it took, it plays
         the same. (A checkpoint's file holds seconds, settings and paths.)
@@ -108,7 +108,7 @@ class Checkpoint:
 
     @property
     def optimizer_sha256(self) -> str:
-        """The part of it that a training with ``keep_optimizer`` takes over.
+        """sha256 of the optimizer's state, as far as a training with ``keep_optimizer`` takes it.
 
         Learning rate and weight decay are those of the training's own settings.
         """
@@ -143,12 +143,12 @@ class Checkpoint:
 
 
 def number_of_goals(names: Sequence[str]) -> int:
-    """How many a network is told apart that is told of these milestones; 0 where it is not."""
+    """Goals of a network of these milestones: each, and that all are reached; 0 without any."""
     return len(names) + 1 if names else 0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, make durable, rename: ``path`` is the old checkpoint or the new one, whole.
+    """Write a temporary file, sync, rename: ``path`` is the old checkpoint or the new one, whole.
 
     The same content gives the same bytes, also in a training that was carried on.
 

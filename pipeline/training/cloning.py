@@ -40,7 +40,7 @@ from pipeline.training.tracking import Tracker, answers_picture
 
 
 class Judged(Protocol):
-    """What is asked of an evaluation: that of ``pipeline.evaluate`` has it."""
+    """The figures of an evaluation that choose ``best.pt``; `EvaluateResult` has them."""
 
     @property
     def success_rate(self) -> float: ...
@@ -53,14 +53,28 @@ class Judged(Protocol):
 
 
 Evaluator = Callable[[Path], Judged]
-"""Plays a checkpoint."""
+"""Plays the checkpoint in a file, and tells how well."""
 
 PICTURED = 12
 """Frames in the picture of answers."""
 
 
 class Training:
-    """The state of one run: network, optimizer, loader, and what was measured so far."""
+    """The state of one run: network, optimizer, loader, and what was measured so far.
+
+    Args:
+        run: where checkpoints and curves go.
+        train: settings.
+        selection: the steps; closed by `close`.
+        inputs: of `inputs_of`; the order of the steps is added.
+        device: where the network is computed.
+        dtype: bfloat16 or float32, of the network's arithmetic.
+        before: the checkpoint that is carried on from; None removes those of an earlier training.
+
+    Raises:
+        PipelineError: ``train.start_from`` is of another architecture, or ``track`` without its
+            package.
+    """
 
     def __init__(
         self,
@@ -152,7 +166,15 @@ class Training:
         return Cloner(network, self.device, dtype, optimizer, train.gradient_clip)
 
     def updates(self, evaluator: Evaluator | None) -> None:
-        """All updates that are left, with what is due between them."""
+        """All updates that are left, with what is due between them.
+
+        Args:
+            evaluator: chooses ``best.pt``; None leaves that to the validation split.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM; ``last.pt`` holds all updates.
+            PipelineError: the training breaks down, or a shard is damaged or gone.
+        """
         train = self.train
         with (
             tqdm(total=train.steps, initial=self.step, desc="train", unit="step", disable=None)
@@ -300,7 +322,7 @@ class Training:
             self._save("best.pt")
 
     def finish(self) -> TrainResult:
-        """Write the last checkpoints."""
+        """Write ``last.pt`` and ``final.pt``, and ``best.pt`` where nothing has chosen one."""
         progress, selection = self.progress, self.selection
         # Only checkpoints of older pipelines do not know the last updates.
         shown = self._recent() if len(self.last) else {}

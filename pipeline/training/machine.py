@@ -1,4 +1,4 @@
-"""What the machine can do: device, type of the arithmetic, threads, memory."""
+"""What a training computes with: device, precision, threads, memory."""
 
 from __future__ import annotations
 

@@ -75,10 +75,18 @@ class Cloner:
         weights: Tensor | None = None,
         goals: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One update, each sample's loss times its weight (B,).
+        """One update on B samples, each one's loss times its weight.
 
-            Returns: Loss and number of right answers before the update, both still on the device,
-            so that nobody waits for them.
+        Args:
+            frames: (B,H,W,3) u8, on the device like all others.
+            buttons: (B,) i64, the expert's.
+            rate: learning rate.
+            weights: (B,) f32; None weighs all alike.
+            goals: (B,) i64, for a network that is told its goal.
+
+        Returns:
+            Mean loss (nats) and number of right answers, both before the update and still on the
+            device, so that nobody waits for them.
 
         Raises:
             NotFinite: the loss or the norm of the gradient is not finite; nothing is updated. Not
@@ -113,9 +121,13 @@ class Cloner:
     def agreement(
         self, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]]
     ) -> dict[str, float]:
-        """``loss`` and ``agreement`` over batches of frames, buttons and, if told them, goals.
+        """Mean ``loss`` (nats) and ``agreement`` over batches.
 
         Agreement is the share of steps where the likeliest button is the expert's.
+
+        Args:
+            batches: at least one, each frames (B,H,W,3) u8, buttons (B,) i64 and, for a network
+                that is told its goal, goals (B,) i64.
         """
         loss = right = count = 0.0
         self.network.eval()

@@ -19,12 +19,12 @@ from pipeline.training.checkpoint import Checkpoint, Metrics
 
 
 class Best(TypedDict, total=False):
-    """Of best.pt."""
+    """What is known of best.pt."""
 
     by: str
-    """By what it was chosen."""
+    """What chose it: ``validation``, ``evaluation`` or ``nothing measured``."""
     score: list[float]
-    """Higher is better, the first number first."""
+    """Higher is better; the first number counts most."""
     step: int
 
 
@@ -33,7 +33,7 @@ class Progress:
     """What is measured on the way."""
 
     seconds: float = 0.0
-    """Spent on updates."""
+    """Wall-clock time of the updates."""
     measured: int = 0
     """The last step after which all that was due has been done: logs, validation, evaluation."""
     recent: list[tuple[float, int]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Progress:
     first_loss: float | None = None
     """That of the first update, before which the network was as it began."""
     above: int = 0
-    """Updates on end whose mean loss was beyond the limit of a healthy training."""
+    """Updates in a row whose mean loss was beyond the limit, `limit_of`."""
     validation: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, float] = field(default_factory=dict)
     best: Best = field(default_factory=Best)
@@ -76,11 +76,11 @@ def result_of(metrics: Metrics) -> TrainResult:
 
 
 class LastUpdates:
-    """The window over the last updates, and whether the training is still sound.
+    """Loss and right answers of the last updates, and whether the training is still sound.
 
     Args:
-        progress: where it goes on, and what it notes.
-        every: its length, ``train.log_every``.
+        progress: from where it goes on; it writes there what `note` and `trouble` find.
+        every: how many updates, ``train.log_every``.
         device: of the losses.
         actions: number of buttons.
     """
@@ -102,7 +102,7 @@ class LastUpdates:
         self._window.append((loss, right))
 
     def loss(self) -> float:
-        """Their mean; NaN where there are none."""
+        """Their mean loss, in nats; NaN where there are none."""
         if not self._window:
             return math.nan
         return float(torch.stack([loss for loss, _ in self._window]).mean())
@@ -112,14 +112,14 @@ class LastUpdates:
         return float(torch.stack([right for _, right in self._window]).sum())
 
     def note(self) -> None:
-        """Let the progress know them: it is about to be saved."""
+        """Write them into the progress, which is about to be saved."""
         self._progress.recent = [(float(loss), int(right)) for loss, right in self._window]
 
     def trouble(self, network: nn.Module, *, whole: bool) -> str | None:
         """What is wrong: loss or weights are not finite, or the training diverges.
 
         Args:
-            whole: a window, or the training, has come to its end.
+            whole: ``train.log_every`` updates, or the training, have come to their end.
         """
         if self._window:
             loss = self.loss()

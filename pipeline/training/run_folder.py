@@ -27,7 +27,7 @@ _WHERE_SET = ("goal_conditioned", "subtask", "version")
 
 @dataclass(frozen=True)
 class Run:
-    """Where the networks of a training lie, and what is told of it."""
+    """Where the checkpoints of a training lie, and what they tell of it."""
 
     name: str
     folder: Path
@@ -40,7 +40,15 @@ class Run:
 def inputs_of(
     train: Train, headers: Sequence[ShardHeader], precision: str, subtask: Subtask | None = None
 ) -> Inputs:
-    """All that decides the weights, as JSON; two trainings with the same inputs are one."""
+    """All that decides the weights, as JSON; two trainings with the same inputs are one.
+
+    Args:
+        headers: of the shards, in the order in which they are read.
+        precision: of the arithmetic, ``bfloat16`` or ``float32``.
+
+    Raises:
+        PipelineError: no ``train.start_from``, or it cannot be read.
+    """
     decisive = (
         "batch_size", "learning_rate", "weight_decay", "optimizer", "schedule", "gradient_clip",
         "hidden", "shift", "brightness", "cutout", "seed", "deterministic", "max_labels",
@@ -83,6 +91,9 @@ def carry_on_from(folder: Path, inputs: Inputs, train: Train) -> Checkpoint | No
 
     A ``final.pt`` that a loop copied there from a folder of one of its rounds is no training to
     carry on, and gives way to one: nothing is lost.
+
+    Raises:
+        PipelineError: the folder holds another training, or its checkpoint cannot be read.
     """
     path = next((p for p in (folder / "last.pt", folder / "final.pt") if p.exists()), None)
     if path is None:
@@ -126,11 +137,11 @@ def finished(folder: Path, inputs: Inputs, train: Train) -> Checkpoint | None:
 
 
 def best_kept(folder: Path, inputs: Inputs, told: Best, train: Train) -> Best:
-    """What is known of ``best.pt`` where a training carries on: by what chosen, score, step.
+    """What is known of ``best.pt`` where a training carries on: what chose it, score, step.
 
     A training that was killed after it had saved a better one, and before it said so in
-    ``last.pt``, has a ``best.pt`` from ahead. One from beyond the
-    training's steps is removed.
+    ``last.pt``, has a ``best.pt`` of a later step than that. One from beyond the training's steps
+    is removed.
 
     Args:
         told: what ``last.pt`` says of it.
@@ -150,7 +161,7 @@ def best_kept(folder: Path, inputs: Inputs, told: Best, train: Train) -> Best:
 
 
 def _differences(checkpoint: Checkpoint, inputs: Inputs, train: Train) -> list[str]:
-    """Inputs that are others than those of this training; none: it is of this training."""
+    """The inputs that differ from this training's; none: the checkpoint is of this training."""
     unset = {name: None for name in _WHERE_SET if name not in inputs}
     return [
         f"{name} {_short(checkpoint.inputs.get(name))}, now {_short(value)}"

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 
 def leave_interrupts(_worker: int) -> None:
-    """Ctrl-C reaches the loader's processes too, but theirs is to serve the step that ends."""
+    """Ignore Ctrl-C in a worker of the loader: the step that is being finished needs it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def finish_the_step() -> Iterator[threading.Event]:
-    """For a while, the first Ctrl-C or SIGTERM sets the event instead of breaking off."""
+    """Inside the block the first Ctrl-C or SIGTERM only sets the event; the second is obeyed."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may handle signals

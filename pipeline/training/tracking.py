@@ -66,7 +66,7 @@ class Tracker:
             self._wandb.log({name: self._wandb.Image(picture)}, step=step)
 
     def flush(self) -> None:
-        """Hand all so far to the system, so that a kill does not lose it."""
+        """Write all so far to the files, so that a kill does not lose it."""
         self._board.flush()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ DROPPED = 0.2
 THINNED = 32
 """Thinned networks of one student."""
 TOGETHER = 64
-"""Frames of a question: as many more at a time are hardly faster, and need more memory."""
+"""Frames that a network is asked about at a time: more are hardly faster, and need more memory."""
 _BLOCK = 2048
 """Rows of a block of distances: with as many columns 16 MiB."""
 
@@ -24,7 +24,7 @@ Features = NDArray[np.float32]
 
 
 def entropy(probabilities: Array) -> Array:
-    """(n,) entropy in nats of n distributions (n,A) over buttons: 0 is sure, log A knows nothing.
+    """(n,) entropy in nats of n distributions (n,A) over buttons: 0 is sure, log A uniform.
 
     Settles and Craven 2008 compare it with `margin` and others.
     """
@@ -60,7 +60,7 @@ def softmax(logits: Array) -> Array:
 
 
 class Student:
-    """A checkpoint that is asked how it sees frames; in float32, and nothing is learned.
+    """A checkpoint that is asked for features and probabilities, in float32; it learns nothing.
 
     What it says of a frame is a function of the frame: it is always asked about TOGETHER frames,
     blank ones where there are fewer, because batches of another shape differ by rounding.
@@ -104,7 +104,7 @@ class Student:
         return seen[: len(frames)]
 
     def probabilities(self, features: Features) -> Array:
-        """(n,A) how likely the student takes each button to be the expert's."""
+        """(n,A) the network's probability of each button, of features (n,hidden)."""
         return softmax(features @ self._weight.T + self._bias)
 
     def thinned(self, features: Features, seed: int) -> Array:

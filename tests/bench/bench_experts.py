@@ -116,7 +116,9 @@ def measure(episodes: int, repeats: int) -> dict[str, Any]:
         opening.SHIPPED = folder  # for this process the programs below are the shipped ones
         paths, columns = programs(folder), states(folder / "datasets", episodes)
         starts: dict[str, list[float]] = {isolation: [] for isolation in ISOLATIONS}
-        rates = {program: {isolation: [] for isolation in ISOLATIONS} for program in paths}
+        rates: dict[str, dict[str, list[float]]] = {
+            program: {isolation: [] for isolation in ISOLATIONS} for program in paths
+        }
         for repeat in range(repeats + 1):
             for program, path in paths.items():
                 same = []

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from pipeline import collect, label, preprocess
+from pipeline.reports.results import LabelResult
 from pipeline.settings.reading import Settings
 from tests.bench.machine import machine
 from tests.changed import change
@@ -31,14 +32,16 @@ def measure(episodes: int, repeats: int) -> dict[str, object]:
         )
         collect.run(settings)
         source = preprocess.run(settings).shards[0]
-        rates = []
+        rates, labels = [], 0
         for _ in range(repeats):
             started = time.perf_counter()
             result = label.run(change(settings, label={"shards": [source]}))
+            assert isinstance(result, LabelResult)
             rates.append(result.asked / (time.perf_counter() - started))
+            labels = result.asked
             Path(result.shards[0]).unlink()
     return {
-        "labels": result.asked,
+        "labels": labels,
         "labels_per_second": statistics.median(rates),
         "slowest": min(rates),
         "fastest": max(rates),

@@ -17,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,7 +50,7 @@ def played(folder: str, count: int) -> Questions:
         return Questions({n: shard.state(n)[rows] for n in shard.state_names}, list(frames[rows]))
 
 
-def bare(requests: list[dict[str, Any]], concurrency: int) -> float:
+def bare(requests: Sequence[Any], concurrency: int) -> float:
     """Seconds for all requests through the SDK alone."""
 
     async def go() -> None:

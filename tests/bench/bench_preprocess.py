@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,14 +134,12 @@ def encoders() -> dict[str, Callable[[bytes], bytes]]:
     }
     found["zlib-ng 7, filtered"] = ng(7, zlib_ng.Z_FILTERED)
     for level in (1, 6):
-        found[f"libdeflate {level}"] = lambda data, level=level: bytes(
-            codecs.deflate_encode(data, level=level)
-        )
+        found[f"libdeflate {level}"] = partial(codecs.deflate_encode, level=level)
     if importlib.util.find_spec("isal"):
         from isal import isal_zlib
 
         for level in (1, 3):
-            found[f"isal {level}"] = lambda data, level=level: isal_zlib.compress(data, level)
+            found[f"isal {level}"] = partial(isal_zlib.compress, level=level)
     return found
 
 

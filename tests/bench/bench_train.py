@@ -46,7 +46,9 @@ def stage(folder: Path, steps: int) -> float:
                 },
             }
         )
-        return float(train.run(settings).samples_per_second)
+        speed = train.run(settings).samples_per_second
+        assert speed is not None
+        return speed
 
 
 def plain(folder: Path, steps: int) -> float:
@@ -73,7 +75,7 @@ def plain(folder: Path, steps: int) -> float:
         actions = torch.as_tensor(buttons[chosen])
         loss = functional.cross_entropy(network(observations), actions)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
     return steps * BATCH / (time.perf_counter() - started)

@@ -55,7 +55,8 @@ class StockConsole:
 
     def screen(self) -> NDArray[np.uint8]:
         pixels = np.frombuffer(self._ffi.buffer(self._image.buffer), np.uint8)
-        return pixels.reshape(HEIGHT, WIDTH, 4)[..., :3].copy()
+        screen: NDArray[np.uint8] = pixels.reshape(HEIGHT, WIDTH, 4)[..., :3].copy()
+        return screen
 
     def ram(self) -> bytes:
         memory = self._board.memory

@@ -71,8 +71,8 @@ def test_a_cache_on_disk_that_old_settings_ask_for_is_one_in_memory(steps: Steps
     chosen = resources.choose_plan(steps, batch_size=3, cache="disk", workers=0)
     assert chosen.cache == "ram"
     assert str(chosen) == (
-        "loading 160 steps: all kept decoded in memory (0.00 GB decoded); a cache on disk is no "
-        "more, memory keeps the same order; any order; no workers"
+        "loading 160 steps: all kept decoded in memory (0.00 GB decoded); there is no cache on "
+        "disk now, memory keeps the same order; any order; no workers"
     )
 
 

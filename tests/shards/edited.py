@@ -63,14 +63,15 @@ def recorded(path: Path, seeds: range, **header: Any) -> Path:
 
 def varied(path: Path, **header: Any) -> Path:
     """Six episodes: won and lost, milestones reached and not, labelled in part, whole and not."""
-    status = np.array([1, 1, 1, 1, 1], np.uint8), np.array([1, 3, 1, 2, 0], np.uint8)
-    whole, part = (
-        {
-            "label_status": s,
-            "expert_actions": np.where(s == LabelStatus.LABELLED, 1, NO_ACTION).astype(np.uint8),
+
+    def labels(*status: int) -> dict[str, Any]:
+        buttons = [1 if one == LabelStatus.LABELLED else NO_ACTION for one in status]
+        return {
+            "label_status": np.array(status, np.uint8),
+            "expert_actions": np.array(buttons, np.uint8),
         }
-        for s in status
-    )
+
+    whole, part = labels(1, 1, 1, 1, 1), labels(1, 3, 1, 2, 0)
     reached = np.array([2, 5], np.int32)
     episodes = [
         small(10),

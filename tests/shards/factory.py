@@ -64,7 +64,7 @@ def make_episode(
         label_status=np.full(
             steps, LabelStatus.LABELLED if labelled else LabelStatus.UNLABELLED, np.uint8
         ),
-        rewards=rng.integers(0, 3, steps).astype(np.float32) / 2,
+        rewards=rng.integers(0, 3, steps).astype(np.float32) / np.float32(2),
         terminated=last & (ends == "terminated"),
         truncated=last & (ends == "truncated"),
         state={

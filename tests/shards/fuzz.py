@@ -36,7 +36,7 @@ def flipped_bits(data: bytearray, rng: Rng) -> None:
 
 def changed_bytes(data: bytearray, rng: Rng) -> None:
     for at in rng.integers(0, len(data), rng.choice([1, 1, 2, 8])):
-        data[at] = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
+        data[at] = int(rng.choice([0, 1, 127, 128, 255, int(rng.integers(256))]))
 
 
 def changed_number(data: bytearray, rng: Rng) -> None:

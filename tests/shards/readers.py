@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _poison: list[Path] = []
 
 def read(path: Path, extra: int = 0) -> Any:
     """Do what the name of the file says; else say something about the file and the process."""
-    misfortunes = {
+    misfortunes: dict[str, Callable[[], object]] = {
         "sleeps": lambda: time.sleep(60),
         "spins": lambda: re.match("(a+)+$", "a" * 60 + "b"),  # holds the interpreter throughout
         "crashes": lambda: ctypes.string_at(0),

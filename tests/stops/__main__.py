@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.stops.commands import CHAINS, COMMANDS, SHORT
 from tests.stops.runner import Workplace
@@ -27,7 +28,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="stop points side by side")
     parser.add_argument("--keep", type=Path, help="where to work, and leave what went wrong")
     chosen = parser.parse_args()
-    rows, faults = [], []
+    rows: list[dict[str, Any]] = []
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         place = Workplace(chosen.keep or Path(temporary))
         for name in chosen.commands or COMMANDS:
@@ -44,8 +46,8 @@ def main() -> int:
                 stopped = len(points)
             faults += wrong
             row = {"command": name, "points": len(whole["calls"]), "states": len(whole["states"])}
-            row["stopped"] = stopped
-            rows.append({**row, "faults": len(wrong), "processor": round(_processor() - began, 1)})
+            more = {"faults": len(wrong), "processor": round(_processor() - began, 1)}
+            rows.append({**row, "stopped": stopped, **more})
             print(json.dumps(rows[-1]), *wrong, sep="\n", flush=True)
     stopped, points = (sum(row[key] for row in rows) for key in ("stopped", "points"))
     print(f"{len(rows)} commands, {points} points, {stopped} stops, {len(faults)} faults")

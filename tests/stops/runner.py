@@ -72,7 +72,7 @@ def _prepare() -> None:
                 if callable(getattr(module, what, None)):
                     setattr(module, what, stand_in)
     provenance.code_version = lambda: "one"  # type: ignore[assignment]
-    pipeline.training.cloning.perf_counter = lambda: 0.0  # type: ignore[assignment]
+    pipeline.training.cloning.perf_counter = lambda: 0.0  # type: ignore[attr-defined]
 
 
 FIRST = "from pipeline.emulator.mgba_library import load_mgba; load_mgba()"

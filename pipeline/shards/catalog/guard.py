@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,11 +77,11 @@ def guarded(
     seconds: float | Callable[[Path], float] = 20,
     memory: int = 4 << 30,
     arguments: Mapping[str, Any] | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Call a function of this package on each path, in one child process; answers in order.
 
     A file that hangs, crashes or bloats the child costs that child; a new one does the rest. The
-    child ends with the iterator, and also when the caller is killed.
+    child ends when the generator does or is closed, and also when the caller is killed.
 
     Args:
         function: ``"pipeline.room.module:name"``, of a path and ``arguments``; it returns what
