@@ -241,7 +241,7 @@ def test_killed_and_started_again_it_ends_with_the_same_shards(
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert shards(tmp_path) == shards(folder)
     (one, other) = (folder_ / "checkpoints/tiny/final.pt" for folder_ in (folder, tmp_path))

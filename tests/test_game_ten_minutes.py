@@ -47,7 +47,7 @@ def test_another_game_is_taught_in_ten_minutes(tmp_path: Path) -> None:
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     variables = load_game(tmp_path / "mine").variables

@@ -282,7 +282,7 @@ def test_a_missing_system_library_is_named_with_the_command_that_installs_it(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert (done.stdout, done.stderr) == (
@@ -303,7 +303,7 @@ def test_a_missing_python_package_is_named_with_the_command_that_installs_it(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert (done.stdout, done.stderr) == (

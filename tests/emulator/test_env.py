@@ -319,6 +319,6 @@ def test_make_finds_the_game_after_importing_pipeline_alone() -> None:
         "import pipeline, gymnasium\nprint(gymnasium.make('GBA/quest-v0').reset(seed=1)[0].shape)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert (done.stdout, done.stderr) == ("(160, 240, 3)\n", "")

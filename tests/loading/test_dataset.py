@@ -15,11 +15,8 @@ from pipeline.loading.dataset import Steps
 from pipeline.loading.weights import Weights
 from pipeline.shards.format.schema import TRAIN, VALIDATION
 from pipeline.system.errors import PipelineError
+from tests.descriptors import open_files
 from tests.loading import made
-
-
-def open_files() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def numbers_of(steps: Steps) -> list[int]:
@@ -327,8 +324,7 @@ def test_hundreds_of_shards_are_read_with_few_open_files(tmp_path: Path) -> None
     for n in range(1, 300):
         os.link(first, tmp_path / f"{n:04d}.h5")
     steps = Steps(sorted(tmp_path.glob("*.h5")))
-    before = open_files()
     assert numbers_of(steps) == [0, 1, 2] * 300
-    assert open_files() - before <= 256
+    assert open_files(tmp_path) <= 256
     steps.close()
-    assert open_files() <= before
+    assert open_files(tmp_path) == 0

@@ -38,7 +38,7 @@ def test_processes_that_decode_the_same_chunk_at_once_do_not_disturb_each_other(
         for reader in readers:
             reader.start()
         for _ in readers:
-            assert answers.get(timeout=60) == list(range(STEPS))
+            assert answers.get(timeout=600) == list(range(STEPS))
         for reader in readers:
             reader.join()
 

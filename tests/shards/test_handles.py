@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.shards.reader import Shard
 from pipeline.system.errors import PipelineError
+from tests.descriptors import open_files
 from tests.shards.factory import make_episode, make_header, raw_shard, write
 from tests.shards.hostile import reseal
 
@@ -50,20 +51,15 @@ def test_a_forked_process_opens_the_file_for_itself(tmp_path: Path) -> None:
         assert _sum_of(shard) == here
 
 
-def open_files() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
-
-
 def test_one_descriptor_is_open_while_a_shard_is_and_none_after(tmp_path: Path) -> None:
     paths = [raw_shard(tmp_path / f"{i}.h5", (3,)) for i in range(4)]
-    before = open_files()
     shards = [Shard(path) for path in paths]
     assert [shard.n_frames for shard in shards] == [3] * 4
-    assert open_files() == before + 4
+    assert open_files(tmp_path) == 4
     shards[0].close()
-    assert open_files() == before + 3
+    assert open_files(tmp_path) == 3
     del shards
-    assert open_files() == before
+    assert open_files(tmp_path) == 0
 
 
 def test_where_the_chunks_lie_can_be_read_by_another_process(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_container_that_takes_a_killed_ones_place_carries_on_after_minutes(
         )
         assert not waiting.done()
         pass_minutes(settings)
-        answers, stopped = waiting.result(timeout=60)
+        answers, stopped = waiting.result(timeout=600)
         assert (answers.status.tolist(), stopped) == ([1, 1, 1], None)
         assert len(server.asked) == 3
     assert capsys.readouterr().err == ""  # one line, whoever waits
@@ -186,7 +186,7 @@ def test_claims_of_a_former_version_end_after_a_lease_and_its_answers_are_kept(
             waiting = pool.submit(answers_of, settings, [1, 2, 3])
             assert "asked by process 4194305 on " in wait_for_line(capsys)
             pass_minutes(settings)
-            answers, _ = waiting.result(timeout=60)
+            answers, _ = waiting.result(timeout=600)
         assert answers.status.tolist() == [1, 1, 1]
         assert len(server.asked) == 3
         costs = answers_of(settings, [1, 2])[0].costs
@@ -219,7 +219,7 @@ def test_a_batch_that_a_killed_container_submitted_is_found_by_the_next(tmp_path
         server.batches.hold = True
         command = [sys.executable, "-c", script, "label", "--config", str(config)]
         process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        assert process[0].wait(timeout=60) == -signal.SIGKILL
+        assert process[0].wait(timeout=600) == -signal.SIGKILL
         server.intercept = lambda _: None
         told = label.run(settings).stopped
         assert re.fullmatch(

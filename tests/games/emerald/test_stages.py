@@ -119,7 +119,7 @@ def test_the_command_goes_on_with_a_warning_and_without_the_flag_ends_in_one_lin
              "2", "--workers", "1", "--expert.path", str(settings.expert.path),
              "--paths.datasets", str(tmp_path)]  # fmt: skip
     command = [sys.executable, "-m", "pipeline", *words]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert refused.returncode == 2
     assert refused.stderr == (
         f"error: {rom}: 4096 bytes, less than the 16777216 of the whole Pokemon Emerald: trimmed "
@@ -127,7 +127,7 @@ def test_the_command_goes_on_with_a_warning_and_without_the_flag_ends_in_one_lin
         "go on with this one by --unverified-rom\n"
     )
     command += ["--unverified-rom", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"warning: {rom}: 4096 bytes, less than the 16777216 of")
     assert done.stderr.count("warning:") == 1
