@@ -19,6 +19,7 @@ BENCHMARKS = {
     "ram": [],
     "preprocess": ["--repeats", "5"],
     "train": ["--repeats", "3"],
+    "busy": ["--repeats", "3"],
     "label": ["--repeats", "3"],
     "memory": [],
     "verify": [],
