@@ -1,6 +1,5 @@
 """What `make` does before there is an environment; stand-ins for its programs note each call."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,10 +56,10 @@ class Machine:
         )
 
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        # Nothing of the make that runs the tests: it hands on its variables, PYTHON among them.
         return subprocess.run(
             ["make", *words],
-            cwd=self.folder, env=env | {"PATH": str(self.programs)}, capture_output=True, text=True,
+            cwd=self.folder, env={"PATH": str(self.programs)}, capture_output=True, text=True,
         )  # fmt: skip
 
     def called(self, name: str) -> list[str]:
