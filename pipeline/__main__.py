@@ -30,6 +30,12 @@ from pipeline.system.strict_json import json_text
 if TYPE_CHECKING:
     from pipeline.commands.action import Action
 
+SPINS = "1000"
+"""How often an OpenMP thread looks before it sleeps, unless GOMP_SPINCOUNT says otherwise.
+
+Two trainings on two cores each have a tenth of a fair half where threads spin as they like, and a
+quiet one loses an eighth where they never do (`tests.bench.bench_busy`): so they spin a little.
+"""
 PLACES = {
     **dict.fromkeys(("dagger", "curriculum", "compare", "author"), "pipeline.loops"),
     **dict.fromkeys(("setup", "doctor"), "pipeline.commands"),
@@ -61,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     141, as in a shell, where nobody reads its output any more.
     """
-    # OpenMP threads that spin while they wait cost a busy machine ten times the speed, and threads
-    # that never do cost a quiet one a sixth of it: so they spin a little. Set before torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "200000")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch loads
     prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

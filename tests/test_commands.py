@@ -1,6 +1,7 @@
 """The command line: exit codes, one line for a mistake, one JSON line for machines."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,22 @@ def test_data_show_of_no_shard_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == (
         "error: text.h5: not an HDF5 file, so no shard; make the shard anew, or leave it out\n"
     )
+
+
+@pytest.mark.parametrize("said, holds", [(None, "1000"), ("7", "7")])
+def test_waiting_threads_spin_a_little_unless_the_user_says_otherwise(
+    said: str | None, holds: str
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from pipeline.__main__ import main\n"
+        "assert 'torch' not in sys.modules, 'too late: OpenMP reads it as it loads'\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(os.environ['GOMP_SPINCOUNT'])\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    env |= {} if said is None else {"GOMP_SPINCOUNT": said}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == holds

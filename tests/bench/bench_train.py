@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,13 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.__main__ import SPINS
 from tests.bench.machine import machine
 
 FRAMES, BATCH = 4096, 64
 
 
 def stage(folder: Path, steps: int) -> float:
-    """Samples a second of `pipeline.train.run`."""
+    """Samples a second of `pipeline.train.run`, its threads as the command sets them."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     from pipeline import train
     from pipeline.settings.reading import Settings
 
