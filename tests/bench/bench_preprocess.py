@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import imagecodecs
 import numpy as np
 from PIL import Image
-from zlib_ng import zlib_ng
 
 from pipeline import collect, preprocess
 from pipeline.settings.reading import Settings
@@ -121,6 +120,8 @@ def stage(shard: Path, folder: Path, workers: int) -> Speed:
 
 
 def encoders() -> dict[str, Callable[[bytes], bytes]]:
+    from zlib_ng import zlib_ng  # of `make bench`: --encoders alone needs it
+
     def ng(level: int, strategy: int) -> Callable[[bytes], bytes]:
         def encode(data: bytes) -> bytes:
             stream = zlib_ng.compressobj(level, zlib_ng.DEFLATED, 15, 9, strategy)
