@@ -134,8 +134,9 @@ def test_h5dump_and_h5py_list_a_file_in_the_order_that_explains_it(shard: Path) 
     order = [line.split()[-1].lstrip("/") for line in text.splitlines() if " /" in line][1:]
     named = [name for name in order if not name.startswith("state/")]
     assert named == [name for name in DESCRIBED if name in order]
-    with h5py.File(shard) as file:
-        assert list(file) == [name for name in order if "/" not in name]
+    if h5py.version.version_tuple >= (3, 12):  # 3.11 lists a file's root by name, groups in order
+        with h5py.File(shard) as file:
+            assert list(file) == [name for name in order if "/" not in name]
 
 
 def test_h5dump_prints_every_number(shard: Path) -> None:
