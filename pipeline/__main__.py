@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.commands.action import Action
 
 SPINS = "1000"
-"""How often an OpenMP thread looks before it sleeps, unless GOMP_SPINCOUNT says otherwise.
+"""How often a waiting OpenMP thread looks before it sleeps (GOMP_SPINCOUNT, OMP_WAIT_POLICY).
 
 Two trainings on two cores each have a tenth of a fair half where threads spin as they like, and a
 quiet one loses an eighth where they never do (`tests.bench.bench_busy`): so they spin a little.
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     141, as in a shell, where nobody reads its output any more.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch loads
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # before torch loads
     prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

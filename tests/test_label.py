@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pipeline import label
 from pipeline.settings.reading import Settings
 from pipeline.shards.catalog.catalogue import entries_of
 from pipeline.shards.catalog.facts import Facts
+from pipeline.shards.format.schema import TRAIN, VALIDATION
 from pipeline.shards.reader import Shard
 from pipeline.shards.repair.diff import diff
 from tests.changed import change
@@ -134,3 +136,39 @@ def test_a_picture_is_asked_about_once_where_repeats_are_left_out(
     assert status.tolist() == [1, 1, 0, 0, 0, 1, 1, 1, 1, 0]
     whole = change(once, label={"repeats": True})
     assert label.run(whole).labels == 10
+
+
+def test_replaced_labels_are_those_of_one_expert_where_repeats_are_left_out(
+    settings: Settings, tmp_path: Path
+) -> None:
+    at_wall = make_episode(6, 0, size=(84, 84))
+    at_wall.frames[1:] = at_wall.frames[0]
+    path = write(tmp_path / "datasets/tiny/c-84-v001.h5", processed_header(), [at_wall])
+    for button in ("UP", "B"):
+        (tmp_path / f"{button}.py").write_text(f"def act(s):\n    return {button!r}\n")
+    first = change(settings, expert={"path": tmp_path / "UP.py"}, label={"shards": [str(path)]})
+    (labelled,) = label.run(first).shards
+    second = change(
+        settings,
+        expert={"path": tmp_path / "B.py"},
+        label={"shards": [str(labelled)], "relabel": True, "repeats": False},
+    )
+    (replaced,) = label.run(second).shards
+    with Shard(replaced) as shard:
+        assert len(set(shard.column("expert_actions").tolist())) == 1
+
+
+def test_a_picture_has_a_label_in_the_split_that_is_trained_on(
+    settings: Settings, tmp_path: Path
+) -> None:
+    unseen, seen = make_episode(3, 0, size=(84, 84)), make_episode(3, 1, size=(84, 84))
+    seen.frames[:] = unseen.frames[:]
+    episodes = [replace(unseen, split=VALIDATION), replace(seen, split=TRAIN)]
+    path = write(tmp_path / "datasets/tiny/d-84-v001.h5", processed_header(), episodes)
+    (tmp_path / "any.py").write_text("def act(s):\n    return 'UP'\n")
+    once = change(
+        settings,
+        expert={"path": tmp_path / "any.py"},
+        label={"shards": [str(path)], "repeats": False},
+    )
+    assert label.run(once).labels == 6

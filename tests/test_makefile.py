@@ -35,7 +35,9 @@ class Machine:
         for name in ("setup.cfg", "pyproject.toml", "constraints.txt"):
             (self.folder / name).touch()
         for name in ("bash", "sh", "make", "grep", "mkdir", "cp", "touch"):
-            (self.programs / name).symlink_to(str(shutil.which(name)))
+            there = shutil.which(name)
+            assert there, name
+            (self.programs / name).symlink_to(there)
         self.program("ldconfig", "#!/bin/sh\n")  # it finds no libmgba
         self.program("apt-cache", "#!/bin/sh\n")  # and knows each package
         self.program("id", "#!/bin/sh\necho 0\n")  # root

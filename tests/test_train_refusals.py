@@ -140,6 +140,21 @@ def test_a_start_of_another_architecture(settings: Settings) -> None:
     )
 
 
+@pytest.mark.parametrize("before, now", [("adam", "muon"), ("muon", "adamw"), ("adamw", "adam")])
+def test_the_state_of_another_optimizer_is_not_taken_over(
+    settings: Settings, before: str, now: str
+) -> None:
+    start = train.run(change(settings, train={"optimizer": before, "steps": 2})).checkpoint
+    keys = {"start_from": start, "keep_optimizer": True, "optimizer": now, "steps": 2}
+    with pytest.raises(PipelineError) as caught:
+        train.run(change(settings, run="two", train=keys))
+    assert str(caught.value) == (
+        f"{start}: its optimizer is {before}, not {now}; give --train.optimizer {before}, or "
+        "--train.keep_optimizer false"
+    )
+    train.run(change(settings, run="three", train={**keys, "keep_optimizer": False}))
+
+
 def test_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
     other = change(settings, train={"start_from": str(tmp_path / "none.pt")})
     assert error_of(lambda: train.run(other)) == (

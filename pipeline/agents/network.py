@@ -84,7 +84,12 @@ class NetworkActor:
             buttons = probabilities.argmax(axis=1)
         elif self.mode == "unstuck":
             games = zip(probabilities, frames, turns, strict=True)
-            buttons = np.array([less_tried(row, one, turn.memory) for row, one, turn in games])
+            buttons = np.array(
+                [
+                    less_tried(row, one, turn.memory, turn.goal if self.told else 0)
+                    for row, one, turn in games
+                ]
+            )
         else:
             draws = np.array([turn.rng.random() for turn in turns])
             reached = probabilities.cumsum(axis=1) > draws[:, None]
@@ -118,7 +123,9 @@ class NetworkActor:
         return known
 
 
-def less_tried(probabilities: NDArray[np.float64], frame: Frames, memory: dict[str, Any]) -> int:
+def less_tried(
+    probabilities: NDArray[np.float64], frame: Frames, memory: dict[str, Any], goal: int = 0
+) -> int:
     """The likeliest button, those that were pressed on this very picture before made unlikelier.
 
     A student that presses against a wall sees the same picture again, and argmax alone says the
@@ -130,9 +137,11 @@ def less_tried(probabilities: NDArray[np.float64], frame: Frames, memory: dict[s
         probabilities: (A,) of one game.
         frame: (H,W,3) u8, the picture as the network sees it.
         memory: the game's; 16 + A bytes a picture are kept in it.
+        goal: what the network is told; the same picture with another goal is another one.
     """
     picture = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
-    pressed = memory.setdefault("pressed", {}).setdefault(picture, bytearray(len(probabilities)))
+    seen = memory.setdefault("pressed", {})
+    pressed = seen.setdefault((goal, picture), bytearray(len(probabilities)))
     tried = np.frombuffer(pressed, np.uint8).astype(np.float64)
     with np.errstate(divide="ignore"):
         button = int((np.log(probabilities) - math.log(10) * tried).argmax())

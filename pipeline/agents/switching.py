@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.agents.network import NetworkActor
@@ -184,7 +184,11 @@ class SwitchingActor:
         choices: dict[int, Choice] = {}
         for checkpoint in dict.fromkeys(asked):
             rows = [i for i, one in enumerate(asked) if one == checkpoint]
-            chosen = self.actors[checkpoint].act(frames[rows], [turns[i] for i in rows])
+            theirs = [
+                replace(turns[i], memory=turns[i].memory.setdefault(str(checkpoint), {}))
+                for i in rows
+            ]
+            chosen = self.actors[checkpoint].act(frames[rows], theirs)
             choices.update(zip(rows, chosen, strict=True))
         return [choices[i] for i in range(len(turns))]
 

@@ -144,10 +144,12 @@ def steps_to_ask(
     """
     label = work.options
     asked = np.full(shard.n_frames, True) if label.relabel else ~labels.labelled
-    todo = np.flatnonzero(asked & plan.asks_about(shard))
+    about = plan.asks_about(shard)
+    todo = np.flatnonzero(asked & about)
     if not label.repeats:
-        known = np.setdiff1d(np.flatnonzero(labels.labelled), todo)
-        todo = todo[~repeated(shard, todo, known)]
+        known = np.setdiff1d(np.flatnonzero(labels.labelled & about), todo)
+        # A label that is to be replaced is, wherever it stands: two experts are not mixed.
+        todo = todo[~repeated(shard, todo, known) | labels.labelled[todo]]
     scores = np.full(len(todo), np.nan, np.float32)
     if label.select != "all":
         from pipeline.labelling.choosing import choose  # imported late: it brings torch

@@ -119,7 +119,7 @@ def _demonstrations(settings: Settings, seed: int, method: str) -> list[Path]:
             policy="expert",
             sticky=0.0 if method == "cloning_clean" else None,
         ),
-        Label(),
+        Label(repeats=True),  # a budget is so many steps, whatever they show
     )
 
 
@@ -191,10 +191,12 @@ def _rounds(settings: Settings, seed: int, method: str) -> Iterator[CompareCell]
                 policy="expert" if thinned else checkpoint,
                 beta=1.0 if thinned else 0.0,
             )
-            asked = Label(limit=labels - before[0])
+            asked = Label(limit=labels - before[0], repeats=True)
             for select in compare.select:
                 if select == method:
-                    asked = Label(limit=asked.limit, select=select, student=checkpoint)
+                    asked = Label(
+                        limit=asked.limit, repeats=True, select=select, student=checkpoint
+                    )
             more = _thinned if thinned else _labelled
             shards = shards + more(settings, played, asked)
         restarted = method != "cloning_thinned"

@@ -296,7 +296,7 @@ class Rules:
     starts: str | None = field(default=None, metadata=LEFT_OUT)
     """From which states of the library the games began; None: from a start state of the game."""
     mode: str
-    """How a network chooses: ``argmax`` or ``sampled``."""
+    """How a network chooses: ``argmax``, ``sampled`` or ``unstuck``."""
     sticky: float
     """Sticky-action probability: how often the game held the button of the step before."""
 

@@ -169,8 +169,8 @@ class Label(Section):
     workers: int = Field(0, ge=0)
     """Copies of a program that are asked side by side; 0 takes one a core."""
     repeats: bool = True
-    """Ask about a picture that the shard shows again, too; false asks about each picture once. A
-    student that stands before a wall shows one many times."""
+    """Ask about a picture that the shard shows again, too; false asks about each picture once, at
+    its first step (a student before a wall shows one many times), whatever the answer is."""
     select: Literal["all", "uncertain", "disagree", "novel"] = "all"
     """Which of the steps the ``limit`` goes to: spread evenly, those the student is least sure of,
     those its ensemble (or its dropout) disagrees on, or those least like what is labelled."""

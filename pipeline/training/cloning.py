@@ -135,6 +135,12 @@ class Training:
             raise PipelineError(
                 f"{path}: another architecture ({'; '.join(wrong)}); fix train.start_from"
             )
+        trained_by = start.inputs.get("optimizer", "adam")
+        if self.train.keep_optimizer and trained_by != self.train.optimizer:
+            raise PipelineError(
+                f"{path}: its optimizer is {trained_by}, not {self.train.optimizer}; give "
+                f"--train.optimizer {trained_by}, or --train.keep_optimizer false"
+            )
         return start
 
     def _cloner(

@@ -133,3 +133,30 @@ def test_an_agent_that_remembers_beside_the_games_is_found_out() -> None:
 
     with pytest.raises(AssertionError):
         Suite().test_what_it_remembers_of_a_game_is_in_its_memory()
+
+
+class Summing:
+    """Goes by everybody's frames from a game's second step on."""
+
+    def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
+        choices = []
+        for turn in turns:
+            later = turn.memory.setdefault("later", False)
+            turn.memory["later"] = True
+            choices.append(Choice(len(turns) % 10 if later else 0))
+        return choices
+
+
+def test_an_agent_that_goes_by_its_company_later_is_found_out() -> None:
+    class Suite(AgentConformance):
+        buttons = 10
+
+        def make(self) -> Actor:
+            return Summing()
+
+        def games(self) -> Games:
+            return Games(np.zeros((3, 2, 2, 3), np.uint8), [{}] * 3, [0] * 3)
+
+    Suite().test_a_game_alone_goes_as_among_others()
+    with pytest.raises(AssertionError, match="goes otherwise with others beside it"):
+        Suite().test_what_it_remembers_of_a_game_is_in_its_memory()

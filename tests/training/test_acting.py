@@ -173,3 +173,10 @@ def test_impossible_buttons_are_never_tried_before_possible_ones() -> None:
     pressed = [less_tried(likely, frame, memory) for _ in range(600)]
     assert set(pressed) == {1, 2}  # and a count beyond 255 breaks nothing
     assert pressed[:3] == [1, 2, 1]
+
+
+def test_the_same_picture_with_another_goal_is_another_one() -> None:
+    memory: dict[str, Any] = {}
+    frame = np.zeros((2, 2, 3), np.uint8)
+    likely = np.array([0.95, 0.05])
+    assert [less_tried(likely, frame, memory, goal) for goal in (0, 0, 0, 1)] == [0, 0, 1, 0]
