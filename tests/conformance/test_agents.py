@@ -104,39 +104,38 @@ class Counting:
         return [Choice(self.asked % 10) for _ in frames]
 
 
-def test_an_agent_that_plays_by_its_company_is_found_out() -> None:
+def suite_of(made: type[Actor]) -> AgentConformance:
+    """The tests of an agent in six games with the same black screen."""
+
     class Suite(AgentConformance):
         buttons = 10
 
         def make(self) -> Actor:
-            return Shared()
+            return made()
 
         def games(self) -> Games:
             return Games(np.zeros((6, 2, 2, 3), np.uint8), [{}] * 6, [0] * 6)
 
-    Suite().test_the_same_moment_has_the_same_button()
+    return Suite()
+
+
+def test_an_agent_that_plays_by_its_company_is_found_out() -> None:
+    suite = suite_of(Shared)
+    suite.test_the_same_moment_has_the_same_button()
     with pytest.raises(AssertionError):
-        Suite().test_a_game_alone_goes_as_among_others()
+        suite.test_a_game_alone_goes_as_among_others()
     with pytest.raises(AssertionError):
-        Suite().test_the_order_of_games_changes_no_button()
+        suite.test_the_order_of_games_changes_no_button()
 
 
 def test_an_agent_that_remembers_beside_the_games_is_found_out() -> None:
-    class Suite(AgentConformance):
-        buttons = 10
-
-        def make(self) -> Actor:
-            return Counting()
-
-        def games(self) -> Games:
-            return Games(np.zeros((3, 2, 2, 3), np.uint8), [{}] * 3, [0] * 3)
-
+    suite = suite_of(Counting)
     with pytest.raises(AssertionError):
-        Suite().test_what_it_remembers_of_a_game_is_in_its_memory()
+        suite.test_what_it_remembers_of_a_game_is_in_its_memory()
 
 
 class Summing:
-    """Goes by everybody's frames from a game's second step on."""
+    """Goes by how many games there are, from a game's second step on."""
 
     def act(self, frames: Frames, turns: Sequence[Turn]) -> list[Choice]:
         choices = []
@@ -148,15 +147,7 @@ class Summing:
 
 
 def test_an_agent_that_goes_by_its_company_later_is_found_out() -> None:
-    class Suite(AgentConformance):
-        buttons = 10
-
-        def make(self) -> Actor:
-            return Summing()
-
-        def games(self) -> Games:
-            return Games(np.zeros((3, 2, 2, 3), np.uint8), [{}] * 3, [0] * 3)
-
-    Suite().test_a_game_alone_goes_as_among_others()
+    suite = suite_of(Summing)
+    suite.test_a_game_alone_goes_as_among_others()
     with pytest.raises(AssertionError, match="goes otherwise with others beside it"):
-        Suite().test_what_it_remembers_of_a_game_is_in_its_memory()
+        suite.test_what_it_remembers_of_a_game_is_in_its_memory()
